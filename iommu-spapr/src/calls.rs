@@ -1,0 +1,209 @@
+//! The ioctls of sPAPR. Each returns 0 or has failed, whatever else the kernel returns.
+#![allow(unsafe_code)] // Each call with the struct that belongs to it.
+
+use vfio_core::address::{Access, HostRange, Iova, IovaRange};
+use vfio_core::call::{argsz, zero};
+use vfio_core::iommu::Aperture;
+use vfio_core::kernel::{Arg, Opcode};
+use vfio_core::uapi::{
+    self, DmaMap, DmaUnmap, SpaprRegisterMemory, SpaprTceCreate, SpaprTceInfo, SpaprTceRemove,
+};
+use vfio_core::{Container, Error, Result};
+use zerocopy::IntoBytes;
+
+use crate::CONTEXT;
+use crate::window::check_inside;
+
+/// What the kernel says of the windows.
+pub(crate) fn get_info(container: &Container) -> Result<SpaprTceInfo> {
+    let mut info = SpaprTceInfo {
+        argsz: argsz::<SpaprTceInfo>(),
+        ..Default::default()
+    };
+    // SAFETY: the call fills in this struct, which carries no address.
+    unsafe {
+        zero(
+            &**container.kernel(),
+            container.fd(),
+            uapi::SPAPR_TCE_GET_INFO,
+            Arg::InOut(info.as_mut_bytes()),
+        )
+    }
+    .map_err(|answer| Error::kernel("VFIO_IOMMU_SPAPR_TCE_GET_INFO", CONTEXT, answer))?;
+    Ok(info)
+}
+
+/// Version 1: allows mapping.
+pub(crate) fn enable(container: &Container) -> Result<()> {
+    // SAFETY: the call takes no argument.
+    unsafe {
+        zero(
+            &**container.kernel(),
+            container.fd(),
+            uapi::SPAPR_ENABLE,
+            Arg::None,
+        )
+    }
+    .map_err(|answer| Error::kernel("VFIO_IOMMU_ENABLE", CONTEXT, answer))
+}
+
+/// Version 2: pins whole host pages.
+pub(crate) fn register(container: &Container, block: HostRange) -> Result<()> {
+    on_block(
+        container,
+        "VFIO_IOMMU_SPAPR_REGISTER_MEMORY",
+        uapi::SPAPR_REGISTER_MEMORY,
+        block,
+    )
+}
+
+/// Version 2: undoes [`register`] of the very same block, into which no TCE may point any more: the kernel
+/// would say that it succeeded and keep the memory pinned (H3).
+pub(crate) fn unregister(container: &Container, block: HostRange) -> Result<()> {
+    on_block(
+        container,
+        "VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY",
+        uapi::SPAPR_UNREGISTER_MEMORY,
+        block,
+    )
+}
+
+fn on_block(
+    container: &Container,
+    operation: &'static str,
+    opcode: Opcode,
+    block: HostRange,
+) -> Result<()> {
+    let request = SpaprRegisterMemory {
+        argsz: argsz::<SpaprRegisterMemory>(),
+        flags: 0,
+        vaddr: block.addr() as u64,
+        size: block.len() as u64, // never 0 (H4)
+    };
+    // SAFETY: the call reads this struct; it pins memory, or unpins it, and gives no device access.
+    unsafe {
+        zero(
+            &**container.kernel(),
+            container.fd(),
+            opcode,
+            Arg::In(request.as_bytes()),
+        )
+    }
+    .map_err(|answer| Error::kernel(operation, CONTEXT, answer).of_memory(block))
+}
+
+/// Creates a window; answers where it starts, which is for the kernel to say.
+pub(crate) fn create_window(
+    container: &Container,
+    page_size: u64,
+    size: u64,
+    levels: u32,
+) -> Result<Iova> {
+    let mut request = SpaprTceCreate {
+        argsz: argsz::<SpaprTceCreate>(),
+        page_shift: page_size.trailing_zeros(), // below 64 (H5)
+        window_size: size,
+        levels,
+        ..Default::default()
+    };
+    // SAFETY: the call reads and writes this struct, which carries no address of memory.
+    unsafe {
+        zero(
+            &**container.kernel(),
+            container.fd(),
+            uapi::SPAPR_TCE_CREATE,
+            Arg::InOut(request.as_mut_bytes()),
+        )
+    }
+    .map_err(|answer| {
+        Error::kernel("VFIO_IOMMU_SPAPR_TCE_CREATE", CONTEXT, answer).because(format!(
+            "a window of {size:#x} bytes with pages of {page_size:#x}, {levels} levels"
+        ))
+    })?;
+    Ok(Iova(request.start_addr))
+}
+
+/// Removes a window with every TCE in it.
+pub(crate) fn remove_window(container: &Container, window: IovaRange) -> Result<()> {
+    let request = SpaprTceRemove {
+        argsz: argsz::<SpaprTceRemove>(),
+        flags: 0,
+        start_addr: window.first().0,
+    };
+    // SAFETY: the call reads this struct, and takes access away from devices.
+    unsafe {
+        zero(
+            &**container.kernel(),
+            container.fd(),
+            uapi::SPAPR_TCE_REMOVE,
+            Arg::In(request.as_bytes()),
+        )
+    }
+    .map_err(|answer| Error::kernel("VFIO_IOMMU_SPAPR_TCE_REMOVE", CONTEXT, answer).at(window))
+}
+
+/// Maps memory inside one of `windows`: the kernel checks only the first page (H2).
+///
+/// # Safety
+/// That of [`IommuBackend::map`](vfio_core::iommu::IommuBackend::map).
+pub(crate) unsafe fn map(
+    container: &Container,
+    windows: &[Aperture],
+    iova: IovaRange,
+    memory: HostRange,
+    access: Access,
+) -> Result<()> {
+    const OPERATION: &str = "VFIO_IOMMU_MAP_DMA";
+    check_inside(windows, OPERATION, iova)?;
+    let mut flags = 0;
+    if access.reads() {
+        flags |= uapi::DMA_MAP_FLAG_READ;
+    }
+    if access.writes() {
+        flags |= uapi::DMA_MAP_FLAG_WRITE;
+    }
+    let request = DmaMap {
+        argsz: argsz::<DmaMap>(),
+        flags,
+        vaddr: memory.addr() as u64,
+        iova: iova.first().0,
+        size: iova.size(),
+    };
+    // SAFETY: the call reads this struct; what it maps is our caller's promise.
+    unsafe {
+        zero(
+            &**container.kernel(),
+            container.fd(),
+            uapi::IOMMU_MAP_DMA,
+            Arg::In(request.as_bytes()),
+        )
+    }
+    .map_err(|answer| {
+        Error::kernel(OPERATION, CONTEXT, answer)
+            .at(iova)
+            .of_memory(memory)
+    })
+}
+
+/// Clears every TCE of a range inside one of `windows`. A range that reached past its window would kill a
+/// kernel before 6.12.117 (H1).
+pub(crate) fn unmap(container: &Container, windows: &[Aperture], iova: IovaRange) -> Result<()> {
+    const OPERATION: &str = "VFIO_IOMMU_UNMAP_DMA";
+    check_inside(windows, OPERATION, iova)?;
+    let request = DmaUnmap {
+        argsz: argsz::<DmaUnmap>(),
+        flags: 0,
+        iova: iova.first().0,
+        size: iova.size(),
+    };
+    // SAFETY: the call reads this struct, and takes access away from devices.
+    unsafe {
+        zero(
+            &**container.kernel(),
+            container.fd(),
+            uapi::IOMMU_UNMAP_DMA,
+            Arg::In(request.as_bytes()),
+        )
+    }
+    .map_err(|answer| Error::kernel(OPERATION, CONTEXT, answer).at(iova))
+}

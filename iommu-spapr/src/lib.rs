@@ -1,0 +1,53 @@
+//! sPAPR TCE, the IOMMU interface of Linux VFIO on POWER, as a backend of [`vfio_core`].
+//!
+//! Name it once in the crate of `main`, and it can be chosen:
+//!
+//! ```
+//! use iommu_spapr as _;
+//! ```
+//!
+//! A device reaches memory through *windows*: ranges of bus addresses, each with a table (of TCEs,
+//! translation control entries) that has one entry a page. There is always a default window in the first
+//! GiBs. Version 2 can create another one high above 4 GiB with larger pages, and wants memory to be
+//! *registered* (pinned) before it is mapped; version 1 accounts the whole default window as locked
+//! memory at once. Version 2 is preferred.
+//!
+//! The kernel advertises both versions always; only a group in the container tells what works. What the
+//! kernel does is in `drivers/vfio/vfio_iommu_spapr_tce.c`. Three of its calls fail with a positive
+//! number (P1 to P3), and an unmap that reaches past its window kills some kernels (H1): this crate
+//! checks before it asks.
+
+mod calls;
+mod registered;
+mod v1;
+mod v2;
+mod window;
+
+use vfio_core::iommu::{Reach, Registration};
+use vfio_core::{inventory, uapi};
+
+/// sPAPR TCE version 2.
+pub const SPAPR_V2: Registration = Registration {
+    name: "sPAPR v2",
+    preference: 300,
+    reach: Reach::Container {
+        extension: uapi::SPAPR_TCE_V2_IOMMU,
+        attach: v2::attach,
+    },
+};
+
+/// sPAPR TCE version 1.
+pub const SPAPR_V1: Registration = Registration {
+    name: "sPAPR v1",
+    preference: 400,
+    reach: Reach::Container {
+        extension: uapi::SPAPR_TCE_IOMMU,
+        attach: v1::attach,
+    },
+};
+
+inventory::submit!(SPAPR_V2);
+inventory::submit!(SPAPR_V1);
+
+/// How the context is called in errors.
+const CONTEXT: &str = "the sPAPR context";

@@ -1,0 +1,45 @@
+//! Version 1: the default window alone.
+
+use vfio_core::address::{Access, HostRange, IovaRange, PageSizes};
+use vfio_core::iommu::{Aperture, Capabilities, IommuBackend};
+use vfio_core::{Container, Error, ErrorKind, Result};
+
+use crate::{CONTEXT, calls, window};
+
+/// Allows mapping. The kernel accounts the whole window, 1 to 2 GiB, as locked memory now.
+pub(crate) fn attach(container: Container) -> Result<Box<dyn IommuBackend>> {
+    let info = calls::get_info(&container)?;
+    let window = window::default_window(&info).ok_or_else(|| {
+        Error::new(ErrorKind::Unsupported, "use", CONTEXT).because("it has no default window")
+    })?;
+    calls::enable(&container)?;
+    Ok(Box::new(SpaprV1 { container, window }))
+}
+
+#[derive(Debug)]
+struct SpaprV1 {
+    container: Container,
+    window: Aperture,
+}
+
+impl IommuBackend for SpaprV1 {
+    fn capabilities(&self) -> Result<Capabilities> {
+        Ok(Capabilities {
+            page_sizes: PageSizes(self.window.page_size),
+            apertures: vec![self.window],
+            mappings_left: None,
+            windows: None,
+        })
+    }
+
+    #[allow(unsafe_code)] // the trait's contract, passed on
+    unsafe fn map(&self, iova: IovaRange, memory: HostRange, access: Access) -> Result<()> {
+        // SAFETY: our caller keeps the memory allocated and unborrowed until it is unmapped.
+        unsafe { calls::map(&self.container, &[self.window], iova, memory, access) }
+    }
+
+    fn unmap(&self, iova: IovaRange) -> Result<u64> {
+        calls::unmap(&self.container, &[self.window], iova)?;
+        Ok(iova.size())
+    }
+}

@@ -1,0 +1,166 @@
+//! What the kernel's info struct and the capabilities behind it say.
+
+use vfio_core::address::{Iova, IovaRange, PageSizes};
+use vfio_core::info_chain;
+use vfio_core::iommu::{Aperture, Capabilities};
+use vfio_core::uapi::{
+    self, IommuType1CapIovaRange, IommuType1DmaAvail, IommuType1Info, IovaRangeEntry,
+};
+use vfio_core::{Error, ErrorKind, Result};
+use zerocopy::FromBytes;
+
+/// Reads the answer of `VFIO_IOMMU_GET_INFO`.
+pub(crate) fn capabilities(bytes: &[u8]) -> Result<Capabilities> {
+    let unusable = |why: &str| {
+        Error::new(
+            ErrorKind::Kernel,
+            "read the answer of",
+            "VFIO_IOMMU_GET_INFO",
+        )
+        .because(why)
+    };
+    let (info, _) =
+        IommuType1Info::read_from_prefix(bytes).map_err(|_| unusable("it is too short"))?;
+    let page_sizes = match info.flags & uapi::IOMMU_INFO_PGSIZES {
+        0 => return Err(unusable("it names no page sizes")),
+        _ => PageSizes(info.iova_pgsizes),
+    };
+    let page_size = page_sizes
+        .smallest()
+        .ok_or_else(|| unusable("it names no page sizes"))?;
+
+    let mut ranges = None;
+    let mut mappings_left = None;
+    if info.flags & uapi::IOMMU_INFO_CAPS != 0 {
+        for (header, bytes) in info_chain::capabilities(bytes, info.cap_offset) {
+            match header.id {
+                uapi::IOMMU_TYPE1_INFO_CAP_IOVA_RANGE => ranges = iova_ranges(bytes),
+                uapi::IOMMU_TYPE1_INFO_DMA_AVAIL => {
+                    mappings_left = IommuType1DmaAvail::read_from_prefix(bytes)
+                        .ok()
+                        .map(|(available, _)| available.avail);
+                }
+                _ => {}
+            }
+        }
+    }
+    // A kernel before 5.4 does not say what it can map; then every address may be tried.
+    let ranges = ranges.unwrap_or_else(|| {
+        IovaRange::inclusive(Iova(0), Iova(u64::MAX))
+            .into_iter()
+            .collect()
+    });
+    Ok(Capabilities {
+        page_sizes,
+        apertures: ranges
+            .into_iter()
+            .map(|range| Aperture { range, page_size })
+            .collect(),
+        mappings_left,
+        windows: None,
+    })
+}
+
+/// The ranges of the capability, the lowest first; `None` if it is not whole.
+fn iova_ranges(bytes: &[u8]) -> Option<Vec<IovaRange>> {
+    let (head, entries) = IommuType1CapIovaRange::read_from_prefix(bytes).ok()?;
+    let size = usize::try_from(head.nr_iovas)
+        .ok()?
+        .checked_mul(size_of::<IovaRangeEntry>())?;
+    let mut ranges = entries
+        .get(..size)?
+        .chunks_exact(size_of::<IovaRangeEntry>())
+        .map(|entry| {
+            let entry = IovaRangeEntry::read_from_bytes(entry).ok()?;
+            IovaRange::inclusive(Iova(entry.start), Iova(entry.end))
+        })
+        .collect::<Option<Vec<_>>>()?;
+    ranges.sort_by_key(|range| range.first());
+    Some(ranges)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vfio_core::uapi::InfoCapHeader;
+    use zerocopy::IntoBytes;
+
+    /// As a kernel answers: info, DMA_AVAIL at 24, IOVA_RANGE at 40.
+    fn answer(nr_iovas: u32, ranges: &[(u64, u64)]) -> Vec<u8> {
+        let mut bytes = IommuType1Info {
+            argsz: 120,
+            flags: uapi::IOMMU_INFO_PGSIZES | uapi::IOMMU_INFO_CAPS,
+            iova_pgsizes: 0x4020_1000,
+            cap_offset: 24,
+            pad: 0,
+        }
+        .as_bytes()
+        .to_vec();
+        let cap = |id, next| InfoCapHeader {
+            id,
+            version: 1,
+            next,
+        };
+        bytes.extend(
+            IommuType1DmaAvail {
+                header: cap(uapi::IOMMU_TYPE1_INFO_DMA_AVAIL, 40),
+                avail: 65535,
+            }
+            .as_bytes(),
+        );
+        bytes.resize(40, 0);
+        bytes.extend(
+            IommuType1CapIovaRange {
+                header: cap(uapi::IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, 0),
+                nr_iovas,
+                reserved: 0,
+            }
+            .as_bytes(),
+        );
+        for &(start, end) in ranges {
+            bytes.extend(IovaRangeEntry { start, end }.as_bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn ranges_page_sizes_and_mappings_are_read() {
+        let ranges = [(0xfef0_0000, 0xffff_ffff_ffff), (0, 0xfedf_ffff)];
+        let capabilities = capabilities(&answer(2, &ranges)).unwrap();
+        assert_eq!(capabilities.page_sizes, PageSizes(0x4020_1000));
+        assert_eq!(capabilities.mappings_left, Some(65535));
+        let shown: Vec<_> = capabilities
+            .apertures
+            .iter()
+            .map(|a| (a.range.to_string(), a.page_size))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("[0x0-0xfedfffff]".to_owned(), 4096),
+                ("[0xfef00000-0xffffffffffff]".to_owned(), 4096)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_capability_that_is_not_whole_is_not_believed() {
+        for bytes in [
+            answer(3, &[(0, 1)]),
+            answer(u32::MAX, &[(0, 1)]),
+            answer(1, &[(2, 1)]),
+        ] {
+            let everything = capabilities(&bytes).unwrap().apertures;
+            assert_eq!(everything.len(), 1);
+            assert_eq!(everything[0].range.size(), u64::MAX);
+        }
+    }
+
+    #[test]
+    fn an_answer_without_page_sizes_is_an_error() {
+        let mut bytes = answer(0, &[]);
+        bytes[8..16].fill(0);
+        assert!(capabilities(&bytes).is_err());
+        assert!(capabilities(&bytes[..20]).is_err());
+    }
+}

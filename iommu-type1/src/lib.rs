@@ -1,0 +1,66 @@
+//! Type1, the IOMMU interface of Linux VFIO on x86 and arm64, as a backend of [`vfio_core`].
+//!
+//! Name it once in the crate of `main`, and it can be chosen:
+//!
+//! ```
+//! use iommu_type1 as _;
+//! ```
+//!
+//! Version 2 is preferred; the versions differ in what an unmap may cut, which `vfio-core` hides by
+//! unmapping whole mappings only. What the kernel does is in `drivers/vfio/vfio_iommu_type1.c`.
+
+mod calls;
+mod info;
+
+use vfio_core::address::{Access, HostRange, IovaRange};
+use vfio_core::iommu::{Capabilities, IommuBackend, Reach, Registration};
+use vfio_core::{Container, Result, inventory, uapi};
+
+/// Type1 version 2.
+pub const TYPE1_V2: Registration = Registration {
+    name: "type1v2",
+    preference: 100,
+    reach: Reach::Container {
+        extension: uapi::TYPE1V2_IOMMU,
+        attach,
+    },
+};
+
+/// Type1 version 1, for kernels before 3.18.
+pub const TYPE1: Registration = Registration {
+    name: "type1",
+    preference: 200,
+    reach: Reach::Container {
+        extension: uapi::TYPE1_IOMMU,
+        attach,
+    },
+};
+
+inventory::submit!(TYPE1_V2);
+inventory::submit!(TYPE1);
+
+fn attach(container: Container) -> Result<Box<dyn IommuBackend>> {
+    Ok(Box::new(Type1 { container }))
+}
+
+/// A container that has a type1 IOMMU.
+#[derive(Debug)]
+struct Type1 {
+    container: Container,
+}
+
+impl IommuBackend for Type1 {
+    fn capabilities(&self) -> Result<Capabilities> {
+        info::capabilities(&calls::get_info(&self.container)?)
+    }
+
+    #[allow(unsafe_code)] // the trait's contract, passed on
+    unsafe fn map(&self, iova: IovaRange, memory: HostRange, access: Access) -> Result<()> {
+        // SAFETY: our caller keeps the memory allocated and unborrowed until it is unmapped.
+        unsafe { calls::map(&self.container, iova, memory, access) }
+    }
+
+    fn unmap(&self, iova: IovaRange) -> Result<u64> {
+        calls::unmap(&self.container, iova)
+    }
+}

@@ -1,0 +1,107 @@
+//! The container: the fd that holds an IOMMU context.
+#![allow(unsafe_code)] // Container ioctls: numbers by value, no addresses.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::call;
+use crate::error::{Error, ErrorKind, Result};
+use crate::kernel::{Arg, Errno, Kernel};
+use crate::uapi;
+
+/// The node whose opening makes a new container.
+pub const CONTAINER_NODE: &str = "/dev/vfio/vfio";
+
+/// A VFIO container. Clones are handles of the same one; it is closed with the last.
+#[derive(Debug, Clone)]
+pub struct Container(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    fd: OwnedFd,
+    kernel: Arc<dyn Kernel>,
+}
+
+impl Container {
+    /// Opens a new, empty container.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoVfio`]: the node is not there, or nothing is behind it.
+    /// [`ErrorKind::NotPermitted`]. [`ErrorKind::Unsupported`]: another version of the interface.
+    pub fn open(kernel: &Arc<dyn Kernel>) -> Result<Self> {
+        let fd = kernel.open(Path::new(CONTAINER_NODE)).map_err(|errno| {
+            let error = Error::kernel("open", CONTAINER_NODE, errno);
+            match errno {
+                Errno::NOENT | Errno::NODEV | Errno::NXIO => error.of_kind(ErrorKind::NoVfio),
+                _ => error,
+            }
+        })?;
+        let container = Self(Arc::new(Inner {
+            fd,
+            kernel: Arc::clone(kernel),
+        }));
+        // SAFETY: the call takes no argument.
+        let version =
+            unsafe { call::value(&**kernel, container.fd(), uapi::GET_API_VERSION, Arg::None) }
+                .map_err(|answer| Error::kernel("VFIO_GET_API_VERSION", CONTAINER_NODE, answer))?;
+        if version != uapi::API_VERSION {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "VFIO_GET_API_VERSION",
+                CONTAINER_NODE,
+            )
+            .because(format!("the kernel has version {version} of the interface")));
+        }
+        Ok(container)
+    }
+
+    /// The kernel that it belongs to.
+    pub fn kernel(&self) -> &Arc<dyn Kernel> {
+        &self.0.kernel
+    }
+
+    /// Its fd, for the ioctls of a backend.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.0.fd.as_fd()
+    }
+
+    /// Whether the kernel advertises an extension. An advertised IOMMU may still be refused by
+    /// `VFIO_SET_IOMMU`: sPAPR advertises both its versions always.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    pub fn check_extension(&self, extension: u32) -> Result<bool> {
+        // SAFETY: the call takes a number.
+        let answer = unsafe {
+            call::value(
+                &*self.0.kernel,
+                self.fd(),
+                uapi::CHECK_EXTENSION,
+                Arg::Value(extension as usize),
+            )
+        };
+        match answer {
+            Ok(value) => Ok(value > 0),
+            Err(answer) => Err(Error::kernel(
+                "VFIO_CHECK_EXTENSION",
+                format!("extension {extension}"),
+                answer,
+            )),
+        }
+    }
+
+    /// Gives the container its IOMMU, once a group is in it.
+    pub(crate) fn set_iommu(&self, extension: u32) -> Result<()> {
+        // SAFETY: the call takes a number.
+        unsafe {
+            call::zero(
+                &*self.0.kernel,
+                self.fd(),
+                uapi::SET_IOMMU,
+                Arg::Value(extension as usize),
+            )
+        }
+        .map_err(|answer| Error::kernel("VFIO_SET_IOMMU", format!("type {extension}"), answer))
+    }
+}

@@ -1,0 +1,213 @@
+//! Regions: BARs, ROM, config space.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::kernel::{MapSource, Protection};
+use crate::memory::{Mapping, Register};
+use crate::uapi;
+
+use super::{Device, calls};
+
+/// Which region of a PCI device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegionIndex {
+    /// A BAR, 0 to 5.
+    Bar(u8),
+    /// The expansion ROM.
+    Rom,
+    /// Config space.
+    Config,
+    /// A region that only this device has, by its number.
+    Other(u32),
+}
+
+impl RegionIndex {
+    /// Its number in VFIO's interface.
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Bar(bar) => uapi::PCI_BAR0_REGION_INDEX + bar as u32,
+            Self::Rom => uapi::PCI_ROM_REGION_INDEX,
+            Self::Config => uapi::PCI_CONFIG_REGION_INDEX,
+            Self::Other(number) => number,
+        }
+    }
+}
+
+/// A region of a device.
+#[derive(Debug, Clone)]
+pub struct Region {
+    device: Device,
+    index: RegionIndex,
+    info: uapi::RegionInfo,
+}
+
+impl Device {
+    /// A region. One that the device does not have has size 0.
+    ///
+    /// # Errors
+    /// What the kernel answered; it refuses numbers that no device of this kind has.
+    pub fn region(&self, index: RegionIndex) -> Result<Region> {
+        Ok(Region {
+            device: self.clone(),
+            index,
+            info: calls::region_info(self, index.number())?,
+        })
+    }
+}
+
+impl Region {
+    /// Which one it is.
+    pub fn index(&self) -> RegionIndex {
+        self.index
+    }
+
+    /// Its size in bytes; 0 if the device does not have it.
+    pub fn size(&self) -> u64 {
+        self.info.size
+    }
+
+    /// Whether it can be read with [`read`](Self::read).
+    pub fn is_readable(&self) -> bool {
+        self.info.flags & uapi::REGION_FLAG_READ != 0
+    }
+
+    /// Whether it can be written with [`write`](Self::write).
+    pub fn is_writable(&self) -> bool {
+        self.info.flags & uapi::REGION_FLAG_WRITE != 0
+    }
+
+    /// Whether it can be mapped.
+    pub fn is_mappable(&self) -> bool {
+        self.info.flags & uapi::REGION_FLAG_MMAP != 0
+    }
+
+    /// Reads a register at `offset`, in bytes, as one access of the device.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`]: outside, or misaligned. What the kernel answered: `EIO` if the device does
+    /// not decode its memory.
+    pub fn read<T: Register>(&self, offset: u64) -> Result<T> {
+        const OPERATION: &str = "read";
+        let mut value = T::new_zeroed();
+        let bytes = value.as_mut_bytes();
+        let at = self.place(OPERATION, offset, bytes.len())?;
+        let len = bytes.len();
+        let done = self.device.kernel().pread(self.device.fd(), bytes, at);
+        self.complete(OPERATION, offset, len, done)?;
+        Ok(value)
+    }
+
+    /// Writes a register at `offset`, in bytes, as one access of the device.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`]: outside, or misaligned. What the kernel answered: `EIO` if the device does
+    /// not decode its memory.
+    pub fn write<T: Register>(&self, offset: u64, value: T) -> Result<()> {
+        const OPERATION: &str = "write";
+        let bytes = value.as_bytes();
+        let at = self.place(OPERATION, offset, bytes.len())?;
+        let done = self.device.kernel().pwrite(self.device.fd(), bytes, at);
+        self.complete(OPERATION, offset, bytes.len(), done)
+    }
+
+    /// Maps the whole region.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`]: it cannot be mapped. What the kernel answered.
+    pub fn map(&self) -> Result<RegionMap> {
+        if !self.is_mappable() {
+            return Err(self
+                .error(ErrorKind::Unsupported, "map")
+                .because("the kernel offers no mapping of it"));
+        }
+        let len =
+            usize::try_from(self.size()).map_err(|_| self.error(ErrorKind::Exhausted, "map"))?;
+        let source = MapSource::Shared {
+            fd: self.device.fd(),
+            offset: self.info.offset,
+        };
+        let protection = Protection {
+            read: self.is_readable(),
+            write: self.is_writable(),
+        };
+        Ok(RegionMap {
+            mapping: Mapping::new(self.device.kernel(), source, len, protection)?,
+            _device: self.device.clone(),
+        })
+    }
+
+    /// Where a register is in the device's fd.
+    fn place(&self, operation: &'static str, offset: u64, len: usize) -> Result<u64> {
+        let end = offset.checked_add(len as u64);
+        if end.is_none_or(|end| end > self.info.size) || offset % len as u64 != 0 {
+            return Err(self.error(ErrorKind::Invalid, operation).because(format!(
+                "{len} bytes at {offset:#x} are misaligned, or outside of its {:#x} bytes",
+                self.info.size
+            )));
+        }
+        self.info
+            .offset
+            .checked_add(offset)
+            .ok_or_else(|| self.error(ErrorKind::Kernel, operation))
+    }
+
+    fn complete(
+        &self,
+        operation: &'static str,
+        offset: u64,
+        len: usize,
+        done: crate::kernel::Result<usize>,
+    ) -> Result<()> {
+        match done {
+            Ok(n) if n == len => Ok(()),
+            Ok(n) => Err(self
+                .error(ErrorKind::Kernel, operation)
+                .because(format!("only {n} of {len} bytes at {offset:#x} were moved"))),
+            Err(errno) => Err(Error::kernel(operation, self.name(), errno)
+                .of_device(self.device.bdf())
+                .because(format!("{len} bytes at {offset:#x}"))),
+        }
+    }
+
+    fn name(&self) -> String {
+        format!("{:?} of {}", self.index, self.device.bdf())
+    }
+
+    fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
+        Error::new(kind, operation, self.name()).of_device(self.device.bdf())
+    }
+}
+
+/// A mapped region. It keeps the device open, and is unmapped before the device is closed: a mapping that
+/// is left behind pins the device (`VFIO_GROUP_UNSET_CONTAINER` answers `EBUSY`).
+///
+/// An access while the device does not decode its memory, or sleeps, is a `SIGBUS`: the kernel takes the
+/// pages away.
+#[derive(Debug)]
+pub struct RegionMap {
+    mapping: Mapping, // unmapped first
+    _device: Device,
+}
+
+impl RegionMap {
+    /// Its size in bytes.
+    #[allow(clippy::len_without_is_empty)] // it is never empty
+    pub fn len(&self) -> usize {
+        self.mapping.len()
+    }
+
+    /// Reads a register at `offset`, in bytes, in one access.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`]: outside, or misaligned.
+    pub fn read<T: Register>(&self, offset: usize) -> Result<T> {
+        self.mapping.read(offset)
+    }
+
+    /// Writes a register at `offset`, in bytes, in one access.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`]: outside, or misaligned.
+    pub fn write<T: Register>(&self, offset: usize, value: T) -> Result<()> {
+        self.mapping.write(offset, value)
+    }
+}

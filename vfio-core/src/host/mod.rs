@@ -1,0 +1,9 @@
+//! What sysfs says of PCI devices and IOMMU groups. Nothing here changes anything.
+
+mod bdf;
+mod group;
+mod pci;
+
+pub use bdf::{Bdf, ParseBdfError};
+pub use group::{IommuGroup, group, groups};
+pub use pci::{PciDevice, device};

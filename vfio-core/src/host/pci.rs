@@ -1,0 +1,105 @@
+//! One PCI device, as sysfs has it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::kernel::{Errno, Kernel};
+
+use super::Bdf;
+
+/// What sysfs says of a PCI device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PciDevice {
+    /// Where it is.
+    pub bdf: Bdf,
+    /// Its vendor id.
+    pub vendor: u16,
+    /// Its device id.
+    pub device: u16,
+    /// Its class code: base class, subclass, programming interface.
+    pub class: u32,
+    /// The driver that it is bound to.
+    pub driver: Option<String>,
+    /// Its IOMMU group.
+    pub group: Option<u32>,
+}
+
+impl PciDevice {
+    /// Whether it is bound to a VFIO driver: `vfio-pci`, or a vendor's variant of it, all of which have
+    /// `vfio` in their name.
+    pub fn is_bound_to_vfio(&self) -> bool {
+        self.driver
+            .as_ref()
+            .is_some_and(|name| name.contains("vfio"))
+    }
+
+    /// Whether it keeps its group from being viable: it belongs to a driver of the kernel's own.
+    /// Drivers that leave DMA to others (`vfio-pci`, `pci-stub`, `pcieport`) do not.
+    pub fn spoils_its_group(&self) -> bool {
+        match self.driver.as_deref() {
+            None | Some("pci-stub" | "pcieport") => false,
+            Some(_) => !self.is_bound_to_vfio(),
+        }
+    }
+}
+
+impl fmt::Display for PciDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let driver = self.driver.as_deref().unwrap_or("no driver");
+        write!(f, "{} ({driver})", self.bdf)
+    }
+}
+
+/// Where sysfs has the device.
+fn directory(bdf: Bdf) -> PathBuf {
+    PathBuf::from(format!("/sys/bus/pci/devices/{bdf}"))
+}
+
+/// Looks a device up.
+///
+/// # Errors
+/// [`ErrorKind::NoSuchDevice`]; what the kernel answered.
+pub fn device(kernel: &dyn Kernel, bdf: Bdf) -> Result<PciDevice> {
+    let dir = directory(bdf);
+    let absent = |errno| match errno {
+        Errno::NOENT | Errno::NOTDIR => Error::new(
+            ErrorKind::NoSuchDevice,
+            "look up PCI device",
+            bdf.to_string(),
+        )
+        .because(format!("{} is not there", dir.display()))
+        .of_device(bdf),
+        errno => Error::kernel("read", dir.display().to_string(), errno).of_device(bdf),
+    };
+    let id = |file: &str| hex_file(kernel, &dir.join(file)).map_err(absent);
+    Ok(PciDevice {
+        bdf,
+        vendor: u16::try_from(id("vendor")?).unwrap_or(u16::MAX),
+        device: u16::try_from(id("device")?).unwrap_or(u16::MAX),
+        class: id("class")?,
+        driver: link_name(kernel, &dir.join("driver")).map_err(absent)?,
+        group: link_name(kernel, &dir.join("iommu_group"))
+            .map_err(absent)?
+            .and_then(|name| name.parse().ok()),
+    })
+}
+
+/// A file with one hexadecimal number.
+fn hex_file(kernel: &dyn Kernel, path: &Path) -> std::result::Result<u32, Errno> {
+    let bytes = kernel.read(path)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| Errno::INVAL)?;
+    let digits = text.trim().trim_start_matches("0x");
+    u32::from_str_radix(digits, 16).map_err(|_| Errno::INVAL)
+}
+
+/// The last part of what a link points to; `None` if there is no such link.
+fn link_name(kernel: &dyn Kernel, path: &Path) -> std::result::Result<Option<String>, Errno> {
+    match kernel.read_link(path) {
+        Ok(target) => Ok(target
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}

@@ -1,0 +1,93 @@
+//! What a backend is.
+
+use std::fmt::Debug;
+
+use crate::address::{Access, DmaMask, HostRange, Iova, IovaRange, PageSizes};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A range of addresses that the IOMMU can map: a usable IOVA range of type1, a DMA window of sPAPR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Aperture {
+    /// The addresses.
+    pub range: IovaRange,
+    /// What addresses and sizes of mappings inside must be multiples of, in bytes.
+    pub page_size: u64,
+}
+
+/// What windows can be created, on an IOMMU that has windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowLimits {
+    /// The page sizes that a window can have.
+    pub page_sizes: PageSizes,
+    /// How many windows there can be at once, the default one included.
+    pub count: u32,
+    /// How many levels a table can have.
+    pub levels: u32,
+}
+
+/// What an IOMMU context can do, as the kernel told when it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The page sizes that can be mapped.
+    pub page_sizes: PageSizes,
+    /// Where mappings can be, the lowest first.
+    pub apertures: Vec<Aperture>,
+    /// How many mappings can still be made, where the kernel counts them.
+    pub mappings_left: Option<u32>,
+    /// What windows can be created, where there are windows.
+    pub windows: Option<WindowLimits>,
+}
+
+/// One IOMMU context, behind the interface of one platform.
+///
+/// A backend translates; it keeps no books of what is mapped beyond what its kernel interface needs.
+/// [`Domain`](super::Domain) stands above it and has checked, before it calls: ranges and memory are of
+/// one size and aligned to the aperture's page size, the range is inside one aperture, overlaps no
+/// mapping, and an unmapped range is exactly one that was mapped.
+pub trait IommuBackend: Debug + Send + Sync {
+    /// Asks the kernel what this context can do now.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    fn capabilities(&self) -> Result<Capabilities>;
+
+    /// Called before `size` bytes are placed for a device with `mask`: a backend with windows may create
+    /// the one that serves it best. Afterwards [`capabilities`](Self::capabilities) names it.
+    ///
+    /// # Errors
+    /// What the kernel answered; the caller goes on with the apertures that there are.
+    fn make_room(&self, size: u64, mask: DmaMask) -> Result<()> {
+        let _ = (size, mask);
+        Ok(())
+    }
+
+    /// Removes the window that starts at `start`, in which nothing is mapped.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`]: this IOMMU has no windows. What the kernel answered.
+    fn remove_window(&self, start: Iova) -> Result<()> {
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            "remove",
+            format!("a window at {start}"),
+        )
+        .because("this IOMMU has no windows"))
+    }
+
+    /// Lets the device reach `memory` at `iova`.
+    ///
+    /// # Safety
+    /// Until the range is unmapped, the device may read (and, if `access` says so, write) the memory at
+    /// any time: it must stay allocated, and no reference to it may exist that this would invalidate.
+    ///
+    /// # Errors
+    /// What the kernel answered; then nothing is mapped.
+    #[allow(unsafe_code)] // a contract about memory that the type system cannot see
+    unsafe fn map(&self, iova: IovaRange, memory: HostRange, access: Access) -> Result<()>;
+
+    /// Takes one whole mapping away and answers how many bytes that were.
+    ///
+    /// # Errors
+    /// What the kernel answered; then it may still be mapped.
+    fn unmap(&self, iova: IovaRange) -> Result<u64>;
+}

@@ -1,0 +1,86 @@
+//! Choosing the backend of a group.
+
+use tracing::debug;
+
+use crate::container::Container;
+use crate::error::{Error, ErrorKind, Result};
+use crate::group::{Group, Membership};
+
+use super::domain::Domain;
+use super::registry::{Reach, Registration, Registry};
+
+/// Puts the group into a fresh container and gives that the first IOMMU, in order of preference, that the
+/// kernel advertises and then does not refuse.
+pub(crate) fn attach(
+    registry: &Registry,
+    container: &Container,
+    group: Group,
+) -> Result<Membership> {
+    let id = group.id();
+    let mut membership = group.join(container)?;
+    let mut refusals = Refusals::default();
+    for registration in registry.iter() {
+        match select(registration, container) {
+            Ok(Some(domain)) => {
+                membership.serves(domain);
+                return Ok(membership);
+            }
+            Ok(None) => refusals.absent(registration.name),
+            Err(error) => {
+                debug!(backend = registration.name, %error, "refused; trying the next");
+                refusals.refused(registration.name, &error);
+                // A container whose IOMMU was set takes no other until its last group has left.
+                membership = rejoin(membership, container)?;
+            }
+        }
+    }
+    Err(refusals.into_error(id))
+}
+
+/// Gives the container the IOMMU of one backend; `None` if the kernel does not have it.
+pub(super) fn select(registration: &Registration, container: &Container) -> Result<Option<Domain>> {
+    let Reach::Container { extension, attach } = registration.reach;
+    if !container.check_extension(extension)? {
+        return Ok(None);
+    }
+    container.set_iommu(extension)?;
+    let backend = attach(container.clone())?;
+    Domain::new(registration.name, container.kernel().clone(), backend).map(Some)
+}
+
+fn rejoin(membership: Membership, container: &Container) -> Result<Membership> {
+    membership.dissolve()?.join(container)
+}
+
+/// What each backend answered, for the error that says why none was chosen.
+#[derive(Default)]
+struct Refusals {
+    lines: Vec<String>,
+    /// How the preferred one of the refused was refused.
+    first: Option<ErrorKind>,
+}
+
+impl Refusals {
+    fn absent(&mut self, name: &str) {
+        self.lines.push(format!("{name} is absent"));
+    }
+
+    fn refused(&mut self, name: &str, error: &Error) {
+        self.lines.push(format!("{name} was refused ({error})"));
+        self.first.get_or_insert(error.kind());
+    }
+
+    fn into_error(self, group: u32) -> Error {
+        let error = Error::new(
+            ErrorKind::NoBackend,
+            "choose an IOMMU backend for",
+            format!("group {group}"),
+        )
+        .because(self.lines.join("; "))
+        .of_group(group);
+        match self.first {
+            Some(kind @ (ErrorKind::NotPermitted | ErrorKind::Exhausted)) => error.of_kind(kind),
+            _ => error,
+        }
+    }
+}

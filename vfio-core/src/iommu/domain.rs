@@ -1,0 +1,362 @@
+//! What a user holds of an IOMMU context.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use tracing::debug;
+
+use crate::address::{Access, DmaMask, HostRange, Iova, IovaRange};
+use crate::error::{Error, ErrorKind, Result};
+use crate::kernel::Kernel;
+
+use super::backend::{Aperture, Capabilities, IommuBackend};
+use super::books::{Books, Unmappable};
+use super::buffer::DmaBuffer;
+
+/// One attached life of an IOMMU context: what its devices may reach, and the way to change it.
+///
+/// The contract is the same over every backend: a mapping lies inside one aperture, an overlap is
+/// refused, an unmap covers whole mappings and answers how many bytes they had, an empty range cannot be
+/// said. Every check is made before the kernel is asked.
+///
+/// It is a handle: clones speak of the same context. When the last group has left the container, the
+/// kernel drops the context with all its mappings; every handle then answers [`ErrorKind::Gone`], and can
+/// not touch whatever comes next.
+///
+/// All methods may be called from several threads at once; calls on different ranges run concurrently.
+#[derive(Clone)]
+pub struct Domain(Arc<Shared>);
+
+struct Shared {
+    name: &'static str,
+    kernel: Arc<dyn Kernel>,
+    backend: Box<dyn IommuBackend>,
+    apertures: RwLock<Vec<Aperture>>,
+    books: Mutex<Books>,
+    /// Held for reading by every call on the context, for writing by its end.
+    life: RwLock<Life>,
+}
+
+/// Where in its life an IOMMU context is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Attached,
+    /// The last group left, and the kernel dropped every mapping.
+    Ended,
+    /// The last group could not be taken out: mappings may be there still.
+    Unreleased,
+}
+
+impl Domain {
+    pub(crate) fn new(
+        name: &'static str,
+        kernel: Arc<dyn Kernel>,
+        backend: Box<dyn IommuBackend>,
+    ) -> Result<Self> {
+        let apertures = backend.capabilities()?.apertures;
+        Ok(Self(Arc::new(Shared {
+            name,
+            kernel,
+            backend,
+            apertures: RwLock::new(apertures),
+            books: Mutex::default(),
+            life: RwLock::new(Life::Attached),
+        })))
+    }
+
+    /// The name of the backend that was chosen.
+    pub fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    pub(crate) fn kernel(&self) -> &Arc<dyn Kernel> {
+        &self.0.kernel
+    }
+
+    /// Asks the kernel what the context can do now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Gone`] after the last group left; what the kernel answered.
+    pub fn capabilities(&self) -> Result<Capabilities> {
+        self.alive("ask", || self.0.backend.capabilities())
+    }
+
+    /// Lets devices reach `memory` at `iova`.
+    ///
+    /// Both are multiples of the page size of the [`Aperture`] that holds `iova`, in bytes, and of one
+    /// size. The kernel pins the memory.
+    ///
+    /// # Safety
+    /// Until the range is unmapped, or the life of the context has ended, a device may read (and, if
+    /// `access` says so, write) the memory at any time: it must stay allocated, and no reference to it may
+    /// exist that this would invalidate.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`]: sizes differ, or something is misaligned. [`ErrorKind::OutOfReach`]: not
+    /// inside one aperture. [`ErrorKind::Overlap`]. [`ErrorKind::Gone`]. Otherwise what the kernel
+    /// answered. Then nothing has changed.
+    #[allow(unsafe_code)] // a contract about memory that the type system cannot see
+    pub unsafe fn map(&self, iova: IovaRange, memory: HostRange, access: Access) -> Result<()> {
+        const OPERATION: &str = "map";
+        self.alive(OPERATION, || {
+            self.check_placement(iova, memory)?;
+            self.books().begin_map(iova).map_err(|other| {
+                self.error(ErrorKind::Overlap, OPERATION, iova)
+                    .because(format!("{other} is mapped already"))
+            })?;
+            // SAFETY: passed on to our caller.
+            let result = unsafe { self.0.backend.map(iova, memory, access) };
+            self.books().finish(iova, result.is_ok());
+            result
+        })
+    }
+
+    /// Takes away every mapping inside `iova`, each whole, and answers how many bytes they had.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`]: a mapping is only partly inside; nothing has changed. [`ErrorKind::Busy`]:
+    /// another thread is changing one. [`ErrorKind::Gone`]. Otherwise what the kernel answered: the named
+    /// mapping may still be there, and so may those after it.
+    pub fn unmap(&self, iova: IovaRange) -> Result<u64> {
+        const OPERATION: &str = "unmap";
+        self.alive(OPERATION, || {
+            let mappings = self.books().begin_unmap(iova).map_err(|why| match why {
+                Unmappable::Bisects(mapping) => self
+                    .error(ErrorKind::Invalid, OPERATION, iova)
+                    .because(format!(
+                        "{mapping} was mapped whole and is only partly inside"
+                    )),
+                Unmappable::Changing(mapping) => self
+                    .error(ErrorKind::Busy, OPERATION, iova)
+                    .because(format!("another thread is changing {mapping}")),
+            })?;
+            let mut result = Ok(0);
+            for mapping in mappings {
+                let this = match &result {
+                    Ok(_) => self.unmap_one(mapping),
+                    Err(_) => Ok(None), // not tried
+                };
+                self.books().finish(mapping, !matches!(this, Ok(Some(_))));
+                match this {
+                    Ok(bytes) => result = result.map(|sum| sum + bytes.unwrap_or(0)),
+                    Err(error) => result = Err(error),
+                }
+            }
+            result
+        })
+    }
+
+    /// Unmaps one mapping and holds the backend to its word.
+    fn unmap_one(&self, mapping: IovaRange) -> Result<Option<u64>> {
+        let bytes = self.0.backend.unmap(mapping)?;
+        if bytes == mapping.size() {
+            return Ok(Some(bytes));
+        }
+        Err(self
+            .error(ErrorKind::Kernel, "unmap", mapping)
+            .because(format!(
+                "only {bytes:#x} bytes were unmapped; the rest may still be"
+            )))
+    }
+
+    /// Reserves `size` bytes of addresses that a device with `mask` can use, rounded up to the page size
+    /// of the aperture. It may create a window. The highest aperture under the mask is taken first, so
+    /// that the low addresses are left to the devices that need them.
+    ///
+    /// Nothing is mapped. The reservation keeps later ones away until it is dropped; it does not keep
+    /// [`map`](Self::map) with an address of somebody's own choice away.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exhausted`]: there is no such place. [`ErrorKind::Invalid`]: `size` is 0.
+    /// [`ErrorKind::Gone`].
+    pub fn alloc(&self, size: u64, mask: DmaMask) -> Result<Reservation> {
+        const OPERATION: &str = "allocate addresses";
+        let object = || format!("{size:#x} bytes up to {}", mask.highest());
+        if size == 0 {
+            return Err(Error::new(ErrorKind::Invalid, OPERATION, object()));
+        }
+        self.alive(OPERATION, || {
+            let no_room = self.make_room(size, mask);
+            let apertures = self
+                .0
+                .apertures
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
+            let mut books = self.books();
+            let range = apertures.iter().rev().find_map(|aperture| {
+                let within = aperture.range.intersection(mask.range())?;
+                let size = size.checked_next_multiple_of(aperture.page_size)?;
+                books.reserve(within, size, aperture.page_size)
+            });
+            match (range, no_room) {
+                (Some(range), _) => Ok(Reservation {
+                    domain: self.clone(),
+                    range,
+                }),
+                (None, Err(error)) => Err(error),
+                (None, Ok(())) => Err(Error::new(ErrorKind::Exhausted, OPERATION, object())
+                    .because(format!("{} has no such place free", self.name()))),
+            }
+        })
+    }
+
+    /// Lets the backend create a window; learns what it did.
+    fn make_room(&self, size: u64, mask: DmaMask) -> Result<()> {
+        let made = self.0.backend.make_room(size, mask);
+        if let Err(error) = &made {
+            debug!(%error, "no window could be made; going on with those that there are");
+        }
+        self.learn_apertures()?;
+        made
+    }
+
+    /// Asks the backend anew where mappings can be.
+    fn learn_apertures(&self) -> Result<()> {
+        let now = self.0.backend.capabilities()?.apertures;
+        *self
+            .0
+            .apertures
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = now;
+        Ok(())
+    }
+
+    /// Removes the window that starts at `start`, on an IOMMU that has windows.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`]: there is no such window. [`ErrorKind::Busy`]: something is mapped or
+    /// reserved in it. [`ErrorKind::Unsupported`]: this IOMMU has no windows. [`ErrorKind::Gone`].
+    /// Otherwise what the kernel answered.
+    pub fn remove_window(&self, start: Iova) -> Result<()> {
+        const OPERATION: &str = "remove a window of";
+        self.alive(OPERATION, || {
+            let apertures = self
+                .0
+                .apertures
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
+            let window = apertures
+                .iter()
+                .find(|a| a.range.first() == start)
+                .map(|a| a.range);
+            drop(apertures);
+            let window = window.ok_or_else(|| {
+                Error::new(ErrorKind::Invalid, OPERATION, self.object())
+                    .because(format!("no window starts at {start}"))
+            })?;
+            let books = self.books(); // held, so that nothing comes into use meanwhile
+            if let Some(used) = books.in_use(window) {
+                return Err(self
+                    .error(ErrorKind::Busy, OPERATION, window)
+                    .because(format!("{used} is mapped or reserved")));
+            }
+            self.0.backend.remove_window(start)?;
+            self.learn_apertures()
+        })
+    }
+
+    /// Zeroed memory of at least `size` bytes that a device with `mask` can reach and use as `access`
+    /// says: allocated, kept out of child processes, mapped, and unmapped when it is dropped.
+    ///
+    /// # Errors
+    /// Those of [`alloc`](Self::alloc) and [`map`](Self::map); out of memory.
+    pub fn buffer(&self, size: usize, mask: DmaMask, access: Access) -> Result<DmaBuffer> {
+        DmaBuffer::new(self, size, mask, access)
+    }
+
+    /// Ends this life: `release` takes the last group out of the container. It waits until no call is in
+    /// the kernel, and none comes after it.
+    pub(crate) fn end(&self, release: impl FnOnce() -> Result<()>) -> Result<()> {
+        let mut life = self.0.life.write().unwrap_or_else(PoisonError::into_inner);
+        let released = release();
+        *life = if released.is_ok() {
+            Life::Ended
+        } else {
+            Life::Unreleased
+        };
+        released
+    }
+
+    /// Runs a call on the context while it lives.
+    fn alive<T>(&self, operation: &'static str, call: impl FnOnce() -> Result<T>) -> Result<T> {
+        let life = self.0.life.read().unwrap_or_else(PoisonError::into_inner);
+        match *life {
+            Life::Attached => call(),
+            Life::Ended => Err(Error::new(ErrorKind::Gone, operation, self.object())
+                .because("its last group left the container; the kernel dropped every mapping")),
+            Life::Unreleased => Err(Error::new(ErrorKind::Busy, operation, self.object())
+                .because("its last group could not be taken out; mappings may still be there")),
+        }
+    }
+
+    fn check_placement(&self, iova: IovaRange, memory: HostRange) -> Result<()> {
+        let invalid = |why: String| {
+            Err(self
+                .error(ErrorKind::Invalid, "map", iova)
+                .of_memory(memory)
+                .because(why))
+        };
+        if iova.size() != memory.len() as u64 {
+            return invalid("addresses and memory are not of one size".into());
+        }
+        let apertures = self
+            .0
+            .apertures
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(aperture) = apertures.iter().find(|a| a.range.contains(iova)) else {
+            let known: Vec<_> = apertures.iter().map(|a| a.range.to_string()).collect();
+            return Err(self
+                .error(ErrorKind::OutOfReach, "map", iova)
+                .because(format!("the IOMMU can map {}", known.join(" "))));
+        };
+        let aligned =
+            (iova.first().0 | iova.size() | memory.addr() as u64) % aperture.page_size == 0;
+        if aligned {
+            Ok(())
+        } else {
+            invalid(format!(
+                "addresses and sizes must be multiples of {:#x}",
+                aperture.page_size
+            ))
+        }
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.0.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn object(&self) -> String {
+        format!("the {} context", self.name())
+    }
+
+    fn error(&self, kind: ErrorKind, operation: &'static str, iova: IovaRange) -> Error {
+        Error::new(kind, operation, self.object()).at(iova)
+    }
+}
+
+impl fmt::Debug for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Domain").field(&self.0.name).finish()
+    }
+}
+
+/// Addresses that no other reservation of the domain has; given back when it is dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    domain: Domain,
+    range: IovaRange,
+}
+
+impl Reservation {
+    /// The addresses.
+    pub fn range(&self) -> IovaRange {
+        self.range
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.domain.books().unreserve(self.range);
+    }
+}

@@ -1,0 +1,185 @@
+//! The seam: everything that this project asks of Linux passes the [`Kernel`] trait.
+//!
+//! [`Linux`] is the kernel that runs; `vfio-sim` has one in memory; wrappers count, trace or fail calls.
+//! It is held as `Arc<dyn Kernel>`, because backends are registered as plain function pointers and so
+//! cannot be generic over it. The seam knows no ioctl: a backend outside this workspace can issue calls
+//! that the core has never heard of.
+
+mod linux;
+
+use std::ffi::OsString;
+use std::fmt::Debug;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+
+pub use linux::Linux;
+pub use rustix::io::Errno;
+pub use rustix::ioctl::Opcode;
+
+/// What a call answers: the kernel's errno when it failed.
+pub type Result<T> = std::result::Result<T, Errno>;
+
+/// The argument of an ioctl.
+#[derive(Debug)]
+pub enum Arg<'a> {
+    /// The call takes none.
+    None,
+    /// The call takes the number itself (`VFIO_CHECK_EXTENSION`, `VFIO_SET_IOMMU`).
+    Value(usize),
+    /// The call reads these bytes.
+    In(&'a [u8]),
+    /// The call reads and writes these bytes.
+    InOut(&'a mut [u8]),
+}
+
+/// What a new mapping shows.
+#[derive(Debug, Clone, Copy)]
+pub enum MapSource<'fd> {
+    /// Zeroed memory of this process.
+    Anonymous,
+    /// A part of a file or device, shared with it.
+    Shared {
+        /// The file or device.
+        fd: BorrowedFd<'fd>,
+        /// Where the part starts, in bytes; a multiple of the page size.
+        offset: u64,
+    },
+}
+
+/// What may be done with mapped memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Protection {
+    /// It can be read.
+    pub read: bool,
+    /// It can be written.
+    pub write: bool,
+}
+
+impl Protection {
+    /// Read and write.
+    pub const READ_WRITE: Self = Self {
+        read: true,
+        write: true,
+    };
+}
+
+/// A Linux kernel, real or simulated.
+///
+/// # Errors
+///
+/// Every method answers the errno of the system call behind it; what the errnos of an ioctl mean is in
+/// the project's page of kernel behaviours. `EINTR` is passed on: only the caller knows whether a call
+/// can be repeated.
+pub trait Kernel: Debug + Send + Sync {
+    /// Opens a node such as `/dev/vfio/vfio` for reading and writing, close-on-exec.
+    ///
+    /// # Errors
+    /// Those of `open(2)`.
+    fn open(&self, path: &Path) -> Result<OwnedFd>;
+
+    /// Issues an ioctl and answers its return value, which is never negative.
+    ///
+    /// A positive value is *not* always success: see [`call`](crate::call).
+    ///
+    /// # Safety
+    /// `opcode` must be a call that reads and writes no more than the bytes of `arg`, and that takes an
+    /// argument of that form. Where those bytes carry an address or an fd, the caller answers for what
+    /// the kernel and the device then do with that memory or file, for as long as they do it. A call
+    /// that returns a new fd must go through [`ioctl_fd`](Kernel::ioctl_fd), or the fd leaks.
+    ///
+    /// # Errors
+    /// Those of the call.
+    #[allow(unsafe_code)] // the door itself
+    unsafe fn ioctl(&self, fd: BorrowedFd<'_>, opcode: Opcode, arg: Arg<'_>) -> Result<u32>;
+
+    /// Issues an ioctl that returns a new fd, and owns it.
+    ///
+    /// # Safety
+    /// As for [`ioctl`](Kernel::ioctl); and a non-negative return value of the call must be an fd that
+    /// nobody else owns.
+    ///
+    /// # Errors
+    /// Those of the call.
+    #[allow(unsafe_code)] // the door itself
+    unsafe fn ioctl_fd(&self, fd: BorrowedFd<'_>, opcode: Opcode, arg: Arg<'_>) -> Result<OwnedFd>;
+
+    /// Reads at an offset; answers how many bytes came.
+    ///
+    /// # Errors
+    /// Those of `pread(2)`.
+    fn pread(&self, fd: BorrowedFd<'_>, bytes: &mut [u8], offset: u64) -> Result<usize>;
+
+    /// Writes at an offset; answers how many bytes went.
+    ///
+    /// # Errors
+    /// Those of `pwrite(2)`.
+    fn pwrite(&self, fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Result<usize>;
+
+    /// Maps `len` bytes where the kernel likes. The mapping is the caller's, to be given back with
+    /// [`munmap`](Kernel::munmap).
+    ///
+    /// # Errors
+    /// Those of `mmap(2)`.
+    fn mmap(
+        &self,
+        source: MapSource<'_>,
+        len: usize,
+        protection: Protection,
+    ) -> Result<NonNull<u8>>;
+
+    /// Gives a mapping back.
+    ///
+    /// # Safety
+    /// `addr` and `len` must be those of one [`mmap`](Kernel::mmap) of this kernel, nothing may use the
+    /// memory afterwards, and no device may still be able to reach it.
+    ///
+    /// # Errors
+    /// Those of `munmap(2)`.
+    #[allow(unsafe_code)] // the door itself
+    unsafe fn munmap(&self, addr: NonNull<u8>, len: usize) -> Result<()>;
+
+    /// Keeps a mapping out of child processes (`MADV_DONTFORK`): a fork would otherwise leave the
+    /// device with the pages of one side and this process with copies.
+    ///
+    /// # Safety
+    /// `addr` and `len` must be those of one [`mmap`](Kernel::mmap) of this kernel.
+    ///
+    /// # Errors
+    /// Those of `madvise(2)`.
+    #[allow(unsafe_code)] // the door itself
+    unsafe fn keep_from_children(&self, addr: NonNull<u8>, len: usize) -> Result<()>;
+
+    /// A new eventfd that counts, does not block and is close-on-exec.
+    ///
+    /// # Errors
+    /// Those of `eventfd(2)`.
+    fn eventfd(&self) -> Result<OwnedFd>;
+
+    /// How much memory this process may lock, in bytes; `None` is no limit.
+    fn memlock_limit(&self) -> Option<u64>;
+
+    /// The size of a page of this host in bytes.
+    fn page_size(&self) -> usize;
+
+    /// The architecture and release of this kernel, as `uname` names them: `("ppc64le", "6.12.95")`.
+    fn identity(&self) -> (String, String);
+
+    /// The whole of a small file of sysfs or proc.
+    ///
+    /// # Errors
+    /// Those of `open(2)` and `read(2)`.
+    fn read(&self, path: &Path) -> Result<Vec<u8>>;
+
+    /// The names in a directory, sorted.
+    ///
+    /// # Errors
+    /// Those of `open(2)` and `getdents(2)`.
+    fn list(&self, path: &Path) -> Result<Vec<OsString>>;
+
+    /// Where a symbolic link points.
+    ///
+    /// # Errors
+    /// Those of `readlink(2)`.
+    fn read_link(&self, path: &Path) -> Result<PathBuf>;
+}

@@ -1,0 +1,173 @@
+//! Mapped memory that a device may read and write while we do.
+//!
+//! There is never a `&[u8]` of such memory: it changes under our feet. Every access is volatile, of one
+//! register's width where that is asked for, and checked against the bounds.
+#![allow(unsafe_code)] // The one place that dereferences mapped memory.
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use tracing::warn;
+
+use crate::address::HostRange;
+use crate::error::{Error, ErrorKind, Result};
+use crate::kernel::{Kernel, MapSource, Protection};
+
+/// A value that is read and written in one access: `u8`, `u16`, `u32`, `u64`.
+///
+/// Its bytes are those of this host's byte order; a device that has another is the driver's business.
+pub trait Register:
+    Copy + private::Sealed + zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable
+{
+}
+
+mod private {
+    pub trait Sealed {}
+}
+
+macro_rules! registers {
+    ($($t:ty)*) => {$(
+        impl private::Sealed for $t {}
+        impl Register for $t {}
+    )*};
+}
+registers!(u8 u16 u32 u64);
+
+/// A mapping of this process that nobody else unmaps; it is given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    kernel: Arc<dyn Kernel>,
+    addr: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the memory belongs to this value alone and is only accessed through volatile accesses of its
+// bytes, which have no invariants: nothing depends on the thread.
+unsafe impl Send for Mapping {}
+// SAFETY: as above. Two threads that write one place at once are in the same position as a thread and a
+// device: each access is one volatile machine access, and every value of the bytes is valid.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps `len` bytes of zeroed memory that child processes do not get.
+    pub(crate) fn anonymous(kernel: &Arc<dyn Kernel>, len: usize) -> Result<Self> {
+        let mapping = Self::new(kernel, MapSource::Anonymous, len, Protection::READ_WRITE)?;
+        // SAFETY: the very mapping that was just made.
+        unsafe { kernel.keep_from_children(mapping.addr, len) }
+            .map_err(|errno| Error::kernel("madvise(MADV_DONTFORK)", "a DMA buffer", errno))?;
+        Ok(mapping)
+    }
+
+    /// Maps `len` bytes of `source`.
+    pub(crate) fn new(
+        kernel: &Arc<dyn Kernel>,
+        source: MapSource<'_>,
+        len: usize,
+        protection: Protection,
+    ) -> Result<Self> {
+        let addr = kernel.mmap(source, len, protection).map_err(|errno| {
+            let what = match source {
+                MapSource::Anonymous => "memory",
+                MapSource::Shared { .. } => "a region",
+            };
+            Error::kernel("mmap", format!("{len:#x} bytes of {what}"), errno)
+        })?;
+        Ok(Self {
+            kernel: Arc::clone(kernel),
+            addr,
+            len,
+        })
+    }
+
+    /// Where it is.
+    pub(crate) fn range(&self) -> Result<HostRange> {
+        HostRange::new(self.addr.as_ptr() as usize, self.len)
+            .ok_or_else(|| Error::new(ErrorKind::Invalid, "use", "an empty mapping"))
+    }
+
+    /// Its size in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Leaves the memory mapped for ever: somebody may still use it.
+    pub(crate) fn leak(self) {
+        std::mem::forget(self);
+    }
+
+    /// Where a `T` at `offset` is, if it is inside and aligned.
+    fn place<T>(&self, operation: &'static str, offset: usize) -> Result<*mut T> {
+        let fits = offset
+            .checked_add(size_of::<T>())
+            .is_some_and(|end| end <= self.len);
+        if !fits || offset % size_of::<T>() != 0 {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                operation,
+                format!("{} bytes at {offset:#x}", size_of::<T>()),
+            )
+            .because(format!(
+                "outside of the {:#x} bytes that are mapped, or misaligned",
+                self.len
+            )));
+        }
+        // SAFETY: `offset` is inside the mapping, which is one object.
+        Ok(unsafe { self.addr.as_ptr().add(offset) }.cast())
+    }
+
+    /// Reads one register, in one access.
+    pub(crate) fn read<T: Register>(&self, offset: usize) -> Result<T> {
+        let place = self.place::<T>("read mapped memory", offset)?;
+        // SAFETY: inside the mapping, aligned (the mapping is page aligned), and any bytes are a `T`.
+        Ok(unsafe { place.read_volatile() })
+    }
+
+    /// Writes one register, in one access.
+    pub(crate) fn write<T: Register>(&self, offset: usize, value: T) -> Result<()> {
+        let place = self.place::<T>("write mapped memory", offset)?;
+        // SAFETY: inside the mapping and aligned; nobody holds a reference into it.
+        unsafe { place.write_volatile(value) };
+        Ok(())
+    }
+
+    /// Copies bytes out.
+    pub(crate) fn copy_to(&self, offset: usize, bytes: &mut [u8]) -> Result<()> {
+        self.check_span("read mapped memory", offset, bytes.len())?;
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            *byte = self.read(offset + i)?;
+        }
+        Ok(())
+    }
+
+    /// Copies bytes in.
+    pub(crate) fn copy_from(&self, offset: usize, bytes: &[u8]) -> Result<()> {
+        self.check_span("write mapped memory", offset, bytes.len())?;
+        for (i, &byte) in bytes.iter().enumerate() {
+            self.write(offset + i, byte)?;
+        }
+        Ok(())
+    }
+
+    /// All or nothing: a copy that does not fit moves no byte.
+    fn check_span(&self, operation: &'static str, offset: usize, len: usize) -> Result<()> {
+        match offset.checked_add(len) {
+            Some(end) if end <= self.len => Ok(()),
+            _ => Err(Error::new(
+                ErrorKind::Invalid,
+                operation,
+                format!("{len:#x} bytes at {offset:#x}"),
+            )
+            .because(format!("only {:#x} bytes are mapped", self.len))),
+        }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and nothing refers to it any more. That no device reaches it is
+        // the owner's promise: `DmaBuffer` leaks what it could not unmap from the IOMMU.
+        if let Err(errno) = unsafe { self.kernel.munmap(self.addr, self.len) } {
+            warn!(addr = ?self.addr, len = self.len, %errno, "munmap failed; the memory stays mapped");
+        }
+    }
+}

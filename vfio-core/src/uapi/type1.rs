@@ -1,0 +1,111 @@
+//! Type1: the IOMMU interface of x86 and arm64.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::{InfoCapHeader, vfio};
+use crate::kernel::Opcode;
+
+/// Extension and IOMMU type number of type1.
+pub const TYPE1_IOMMU: u32 = 1;
+/// Extension and IOMMU type number of type1 version 2.
+pub const TYPE1V2_IOMMU: u32 = 3;
+
+/// Fills in an [`IommuType1Info`] with its capabilities behind it.
+pub const IOMMU_GET_INFO: Opcode = vfio(12);
+/// Maps memory for the device: a [`DmaMap`]. sPAPR has the same number and struct.
+pub const IOMMU_MAP_DMA: Opcode = vfio(13);
+/// Takes mappings away: a [`DmaUnmap`]. sPAPR has the same number and struct.
+pub const IOMMU_UNMAP_DMA: Opcode = vfio(14);
+
+/// `iova_pgsizes` is valid ([`IommuType1Info::flags`]).
+pub const IOMMU_INFO_PGSIZES: u32 = 1 << 0;
+/// There are capabilities ([`IommuType1Info::flags`]).
+pub const IOMMU_INFO_CAPS: u32 = 1 << 1;
+
+/// Id of [`IommuType1CapIovaRange`].
+pub const IOMMU_TYPE1_INFO_CAP_IOVA_RANGE: u16 = 1;
+/// Id of [`IommuType1DmaAvail`].
+pub const IOMMU_TYPE1_INFO_DMA_AVAIL: u16 = 3;
+
+/// The device may read ([`DmaMap::flags`]).
+pub const DMA_MAP_FLAG_READ: u32 = 1 << 0;
+/// The device may write ([`DmaMap::flags`]).
+pub const DMA_MAP_FLAG_WRITE: u32 = 1 << 1;
+
+/// `struct vfio_iommu_type1_info`
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct IommuType1Info {
+    /// Size of the buffer in bytes, set by the caller; the kernel answers what it would need.
+    pub argsz: u32,
+    /// [`IOMMU_INFO_PGSIZES`], [`IOMMU_INFO_CAPS`].
+    pub flags: u32,
+    /// One bit for each page size, in bytes, that the IOMMU can map.
+    pub iova_pgsizes: u64,
+    /// Where the first capability starts, 0 if the buffer is too small.
+    pub cap_offset: u32,
+    /// Padding.
+    pub pad: u32,
+}
+
+/// `struct vfio_iommu_type1_info_cap_iova_range`, without the ranges behind it
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct IommuType1CapIovaRange {
+    /// Its id is [`IOMMU_TYPE1_INFO_CAP_IOVA_RANGE`].
+    pub header: InfoCapHeader,
+    /// How many [`IovaRangeEntry`]s follow.
+    pub nr_iovas: u32,
+    /// Reserved.
+    pub reserved: u32,
+}
+
+/// `struct vfio_iova_range`
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct IovaRangeEntry {
+    /// First address.
+    pub start: u64,
+    /// Last address, included.
+    pub end: u64,
+}
+
+/// `struct vfio_iommu_type1_info_dma_avail`
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct IommuType1DmaAvail {
+    /// Its id is [`IOMMU_TYPE1_INFO_DMA_AVAIL`].
+    pub header: InfoCapHeader,
+    /// How many mappings can still be made.
+    pub avail: u32,
+}
+
+/// `struct vfio_iommu_type1_dma_map`
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct DmaMap {
+    /// Size of this struct in bytes, set by the caller.
+    pub argsz: u32,
+    /// [`DMA_MAP_FLAG_READ`], [`DMA_MAP_FLAG_WRITE`].
+    pub flags: u32,
+    /// Address of the memory in the calling process.
+    pub vaddr: u64,
+    /// Address that the device uses.
+    pub iova: u64,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// `struct vfio_iommu_type1_dma_unmap`
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct DmaUnmap {
+    /// Size of this struct in bytes, set by the caller.
+    pub argsz: u32,
+    /// None of them is used here.
+    pub flags: u32,
+    /// First address.
+    pub iova: u64,
+    /// Size in bytes; type1 answers how much it unmapped, sPAPR leaves it alone.
+    pub size: u64,
+}

@@ -1,0 +1,39 @@
+//! The project's own commands: `cargo xtask demo`, `cargo xtask test`, `cargo xtask lab`.
+
+mod cache;
+mod cross;
+mod lab;
+mod packages;
+mod platform;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use ui::Ui;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a command in an emulated machine that has an IOMMU and VFIO
+    Lab(lab::LabArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ui = Ui::new();
+    let result = match cli.command {
+        Command::Lab(args) => platform::require_lab().and_then(|()| lab::run(&args, &ui)),
+    };
+    result.unwrap_or_else(|error| {
+        ui.note(format_args!("error: {error:#}"));
+        ExitCode::FAILURE
+    })
+}
