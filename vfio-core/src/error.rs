@@ -106,6 +106,7 @@ struct Parts {
     reason: Option<String>,
     device: Option<Bdf>,
     group: Option<u32>,
+    causes: Vec<Error>,
 }
 
 impl Error {
@@ -121,6 +122,7 @@ impl Error {
             reason: None,
             device: None,
             group: None,
+            causes: Vec::new(),
         }))
     }
 
@@ -176,6 +178,18 @@ impl Error {
     pub fn of_group(mut self, group: u32) -> Self {
         self.0.group = Some(group);
         self
+    }
+
+    /// The same with the errors that led to it.
+    #[must_use]
+    pub fn caused_by(mut self, causes: Vec<Error>) -> Self {
+        self.0.causes = causes;
+        self
+    }
+
+    /// The errors that led to it: where no backend was chosen, how each one was refused.
+    pub fn causes(&self) -> &[Error] {
+        &self.0.causes
     }
 
     /// What went wrong, for programs.
@@ -247,7 +261,12 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let first = self.0.causes.first()?;
+        Some(first)
+    }
+}
 
 #[cfg(test)]
 mod tests {

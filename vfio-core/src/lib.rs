@@ -3,6 +3,7 @@ pub mod address;
 pub mod call;
 mod container;
 pub mod device;
+pub mod diagnosis;
 mod error;
 mod group;
 pub mod host;

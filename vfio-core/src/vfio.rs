@@ -43,6 +43,11 @@ impl Vfio {
         &self.kernel
     }
 
+    /// The backends that may be chosen.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// Asks the kernel which backends it advertises. Attaches nothing, changes nothing.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ pub(crate) fn attach(
             Ok(None) => refusals.absent(registration.name),
             Err(error) => {
                 debug!(backend = registration.name, %error, "refused; trying the next");
-                refusals.refused(registration.name, &error);
+                refusals.refused(registration.name, error);
                 // A container whose IOMMU was set takes no other until its last group has left.
                 membership = rejoin(membership, container)?;
             }
@@ -56,8 +56,7 @@ fn rejoin(membership: Membership, container: &Container) -> Result<Membership> {
 #[derive(Default)]
 struct Refusals {
     lines: Vec<String>,
-    /// How the preferred one of the refused was refused.
-    first: Option<ErrorKind>,
+    errors: Vec<Error>,
 }
 
 impl Refusals {
@@ -65,22 +64,21 @@ impl Refusals {
         self.lines.push(format!("{name} is absent"));
     }
 
-    fn refused(&mut self, name: &str, error: &Error) {
+    fn refused(&mut self, name: &str, error: Error) {
         self.lines.push(format!("{name} was refused ({error})"));
-        self.first.get_or_insert(error.kind());
+        self.errors.push(error);
     }
 
     fn into_error(self, group: u32) -> Error {
-        let error = Error::new(
-            ErrorKind::NoBackend,
-            "choose an IOMMU backend for",
-            format!("group {group}"),
-        )
-        .because(self.lines.join("; "))
-        .of_group(group);
-        match self.first {
+        let operation = "choose an IOMMU backend for";
+        let error = Error::new(ErrorKind::NoBackend, operation, format!("group {group}"))
+            .because(self.lines.join("; "))
+            .of_group(group);
+        // The preferred one of those that the kernel has says best what is wrong.
+        match self.errors.first().map(Error::kind) {
             Some(kind @ (ErrorKind::NotPermitted | ErrorKind::Exhausted)) => error.of_kind(kind),
             _ => error,
         }
+        .caused_by(self.errors)
     }
 }

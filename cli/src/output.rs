@@ -1,0 +1,52 @@
+//! What people read: text on standard output, complaints on standard error.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use vfio_core::kernel::Linux;
+use vfio_core::{Error, ErrorKind};
+
+use crate::finding::Finding;
+
+/// Standard output. A reader that has gone away is not an error.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    closed: bool,
+}
+
+impl Output {
+    /// Writes one line, at once.
+    pub(crate) fn line(&mut self, line: impl fmt::Display) -> io::Result<()> {
+        if self.closed {
+            return Ok(());
+        }
+        match writeln!(io::stdout(), "{line}") {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.closed = true,
+            written => written?,
+        }
+        Ok(())
+    }
+}
+
+/// Says on standard error what failed, why, and what to do.
+pub(crate) fn complain(error: &anyhow::Error) {
+    let mut text = format!("vfioctl: {error}\n");
+    if let Some(error) = error.downcast_ref::<Error>() {
+        text.push_str(&advice(error));
+    }
+    // Nobody is left to tell if standard error is gone.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// What an error is and what to do, as far as that is known.
+fn advice(error: &Error) -> String {
+    if let Some(diagnosis) = error.diagnose(&Linux) {
+        return Finding::from(diagnosis).to_string();
+    }
+    let next = match error.kind() {
+        ErrorKind::NoSuchDevice => "`vfioctl probe` lists the devices that have a group",
+        ErrorKind::Kernel | ErrorKind::NoBackend => "the kernel's log may say more: dmesg",
+        _ => return String::new(),
+    };
+    format!("  next: {next}\n")
+}

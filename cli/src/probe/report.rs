@@ -1,0 +1,216 @@
+//! The answer as data: what `--json` prints, and what the text is made of.
+
+use serde::Serialize;
+use vfio_core::host::{IommuGroup, PciDevice};
+use vfio_core::iommu::{BackendReport, Capabilities, Support};
+use vfio_core::kernel::Kernel;
+use vfio_core::{CONTAINER_NODE, Error};
+
+use crate::finding::Finding;
+
+/// What is known of the host. Fields are only ever added.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) schema_version: u32,
+    pub(super) architecture: String,
+    pub(super) kernel: String,
+    pub(super) container: ContainerRow,
+    pub(super) backends: Vec<BackendRow>,
+    /// The group that was put into containers for it.
+    pub(super) verified_with_group: Option<u32>,
+    pub(super) groups: Vec<GroupRow>,
+    pub(super) findings: Vec<Finding>,
+}
+
+/// The way in to VFIO.
+#[derive(Debug, Serialize)]
+pub(super) struct ContainerRow {
+    pub(super) node: &'static str,
+    pub(super) usable: bool,
+    pub(super) reason: Option<String>,
+}
+
+/// One backend.
+#[derive(Debug, Serialize)]
+pub(super) struct BackendRow {
+    pub(super) name: String,
+    /// `verified`, `advertised`, `absent`, `refused` or `unknown`.
+    pub(super) state: &'static str,
+    /// Why, if it is refused or unknown.
+    pub(super) reason: Option<String>,
+    pub(super) capabilities: Option<CapabilitiesRow>,
+}
+
+/// What a verified backend can do; addresses and sizes in bytes.
+#[derive(Debug, Serialize)]
+pub(super) struct CapabilitiesRow {
+    pub(super) page_sizes: Vec<u64>,
+    pub(super) apertures: Vec<ApertureRow>,
+    pub(super) mappings_left: Option<u32>,
+    pub(super) windows: Option<WindowsRow>,
+}
+
+/// Addresses that can be mapped.
+#[derive(Debug, Serialize)]
+pub(super) struct ApertureRow {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) page_size: u64,
+}
+
+/// What windows can be created.
+#[derive(Debug, Serialize)]
+pub(super) struct WindowsRow {
+    pub(super) most: u32,
+    pub(super) levels: u32,
+}
+
+/// An IOMMU group.
+#[derive(Debug, Serialize)]
+pub(super) struct GroupRow {
+    pub(super) id: u32,
+    /// Whether a device of it can be assigned as it is now.
+    pub(super) ready: bool,
+    pub(super) devices: Vec<DeviceRow>,
+}
+
+/// A device of a group.
+#[derive(Debug, Serialize)]
+pub(super) struct DeviceRow {
+    pub(super) bdf: String,
+    pub(super) vendor: u16,
+    pub(super) device: u16,
+    pub(super) class: u32,
+    pub(super) driver: Option<String>,
+    /// Whether its driver keeps the group from being assigned.
+    pub(super) in_the_way: bool,
+}
+
+impl Report {
+    /// What can be told without VFIO.
+    pub(super) fn new(kernel: &dyn Kernel, groups: &[IommuGroup]) -> Self {
+        let (architecture, release) = kernel.identity();
+        Self {
+            schema_version: 1,
+            architecture,
+            kernel: release,
+            container: ContainerRow {
+                node: CONTAINER_NODE,
+                usable: true,
+                reason: None,
+            },
+            backends: Vec::new(),
+            verified_with_group: None,
+            groups: groups.iter().map(GroupRow::from).collect(),
+            findings: Vec::new(),
+        }
+    }
+
+    /// What the backends answered.
+    pub(super) fn backends(&mut self, kernel: &dyn Kernel, backends: &[BackendReport]) {
+        self.backends = backends.iter().map(BackendRow::from).collect();
+        for backend in backends {
+            if let Support::Refused(error) | Support::Unknown(error) = &backend.support {
+                self.findings
+                    .extend(error.diagnose(kernel).map(Finding::from));
+            }
+        }
+    }
+
+    /// The container cannot be opened, so that no backend could be asked.
+    pub(super) fn no_container(
+        &mut self,
+        kernel: &dyn Kernel,
+        names: impl IntoIterator<Item = &'static str>,
+        error: &Error,
+    ) {
+        self.container.usable = false;
+        self.container.reason = Some(error.to_string());
+        self.backends = names
+            .into_iter()
+            .map(|name| BackendRow {
+                name: name.to_owned(),
+                state: "unknown",
+                reason: Some("VFIO could not be asked".to_owned()),
+                capabilities: None,
+            })
+            .collect();
+        self.findings
+            .extend(error.diagnose(kernel).map(Finding::from));
+    }
+
+    /// There is no group that could be tried.
+    pub(super) fn nothing_to_verify_with(&mut self) {
+        self.findings.push(Finding {
+            code: None,
+            name: "nothing-to-verify-with",
+            cause: "no group is bound to a VFIO driver and free of others, so nothing was verified"
+                .to_owned(),
+            evidence: Vec::new(),
+            remedies: vec!["bind a device that nothing on this host needs to vfio-pci".to_owned()],
+        });
+    }
+}
+
+impl From<&BackendReport> for BackendRow {
+    fn from(backend: &BackendReport) -> Self {
+        let (state, reason, capabilities) = match &backend.support {
+            Support::Verified(capabilities) => ("verified", None, Some(capabilities.into())),
+            Support::Advertised => ("advertised", None, None),
+            Support::Absent => ("absent", None, None),
+            Support::Refused(error) => ("refused", Some(error.to_string()), None),
+            Support::Unknown(error) => ("unknown", Some(error.to_string()), None),
+        };
+        Self {
+            name: backend.name.to_owned(),
+            state,
+            reason,
+            capabilities,
+        }
+    }
+}
+
+impl From<&Capabilities> for CapabilitiesRow {
+    fn from(capabilities: &Capabilities) -> Self {
+        Self {
+            page_sizes: capabilities.page_sizes.iter().collect(),
+            apertures: capabilities
+                .apertures
+                .iter()
+                .map(|aperture| ApertureRow {
+                    first: aperture.range.first().0,
+                    last: aperture.range.last().0,
+                    page_size: aperture.page_size,
+                })
+                .collect(),
+            mappings_left: capabilities.mappings_left,
+            windows: capabilities.windows.map(|windows| WindowsRow {
+                most: windows.count,
+                levels: windows.levels,
+            }),
+        }
+    }
+}
+
+impl From<&IommuGroup> for GroupRow {
+    fn from(group: &IommuGroup) -> Self {
+        Self {
+            id: group.id,
+            ready: group.is_ready(),
+            devices: group.devices.iter().map(DeviceRow::from).collect(),
+        }
+    }
+}
+
+impl From<&PciDevice> for DeviceRow {
+    fn from(device: &PciDevice) -> Self {
+        Self {
+            bdf: device.bdf.to_string(),
+            vendor: device.vendor,
+            device: device.device,
+            class: device.class,
+            driver: device.driver.clone(),
+            in_the_way: device.spoils_its_group(),
+        }
+    }
+}
