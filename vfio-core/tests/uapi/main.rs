@@ -1,0 +1,8 @@
+//! The numbers and structs of `vfio_core::uapi` are those of the kernel: compared with known numbers of
+//! each architecture, with the structs that bindgen made of the kernel's header, and with the header
+//! itself as a C compiler reads it.
+
+mod bindings;
+mod headers;
+mod layout;
+mod opcodes;
