@@ -94,7 +94,10 @@ pub(crate) struct Draft {
 }
 
 /// A lock between processes and between threads, held until it is dropped.
-pub(crate) struct Lock(#[expect(dead_code, reason = "closing the file releases the lock")] File);
+pub(crate) struct Lock {
+    /// Closing it releases the lock.
+    _file: File,
+}
 
 impl Lock {
     /// Locks `path` against everybody.
@@ -104,14 +107,14 @@ impl Lock {
             let _step = ui.step(format!("waiting for the lock {}", path.display()));
             FileExt::lock(&file).map_err(|error| explain("lock", path, &error))?;
         }
-        Ok(Self(file))
+        Ok(Self { _file: file })
     }
 
     /// Locks `path` against those who lock it exclusively.
     pub(crate) fn shared(path: &Path) -> Result<Self> {
         let file = lock_file(path)?;
         FileExt::lock_shared(&file).map_err(|error| explain("lock", path, &error))?;
-        Ok(Self(file))
+        Ok(Self { _file: file })
     }
 }
 

@@ -69,8 +69,8 @@ impl Ui {
 
     /// A download of `bytes` bytes.
     pub(crate) fn download(&self, label: impl Into<String>, bytes: u64) -> Step<'_> {
-        let template =
-            "{spinner} {prefix:28} [{bar:24}] {bytes:>10} of {total_bytes:10} {msg:.dim}";
+        let template = "{spinner} {prefix:28} [{bar:24}] \
+                        {decimal_bytes:>10} of {decimal_total_bytes:10} {msg:.dim}";
         self.start(label.into(), template, Some(bytes))
     }
 

@@ -1,0 +1,145 @@
+//! The table of machines. To add one, add it here.
+
+use std::time::Duration;
+
+use crate::packages::{Arch, Bundle, bundles};
+
+/// A machine that QEMU emulates, with the kernel that runs in it.
+pub(crate) struct Machine {
+    pub(crate) name: &'static str,
+    /// What a test that passes on it shows, for `--list`.
+    pub(crate) proves: &'static str,
+    pub(crate) arch: Arch,
+    pub(super) qemu: &'static Bundle,
+    pub(super) kernel: &'static Bundle,
+    pub(super) busybox: &'static Bundle,
+    /// QEMU's program.
+    pub(super) emulator: &'static str,
+    /// Its arguments: board, processor, IOMMU.
+    pub(super) arguments: &'static [&'static str],
+    pub(super) slots: Slots,
+    /// In QEMU's notation.
+    pub(super) memory: &'static str,
+    /// The serial console's name in the kernel.
+    pub(super) console: &'static str,
+    /// More of the kernel's command line.
+    pub(super) append: &'static str,
+    /// Modules to load; those that they depend on are found.
+    pub(super) modules: &'static [&'static str],
+    /// A machine that takes longer to reach user space hangs.
+    pub(super) boot_limit: Duration,
+}
+
+/// Where a machine has room for devices.
+#[derive(Clone, Copy)]
+pub(super) enum Slots {
+    /// On its root bus, which is PCI domain 0.
+    RootBus { name: &'static str },
+    /// In ports `pcie.0`, `pcie.1`, … with one slot each. Each port has a PCI domain of its own.
+    Ports { count: u32 },
+}
+
+/// All machines.
+pub(crate) static MACHINES: &[Machine] = &[
+    Machine {
+        name: "x86_64",
+        proves: "type1 v1 and v2 over VT-d with interrupt remapping; 4 KiB pages",
+        arch: Arch::Amd64,
+        qemu: &bundles::QEMU_10,
+        kernel: &bundles::KERNEL_AMD64,
+        busybox: &bundles::BUSYBOX_AMD64,
+        emulator: "qemu-system-x86_64",
+        arguments: &[
+            "-nodefaults",
+            "-machine",
+            "q35",
+            "-cpu",
+            "max",
+            "-device",
+            "intel-iommu,intremap=on,caching-mode=on",
+        ],
+        slots: Slots::RootBus { name: "pcie.0" },
+        memory: "512M",
+        console: "ttyS0",
+        append: "intel_iommu=on",
+        modules: &["vfio_iommu_type1", "vfio_pci"],
+        boot_limit: Duration::from_secs(60),
+    },
+    Machine {
+        name: "pseries",
+        proves: "sPAPR v1 and v2 under a hypervisor: one group per host bridge; 64 KiB pages",
+        arch: Arch::Ppc64el,
+        qemu: &bundles::QEMU_7,
+        kernel: &bundles::KERNEL_PPC64EL,
+        busybox: &bundles::BUSYBOX_PPC64EL,
+        emulator: "qemu-system-ppc64",
+        arguments: &[
+            "-nodefaults",
+            "-machine",
+            "pseries,x-vof=on,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken",
+            "-cpu",
+            "power9",
+            "-vga",
+            "none",
+        ],
+        slots: Slots::RootBus { name: "pci.0" },
+        memory: "2G",
+        console: "hvc0",
+        append: "",
+        modules: &["vfio_iommu_spapr_tce", "vfio_pci"],
+        boot_limit: Duration::from_secs(60),
+    },
+    Machine {
+        name: "powernv9",
+        proves: "sPAPR v1 and v2 on bare metal: EEH, multi-level tables, one group per device",
+        arch: Arch::Ppc64el,
+        qemu: &bundles::QEMU_7,
+        kernel: &bundles::KERNEL_PPC64EL,
+        busybox: &bundles::BUSYBOX_PPC64EL,
+        emulator: "qemu-system-ppc64",
+        // Never -nodefaults: it removes the ports.
+        arguments: &["-machine", "powernv9", "-vga", "none"],
+        slots: Slots::Ports { count: 6 },
+        memory: "2G",
+        console: "hvc0",
+        append: "",
+        modules: &["vfio_iommu_spapr_tce", "vfio_pci"],
+        // Its firmware alone waits six seconds for the links of the ports.
+        boot_limit: Duration::from_secs(90),
+    },
+    Machine {
+        name: "aarch64",
+        proves: "type1 v1 and v2 over an SMMUv3; IOVA ranges with a hole for MSIs",
+        arch: Arch::Arm64,
+        qemu: &bundles::QEMU_7,
+        kernel: &bundles::KERNEL_ARM64,
+        busybox: &bundles::BUSYBOX_ARM64,
+        emulator: "qemu-system-aarch64",
+        arguments: &[
+            "-nodefaults",
+            "-machine",
+            "virt,iommu=smmuv3,gic-version=3",
+            "-cpu",
+            "cortex-a57",
+        ],
+        slots: Slots::RootBus { name: "pcie.0" },
+        memory: "1G",
+        console: "ttyAMA0",
+        append: "",
+        modules: &["vfio_iommu_type1", "vfio_pci"],
+        boot_limit: Duration::from_secs(60),
+    },
+];
+
+impl Machine {
+    /// The machine of this name.
+    pub(crate) fn find(name: &str) -> Option<&'static Self> {
+        MACHINES.iter().find(|machine| machine.name == name)
+    }
+
+    /// All names, for people.
+    pub(crate) fn names() -> String {
+        let names: Vec<&str> = MACHINES.iter().map(|machine| machine.name).collect();
+        names.join(", ")
+    }
+}
