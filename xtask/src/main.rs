@@ -5,7 +5,9 @@ mod cross;
 mod lab;
 mod packages;
 mod platform;
+mod test;
 mod ui;
+mod workspace;
 
 use std::process::ExitCode;
 
@@ -24,6 +26,8 @@ struct Cli {
 enum Command {
     /// Run a command in an emulated machine that has an IOMMU and VFIO
     Lab(lab::LabArgs),
+    /// Run everything that proves the project
+    Test(test::TestArgs),
 }
 
 fn main() -> ExitCode {
@@ -31,6 +35,7 @@ fn main() -> ExitCode {
     let ui = Ui::new();
     let result = match cli.command {
         Command::Lab(args) => platform::require_lab().and_then(|()| lab::run(&args, &ui)),
+        Command::Test(args) => test::run(&args, &ui),
     };
     result.unwrap_or_else(|error| {
         ui.note(format_args!("error: {error:#}"));

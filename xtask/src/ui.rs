@@ -57,6 +57,12 @@ impl Ui {
         self.suspend(|| eprintln!("{text}"));
     }
 
+    /// The line that a command ends with, on standard output: for people and for programs.
+    #[allow(clippy::print_stdout)] // what a program reads belongs there
+    pub(crate) fn last_line(&self, text: impl Display) {
+        self.suspend(|| println!("{text}"));
+    }
+
     /// Runs `draw` with the progress bars out of the way: for output that is not ours.
     pub(crate) fn suspend<R>(&self, draw: impl FnOnce() -> R) -> R {
         self.bars.suspend(draw)

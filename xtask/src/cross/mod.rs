@@ -5,13 +5,14 @@
 mod toolchain;
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 use crate::packages::Arch;
 use crate::ui::{Phase, Ui};
+use crate::workspace;
 
 /// What runs in a machine.
 #[derive(Debug)]
@@ -45,9 +46,8 @@ const PROFILE: &str = "lab";
 /// own. Fetches the cross compiler at first use. Packages and targets are for the caller to add.
 pub(crate) fn cargo(arch: Arch, subcommand: &str, ui: &Ui) -> Result<Command> {
     let triple = triple(arch);
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = workspace::cargo();
     command
-        .current_dir(workspace())
         .arg(subcommand)
         .args(["--locked", "--profile", PROFILE, "--target", triple])
         .arg("--target-dir")
@@ -78,15 +78,9 @@ pub(crate) fn triple(arch: Arch) -> &'static str {
 fn target_directory(arch: Arch) -> Result<PathBuf> {
     let target = match std::env::var_os("CARGO_TARGET_DIR") {
         Some(path) => std::path::absolute(path).context("find CARGO_TARGET_DIR")?,
-        None => workspace().join("target"),
+        None => workspace::root().join("target"),
     };
     Ok(target.join("lab").join(arch.debian()))
-}
-
-/// The root of the workspace that this program was built from.
-fn workspace() -> &'static Path {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.parent().unwrap_or(package)
 }
 
 /// Runs cargo, silently where there is nothing to do. Its messages count where it fails.

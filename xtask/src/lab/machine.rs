@@ -136,10 +136,4 @@ impl Machine {
     pub(crate) fn find(name: &str) -> Option<&'static Self> {
         MACHINES.iter().find(|machine| machine.name == name)
     }
-
-    /// All names, for people.
-    pub(crate) fn names() -> String {
-        let names: Vec<&str> = MACHINES.iter().map(|machine| machine.name).collect();
-        names.join(", ")
-    }
 }

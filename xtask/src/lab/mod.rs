@@ -1,16 +1,201 @@
-//! Stub.
+//! The lab: real kernels with VFIO and an IOMMU, in emulated machines.
+//!
+//! [`boot`] runs one command in one machine:
+//!
+//! - `machine`: the table of machines. A new one is added there and nowhere else.
+//! - `device`, `file`: what the user puts into a machine.
+//! - `kernel`, `initramfs`, `settings`, `init`: what it boots.
+//! - `qemu`, `session`, `console`: QEMU's command line, its process, what the machine says.
+//! - `command`: `cargo xtask lab` itself.
+//!
+//! A run leaves nothing behind, even when it is killed: its files have no names, and its QEMU
+//! dies with it.
 
-use std::process::ExitCode;
+mod command;
+mod console;
+mod device;
+mod file;
+mod initramfs;
+mod kernel;
+mod machine;
+mod qemu;
+mod session;
+mod settings;
 
-use anyhow::{Result, bail};
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
-use crate::ui::Ui;
+use anyhow::{Context, Result, anyhow, bail};
 
-/// What to run, and in which machine.
-#[derive(clap::Args)]
-pub(crate) struct LabArgs {}
+use crate::cross::{self, Binaries};
+use crate::packages::{self, bundles};
+use crate::ui::{Phase, Ui};
+use console::{Console, Report};
+use device::Placed;
+use initramfs::Initramfs;
+use kernel::Kernel;
+use session::Limits;
 
-/// Runs a command in a machine.
-pub(crate) fn run(_args: &LabArgs, _ui: &Ui) -> Result<ExitCode> {
-    bail!("the lab is not there yet")
+pub(crate) use command::{LabArgs, run};
+pub(crate) use file::FileSpec;
+pub(crate) use machine::Machine;
+
+/// One command in one machine.
+pub(crate) struct Request {
+    pub(crate) machine: &'static Machine,
+    /// QEMU's `-device` texts, see [`device`].
+    pub(crate) devices: Vec<String>,
+    pub(crate) files: Vec<FileSpec>,
+    /// Whether the devices are bound to vfio-pci before the command.
+    pub(crate) bind: bool,
+    pub(crate) cpus: u32,
+    /// In QEMU's notation; the machine's own default otherwise.
+    pub(crate) memory: Option<String>,
+    /// More of the kernel's command line.
+    pub(crate) append: Option<String>,
+    pub(crate) qemu_args: Vec<String>,
+    /// For the command alone: how long the machine may take to boot is the machine's matter.
+    pub(crate) timeout: Duration,
+    pub(crate) command: Vec<String>,
+}
+
+/// The user asked for something that there is not. Everything else that fails is the lab's fault.
+#[derive(Debug)]
+pub(crate) struct Usage(String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// Boots a machine and runs the command there. `sink` gets the command's output as it comes.
+///
+/// Returns the command's exit status as a shell gives it: 127 if there is no such command, 128 and
+/// the signal's number if a signal ended it. A machine that hangs or panics is an error.
+pub(crate) fn boot(request: &Request, ui: &Ui, sink: &mut dyn FnMut(&[u8])) -> Result<i32> {
+    let machine = request.machine;
+    let devices = device::place(machine.slots, &request.devices)?;
+    let files = request
+        .files
+        .iter()
+        .map(FileSpec::read)
+        .collect::<Result<Vec<_>>>()?;
+    let parts = Parts::get(machine, ui)?;
+    let kernel = Kernel::load(&parts.kernel, machine.modules)?;
+
+    let mut console = Console::new();
+    let settings = settings::settings(request, &devices, &kernel.modules, console.token());
+    let image = image(&parts, &kernel, &settings, &files).context("make the initramfs")?;
+    let devices = devices
+        .into_iter()
+        .map(with_drive)
+        .collect::<Result<Vec<_>>>()?;
+    let mut qemu = packages::qemu(machine.emulator, &parts.qemu, &parts.libraries);
+    qemu::add_machine(&mut qemu, request, &kernel.image, &image, &devices);
+
+    let limits = Limits {
+        boot: machine.boot_limit,
+        command: request.timeout,
+    };
+    let timing = ui.time(Phase::Boot);
+    let step = ui.step(format!("boot {}", machine.name));
+    let begun = || {
+        step.done(format_args!("Linux {}", kernel.release));
+        drop(timing);
+    };
+    let report = session::run(&qemu, &mut console, &limits, begun, sink)
+        .with_context(|| format!("machine {}", machine.name))?;
+    match report {
+        Report::Status(status) => Ok(status),
+        Report::Failed(why) => bail!("machine {}: {why}", machine.name),
+    }
+}
+
+/// Everything that a run needs and that outlives it in the cache.
+struct Parts {
+    libraries: PathBuf,
+    qemu: PathBuf,
+    kernel: PathBuf,
+    busybox: PathBuf,
+    binaries: Binaries,
+}
+
+impl Parts {
+    /// Fetches and builds what is not there yet, side by side.
+    fn get(machine: &Machine, ui: &Ui) -> Result<Self> {
+        thread::scope(|scope| {
+            let binaries = scope.spawn(|| cross::binaries(machine.arch, ui));
+            let bundles = [
+                &bundles::QEMU_7,
+                machine.qemu,
+                machine.kernel,
+                machine.busybox,
+            ];
+            let [libraries, qemu, kernel, busybox] = packages::prefixes(bundles, ui)?;
+            let binaries = binaries.join();
+            Ok(Self {
+                libraries,
+                qemu,
+                kernel,
+                busybox,
+                binaries: binaries.unwrap_or_else(|_| Err(anyhow!("a build ended in a panic")))?,
+            })
+        })
+    }
+}
+
+/// Writes the machine's file system into a file without a name.
+fn image(parts: &Parts, kernel: &Kernel, settings: &str, files: &[file::Content]) -> Result<File> {
+    let read = |path: &PathBuf| fs::read(path).with_context(|| format!("read {}", path.display()));
+
+    let mut image = Initramfs::new(BufWriter::new(tempfile::tempfile()?));
+    image.console()?;
+    image.file("init", 0o755, include_bytes!("init"))?;
+    image.file("lab/settings", 0o644, settings.as_bytes())?;
+    for module in &kernel.modules {
+        image.file(
+            &format!("lab/modules/{}.ko", module.name),
+            0o644,
+            &module.content,
+        )?;
+    }
+    image.file(
+        "bin/busybox",
+        0o755,
+        &read(&parts.busybox.join("bin/busybox"))?,
+    )?;
+    image.file("bin/vfioctl", 0o755, &read(&parts.binaries.vfioctl)?)?;
+    image.file(
+        "bin/hardware-tests",
+        0o755,
+        &read(&parts.binaries.hardware_tests)?,
+    )?;
+    for file in files {
+        image.file(&file.path, file.permissions, &file.bytes)?;
+    }
+    let mut out = image.finish()?;
+    out.flush()?;
+    Ok(out
+        .into_inner()
+        .map_err(std::io::IntoInnerError::into_error)?)
+}
+
+/// Makes the drive that a device needs: a file without a name, in which only what is written
+/// takes space.
+fn with_drive(device: Placed) -> Result<qemu::Device> {
+    const SIZE: u64 = 64 << 20;
+
+    let mut file = None;
+    if device.drive.is_some() {
+        let drive = tempfile::tempfile().context("make a drive")?;
+        drive.set_len(SIZE).context("make a drive")?;
+        file = Some(drive);
+    }
+    Ok((device, file))
 }

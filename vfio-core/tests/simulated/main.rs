@@ -1,0 +1,9 @@
+//! Container, group, choice of the backend and order of release, on simulated kernels.
+#![allow(clippy::unwrap_used)] // a test that cannot be set up must fail
+
+mod bad_input;
+mod choosing;
+mod probing;
+mod registry;
+mod release;
+mod setup;

@@ -1,0 +1,91 @@
+//! What happened, for tests to look at.
+
+use std::fmt;
+
+use vfio_core::kernel::{Arg, Errno, Opcode};
+use vfio_core::uapi;
+
+/// What an fd of the simulated kernel stands for. Sorted as they are released.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Object {
+    /// An open device.
+    Device {
+        /// Its name, as sysfs has it.
+        bdf: String,
+        /// Its group.
+        group: u32,
+    },
+    /// An open group, by its number.
+    Group(u32),
+    /// A container, by how many were opened before it.
+    Container(u64),
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device { bdf, .. } => write!(f, "device {bdf}"),
+            Self::Group(id) => write!(f, "group {id}"),
+            Self::Container(id) => write!(f, "container {id}"),
+        }
+    }
+}
+
+/// An object was opened, asked something, or closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Which object.
+    pub object: Object,
+    /// The ioctl by its name, with the number that it was given by value: `VFIO_SET_IOMMU(3)`; `open`,
+    /// which is logged when it succeeded; or `close`, of the last duplicate of the fd.
+    pub call: String,
+    /// What was answered; 0 for a call that returned an fd.
+    pub answer: Result<u32, Errno>,
+}
+
+impl Event {
+    pub(crate) fn opened(object: Object) -> Self {
+        Self::new(object, "open", Ok(0))
+    }
+
+    pub(crate) fn closed(object: Object) -> Self {
+        Self::new(object, "close", Ok(0))
+    }
+
+    pub(crate) fn new(object: Object, call: impl Into<String>, answer: Result<u32, Errno>) -> Self {
+        Self {
+            object,
+            call: call.into(),
+            answer,
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.object, self.call)?;
+        match self.answer {
+            Ok(0) => Ok(()),
+            Ok(value) => write!(f, ": {value}"),
+            Err(errno) => write!(f, ": {errno}"),
+        }
+    }
+}
+
+/// How an ioctl is called in the log.
+pub(crate) fn name(opcode: Opcode, arg: &Arg<'_>) -> String {
+    let name = match opcode {
+        uapi::GET_API_VERSION => "VFIO_GET_API_VERSION",
+        uapi::CHECK_EXTENSION => "VFIO_CHECK_EXTENSION",
+        uapi::SET_IOMMU => "VFIO_SET_IOMMU",
+        uapi::GROUP_GET_STATUS => "VFIO_GROUP_GET_STATUS",
+        uapi::GROUP_SET_CONTAINER => "VFIO_GROUP_SET_CONTAINER",
+        uapi::GROUP_UNSET_CONTAINER => "VFIO_GROUP_UNSET_CONTAINER",
+        uapi::GROUP_GET_DEVICE_FD => "VFIO_GROUP_GET_DEVICE_FD",
+        other => return format!("ioctl {other:#x}"),
+    };
+    match arg {
+        Arg::Value(value) => format!("{name}({value})"),
+        _ => name.to_owned(),
+    }
+}

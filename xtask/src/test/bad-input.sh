@@ -1,0 +1,69 @@
+#!/bin/sh
+# What vfioctl says and answers when something is wrong, each thing produced for real. Runs in a machine
+# whose devices are not bound: $BDF and $BDF2 share a group, $BDF2 has a driver of the kernel's own, and
+# $BDF3 is alone in its group. Prints a line a case, as Rust's test runners do.
+
+failures=0
+
+# expect NAME STATUS WORDS COMMAND...: the exit status, and words that the output must have.
+expect() {
+    name=$1 status=$2 words=$3
+    shift 3
+    output=$("$@" 2>&1)
+    answered=$?
+    if [ "$answered" = "$status" ] && printf '%s\n' "$output" | grep -qF -- "$words"; then
+        echo "test $name ... ok"
+    else
+        echo "status $answered instead of $status, or not \"$words\", in: $output"
+        echo "test $name ... FAILED"
+        failures=$((failures + 1))
+    fi
+}
+
+bind() {
+    echo vfio-pci >"/sys/bus/pci/devices/$1/driver_override"
+    echo "$1" >/sys/bus/pci/drivers_probe
+}
+
+group_of() {
+    basename "$(readlink "/sys/bus/pci/devices/$1/iommu_group")"
+}
+
+idle() {
+    [ -z "$(ls -l /proc/[0-9]*/fd 2>/dev/null | grep /dev/vfio)" ]
+}
+
+node3=/dev/vfio/$(group_of "$BDF3")
+
+expect malformed 2 "is not a PCI address" vfioctl selftest 00:99.9
+expect absent 1 "is not there" vfioctl selftest 0fff:00:00.0
+expect unbound 1 "VFIO-09" vfioctl selftest "$BDF3"
+expect "nothing to verify with" 1 "bind a device" vfioctl probe --verify
+bind "$BDF"
+bind "$BDF3"
+expect "not viable" 1 "$BDF2 (nvme)" vfioctl selftest "$BDF"
+expect "not viable, what to do" 1 "echo $BDF2 > /sys/bus/pci/devices/$BDF2/driver/unbind" \
+    vfioctl selftest "$BDF"
+expect healthy 0 "ok  release" vfioctl selftest "$BDF3"
+
+exec 9<>"$node3"
+expect "busy" 4 "VFIO-10" vfioctl selftest "$BDF3"
+expect "busy, who it is" 4 "(process $$)" vfioctl selftest "$BDF3"
+exec 9>&-
+
+echo 'somebody:x:1000:1000::/:/bin/sh' >>/etc/passwd
+expect "not permitted" 3 "VFIO-08" su somebody -c "vfioctl selftest $BDF3"
+chown somebody "$node3"
+expect "as the node's owner" 0 "ok  release" su somebody -c "vfioctl selftest $BDF3"
+expect "unprivileged probe" 0 "advertised" su somebody -c "vfioctl probe"
+
+mv "$node3" /dev/hidden
+expect "no node" 4 "$node3 is not there" vfioctl selftest "$BDF3"
+mv /dev/hidden "$node3"
+mv /dev/vfio/vfio /dev/hidden
+expect "no container node" 1 "VFIO-09" vfioctl selftest "$BDF3"
+mv /dev/hidden /dev/vfio/vfio
+
+expect "healthy again" 0 "ok  release" vfioctl selftest "$BDF3"
+expect "nothing left open" 0 "" idle
+[ "$failures" = 0 ]

@@ -1,0 +1,161 @@
+//! The tests see: breaks of the product, planted one at a time in a copy of the tree, each of which must
+//! turn a test red.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::tally::Tally;
+use crate::workspace::{cargo, output, root};
+
+/// A change of one place that makes the product wrong.
+struct Break {
+    /// What is wrong then.
+    name: &'static str,
+    file: &'static str,
+    /// Occurs once in the file.
+    find: &'static str,
+    replace: &'static str,
+    /// The cargo command that must fail because a test failed.
+    seen_by: &'static [&'static str],
+}
+
+const CORE: &[&str] = &["test", "--locked", "-p", "vfio-core", "--test", "simulated"];
+const UAPI: &[&str] = &["xtask", "test", "--suite", "uapi"];
+const X86_64: &[&str] = &["xtask", "test", "--suite", "x86_64"];
+
+const BREAKS: &[Break] = &[
+    Break {
+        name: "an opcode has x86's direction bits on POWER",
+        file: "vfio-core/src/uapi/mod.rs",
+        find: "opcode::none(VFIO_TYPE, VFIO_BASE + n)",
+        replace: "((VFIO_TYPE as Opcode) << 8) | (VFIO_BASE + n) as Opcode",
+        seen_by: UAPI,
+    },
+    Break {
+        name: "the group leaves its container before the device is closed",
+        file: "vfio-core/src/device/mod.rs",
+        find: "    fd: OwnedFd, // closed first, while the group is still in the container\n    bdf: Bdf,\n    domain: Domain,\n    membership: Arc<Membership>,",
+        replace: "    membership: Arc<Membership>,\n    bdf: Bdf,\n    domain: Domain,\n    fd: OwnedFd,",
+        seen_by: CORE,
+    },
+    Break {
+        name: "an unmap does nothing",
+        file: "iommu-type1/src/lib.rs",
+        find: "calls::unmap(&self.container, iova)",
+        replace: "{ let _ = calls::unmap; Ok(iova.size()) }",
+        seen_by: X86_64,
+    },
+    Break {
+        name: "the preferred backend is tried last",
+        file: "vfio-core/src/iommu/registry.rs",
+        find: "(r.preference, r.name)",
+        replace: "(u32::MAX - r.preference, r.name)",
+        seen_by: CORE,
+    },
+    Break {
+        name: "a refusal ends the search for a backend",
+        file: "vfio-core/src/iommu/choose.rs",
+        find: "refusals.refused(registration.name, error);",
+        replace: "return Err(error);",
+        seen_by: CORE,
+    },
+];
+
+/// Plants every break, one after the other.
+pub(super) fn run(tally: &mut Tally) -> Result<()> {
+    let copy = root().join("target/broken/tree");
+    mirror(root(), &copy)?;
+    // Red means nothing where it is not green before.
+    for command in BREAKS.iter().map(|it| it.seen_by).collect::<BTreeSet<_>>() {
+        tally.check(&format!("unbroken: cargo {}", command.join(" ")), |_| {
+            let (success, text) = in_copy(&copy, command)?;
+            ensure!(success, "\n{}", text.trim_end());
+            Ok(())
+        });
+    }
+    for it in BREAKS {
+        tally.check(&format!("seen: {}", it.name), |_| {
+            it.plant(&copy)?;
+            let seen = in_copy(&copy, it.seen_by);
+            mirror(root(), &copy)?;
+            let (success, text) = seen?;
+            let a_test_failed = text.lines().any(|line| {
+                line.ends_with("... FAILED") || line.trim_start().starts_with("FAILED ")
+            });
+            ensure!(!success, "no test turned red");
+            ensure!(a_test_failed, "it failed, but not because of a test:\n{}", text.trim_end());
+            Ok(())
+        });
+    }
+    Ok(())
+}
+
+impl Break {
+    fn plant(&self, copy: &Path) -> Result<()> {
+        let path = copy.join(self.file);
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", self.file))?;
+        ensure!(
+            text.matches(self.find).count() == 1,
+            "{} does not have {:?} once: mend the break in xtask/src/test/broken.rs",
+            self.file,
+            self.find
+        );
+        fs::write(&path, text.replace(self.find, self.replace))
+            .with_context(|| format!("write {}", path.display()))
+    }
+}
+
+/// Cargo in the copy, with a target directory of its own that all breaks share.
+fn in_copy(copy: &Path, args: &[&str]) -> Result<(bool, String)> {
+    let mut command: Command = cargo();
+    command
+        .current_dir(copy)
+        .args(args)
+        .env("CARGO_TARGET_DIR", root().join("target/broken/target"));
+    output(&mut command)
+}
+
+/// Makes `to` what `from` is, but for what is built and what git keeps. Files that are alike are left
+/// alone, so that cargo does not build them anew.
+fn mirror(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("create {}", to.display()))?;
+    let wanted = entries(from)?;
+    for path in entries(to)? {
+        let name = path.file_name().unwrap_or_default();
+        if !wanted.iter().any(|it| it.file_name() == Some(name)) {
+            remove(&path)?;
+        }
+    }
+    for source in wanted {
+        let name = source.file_name().unwrap_or_default();
+        if name == "target" || name == ".git" {
+            continue;
+        }
+        let target = to.join(name);
+        if source.is_dir() {
+            mirror(&source, &target)?;
+        } else if fs::read(&source).ok() != fs::read(&target).ok() {
+            fs::copy(&source, &target).with_context(|| format!("copy {}", source.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(dir).with_context(|| format!("list {}", dir.display()))?;
+    entries
+        .map(|entry| Ok(entry.with_context(|| format!("list {}", dir.display()))?.path()))
+        .collect()
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    if let Err(error) = removed {
+        bail!("remove {}: {error}", path.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! What passed, what failed, what was skipped: counted, and said as it happens.
+
+use std::fmt::Display;
+use std::time::Instant;
+
+use crate::ui::Ui;
+
+/// What became of one check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Passed,
+    /// With what there is to say about it.
+    Failed(String),
+    /// With the reason.
+    Skipped(String),
+}
+
+/// The checks of one run.
+pub(crate) struct Tally<'a> {
+    pub(crate) ui: &'a Ui,
+    passed: usize,
+    failed: Vec<String>,
+    skipped: Vec<(String, String)>,
+}
+
+impl<'a> Tally<'a> {
+    pub(crate) fn new(ui: &'a Ui) -> Self {
+        Self {
+            ui,
+            passed: 0,
+            failed: Vec::new(),
+            skipped: Vec::new(),
+        }
+    }
+
+    /// Runs a check and records it.
+    pub(crate) fn check(&mut self, name: &str, check: impl FnOnce(&Ui) -> anyhow::Result<()>) {
+        let started = Instant::now();
+        let step = self.ui.step(name);
+        let outcome = match check(self.ui) {
+            Ok(()) => Outcome::Passed,
+            Err(error) => Outcome::Failed(format!("{error:#}")),
+        };
+        drop(step);
+        self.record_timed(name, outcome, Some(started));
+    }
+
+    /// Records one check.
+    pub(crate) fn record(&mut self, name: &str, outcome: Outcome) {
+        self.record_timed(name, outcome, None);
+    }
+
+    fn record_timed(&mut self, name: &str, outcome: Outcome, started: Option<Instant>) {
+        let time = started.map_or(String::new(), |started| {
+            format!("  {:.1} s", started.elapsed().as_secs_f64())
+        });
+        match outcome {
+            Outcome::Passed => {
+                self.passed += 1;
+                self.ui.note(format_args!("  ok       {name}{time}"));
+            }
+            Outcome::Failed(why) => {
+                self.ui.note(format_args!("  FAILED   {name}{time}: {why}"));
+                self.failed.push(name.to_owned());
+            }
+            Outcome::Skipped(why) => {
+                self.ui.note(format_args!("  skipped  {name}: {why}"));
+                self.skipped.push((name.to_owned(), why));
+            }
+        }
+    }
+
+    /// Records every test of a Rust test runner's output, under `prefix`; fails the run where there is
+    /// none, or where the runner failed without saying which.
+    pub(crate) fn record_tests(&mut self, prefix: &str, output: &str, success: bool) {
+        let tests: Vec<_> = output.lines().filter_map(parse_test).collect();
+        let all_passed = tests.iter().all(|(_, outcome)| !matches!(outcome, Outcome::Failed(_)));
+        if tests.is_empty() || all_passed != success {
+            let why = match tests.is_empty() {
+                true => "no test was run",
+                false => "the runner's own status and that of its tests do not agree",
+            };
+            self.ui.note(output.trim_end());
+            self.record(prefix, Outcome::Failed(why.to_owned()));
+        } else if !success {
+            self.ui.note(output.trim_end());
+        }
+        for (name, outcome) in tests {
+            self.record(&format!("{prefix}: {name}"), outcome);
+        }
+    }
+
+    /// Whether nothing failed.
+    pub(crate) fn is_green(&self) -> bool {
+        self.failed.is_empty()
+    }
+
+    /// Repeats what needs a second look; the last line counts.
+    pub(crate) fn close(self) -> impl Display {
+        for (name, why) in &self.skipped {
+            self.ui.note(format_args!("skipped: {name}: {why}"));
+        }
+        for name in &self.failed {
+            self.ui.note(format_args!("failed: {name}"));
+        }
+        format!(
+            "{} passed, {} failed, {} skipped",
+            self.passed,
+            self.failed.len(),
+            self.skipped.len()
+        )
+    }
+}
+
+/// `test NAME ... ok`, as Rust's test runners print it.
+fn parse_test(line: &str) -> Option<(String, Outcome)> {
+    let (name, result) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
+    let outcome = match result.split_once(',').unwrap_or((result, "")) {
+        ("ok", _) => Outcome::Passed,
+        ("FAILED", _) => Outcome::Failed("see above".to_owned()),
+        ("ignored", "") => Outcome::Skipped("no reason given".to_owned()),
+        ("ignored", reason) => Outcome::Skipped(reason.trim().to_owned()),
+        _ => return None,
+    };
+    Some((name.to_owned(), outcome))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_test_runners() {
+        let parsed = |line| parse_test(line).map(|(name, outcome)| (name, outcome));
+        assert_eq!(parsed("test a::b ... ok"), Some(("a::b".into(), Outcome::Passed)));
+        assert_eq!(
+            parsed("test src/lib.rs - a (line 3) ... FAILED"),
+            Some(("src/lib.rs - a (line 3)".into(), Outcome::Failed("see above".into())))
+        );
+        assert_eq!(
+            parsed("test a ... ignored, no MSI-X"),
+            Some(("a".into(), Outcome::Skipped("no MSI-X".into())))
+        );
+        assert_eq!(parsed("test result: ok. 3 passed"), None);
+        assert_eq!(parsed("running 3 tests"), None);
+    }
+
+    #[test]
+    fn a_run_without_tests_and_a_silent_failure_are_failures() {
+        let ui = Ui::new();
+        for (output, success, expected) in [
+            ("running 0 tests", true, "0 passed, 1 failed, 0 skipped"),
+            ("test a ... ok", false, "1 passed, 1 failed, 0 skipped"),
+            ("test a ... FAILED", false, "0 passed, 1 failed, 0 skipped"),
+            ("test a ... ok\ntest b ... ignored, why", true, "1 passed, 0 failed, 1 skipped"),
+        ] {
+            let mut tally = Tally::new(&ui);
+            tally.record_tests("x", output, success);
+            assert_eq!(tally.close().to_string(), expected, "{output}");
+        }
+    }
+}

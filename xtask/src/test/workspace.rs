@@ -1,0 +1,55 @@
+//! What can be tested on any Linux, unprivileged, with cargo alone.
+
+use anyhow::{Context, Result, bail};
+
+use super::tally::Tally;
+use crate::workspace::{cargo, output};
+
+/// `cargo fmt`
+pub(super) fn format(tally: &mut Tally) -> Result<()> {
+    tally.check("format", |_| run(&["fmt", "--all", "--check"]));
+    Ok(())
+}
+
+/// `cargo clippy`
+pub(super) fn clippy(tally: &mut Tally) -> Result<()> {
+    tally.check("clippy", |_| {
+        run(&[
+            "clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-Dwarnings",
+        ])
+    });
+    Ok(())
+}
+
+/// Unit, integration and documentation tests.
+pub(super) fn unit(tally: &mut Tally) -> Result<()> {
+    for (prefix, args) in [
+        ("unit", ["test", "--workspace", "--locked", "--all-targets"]),
+        ("doc", ["test", "--workspace", "--locked", "--doc"]),
+    ] {
+        let step = tally.ui.step(format!("{prefix} tests"));
+        let (success, text) = output(cargo().args(args).arg("--no-fail-fast"))?;
+        drop(step);
+        tally.record_tests(prefix, &text, success);
+    }
+    tally.check("documentation", |_| {
+        let mut command = cargo();
+        command
+            .args(["doc", "--workspace", "--no-deps", "--locked", "--quiet"])
+            .env("RUSTDOCFLAGS", "-Dwarnings");
+        expect(&mut command)
+    });
+    Ok(())
+}
+
+fn run(args: &[&str]) -> Result<()> {
+    expect(cargo().args(args))
+}
+
+fn expect(command: &mut std::process::Command) -> Result<()> {
+    let (success, text) = output(command).context("run cargo")?;
+    if !success {
+        bail!("\n{}", text.trim_end());
+    }
+    Ok(())
+}
