@@ -1,7 +1,7 @@
 //! Version 1: the default window alone.
 
 use vfio_core::address::{Access, HostRange, IovaRange, PageSizes};
-use vfio_core::iommu::{Aperture, Capabilities, IommuBackend};
+use vfio_core::iommu::{Aperture, Capabilities, IommuBackend, WindowLimits};
 use vfio_core::{Container, Error, ErrorKind, Result};
 
 use crate::{CONTEXT, calls, window};
@@ -28,7 +28,11 @@ impl IommuBackend for SpaprV1 {
             page_sizes: PageSizes(self.window.page_size),
             apertures: vec![self.window],
             mappings_left: None,
-            windows: None,
+            windows: Some(WindowLimits {
+                page_sizes: PageSizes(self.window.page_size),
+                count: 1,
+                levels: 1,
+            }),
         })
     }
 

@@ -1,12 +1,11 @@
 //! The way in: from the name of a device to the device.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use crate::container::Container;
 use crate::device::Device;
 use crate::error::{Error, ErrorKind, Result};
-use crate::group::{Group, Membership};
+use crate::group::{Group, OpenGroups, SharedGroup};
 use crate::host::{self, Bdf, PciDevice};
 use crate::iommu::{self, BackendReport, Registry};
 use crate::kernel::{Kernel, Linux};
@@ -16,8 +15,7 @@ use crate::kernel::{Kernel, Linux};
 pub struct Vfio {
     kernel: Arc<dyn Kernel>,
     registry: Registry,
-    /// A group can be opened once; its devices share it.
-    groups: Mutex<BTreeMap<u32, Weak<Membership>>>,
+    groups: Arc<OpenGroups>,
 }
 
 impl Vfio {
@@ -34,7 +32,7 @@ impl Vfio {
         Self {
             kernel,
             registry,
-            groups: Mutex::default(),
+            groups: Arc::default(),
         }
     }
 
@@ -75,12 +73,11 @@ impl Vfio {
     /// is as it was.
     pub fn open(&self, bdf: Bdf) -> Result<Device> {
         let device = host::device(&*self.kernel, bdf)?;
-        let group = self.assignable_group(&device)?;
-        Device::open(
-            self.membership(group)
-                .map_err(|error| error.of_device(bdf))?,
-            bdf,
-        )
+        let id = self.assignable_group(&device)?;
+        let group = self
+            .shared_group(id)
+            .map_err(|error| error.of_device(bdf))?;
+        Device::open(group, bdf)
     }
 
     /// The group of a device that could be opened as far as sysfs tells.
@@ -100,16 +97,12 @@ impl Vfio {
     }
 
     /// The group in its container, shared by all its open devices.
-    fn membership(&self, id: u32) -> Result<Arc<Membership>> {
-        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = groups.get(&id).and_then(Weak::upgrade) {
-            return Ok(open);
-        }
-        // The container first, so that VFIO's absence is said as that.
-        let container = Container::open(&self.kernel)?;
-        let group = Group::open(&self.kernel, id)?;
-        let membership = Arc::new(iommu::attach(&self.registry, &container, group)?);
-        groups.insert(id, Arc::downgrade(&membership));
-        Ok(membership)
+    fn shared_group(&self, id: u32) -> Result<Arc<SharedGroup>> {
+        self.groups.share(id, || {
+            // The container first, so that VFIO's absence is said as that.
+            let container = Container::open(&self.kernel)?;
+            let group = Group::open(&self.kernel, id)?;
+            iommu::attach(&self.registry, &container, group)
+        })
     }
 }

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::group::Membership;
+use crate::group::SharedGroup;
 use crate::host::Bdf;
 use crate::iommu::Domain;
 use crate::kernel::Kernel;
@@ -30,21 +30,22 @@ struct Inner {
     fd: OwnedFd, // closed first, while the group is still in the container
     bdf: Bdf,
     domain: Domain,
-    membership: Arc<Membership>,
+    group: Arc<SharedGroup>,
 }
 
 impl Device {
-    pub(crate) fn open(membership: Arc<Membership>, bdf: Bdf) -> Result<Self> {
-        let domain = membership
+    pub(crate) fn open(group: Arc<SharedGroup>, bdf: Bdf) -> Result<Self> {
+        let domain = group
+            .membership()
             .domain()
             .cloned()
             .ok_or_else(|| Error::new(ErrorKind::NoBackend, "open", bdf.to_string()))?;
-        let fd = membership.device(bdf)?;
+        let fd = group.membership().device(bdf)?;
         Ok(Self(Arc::new(Inner {
             fd,
             bdf,
             domain,
-            membership,
+            group,
         })))
     }
 
@@ -85,7 +86,7 @@ impl Device {
     }
 
     fn kernel(&self) -> &Arc<dyn Kernel> {
-        self.0.membership.kernel()
+        self.0.group.membership().kernel()
     }
 
     fn fd(&self) -> BorrowedFd<'_> {

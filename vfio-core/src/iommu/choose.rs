@@ -14,42 +14,44 @@ use super::registry::{Reach, Registration, Registry};
 pub(crate) fn attach(
     registry: &Registry,
     container: &Container,
-    group: Group,
+    mut group: Group,
 ) -> Result<Membership> {
     let id = group.id();
-    let mut membership = group.join(container)?;
     let mut refusals = Refusals::default();
     for registration in registry.iter() {
+        if !is_advertised(registration, container)? {
+            refusals.absent(registration.name);
+            continue;
+        }
+        let mut membership = group.join(container)?;
         match select(registration, container) {
-            Ok(Some(domain)) => {
+            Ok(domain) => {
                 membership.serves(domain);
                 return Ok(membership);
             }
-            Ok(None) => refusals.absent(registration.name),
             Err(error) => {
                 debug!(backend = registration.name, %error, "refused; trying the next");
                 refusals.refused(registration.name, error);
                 // A container whose IOMMU was set takes no other until its last group has left.
-                membership = rejoin(membership, container)?;
+                group = membership.dissolve()?;
             }
         }
     }
     Err(refusals.into_error(id))
 }
 
-/// Gives the container the IOMMU of one backend; `None` if the kernel does not have it.
-pub(super) fn select(registration: &Registration, container: &Container) -> Result<Option<Domain>> {
-    let Reach::Container { extension, attach } = registration.reach;
-    if !container.check_extension(extension)? {
-        return Ok(None);
-    }
-    container.set_iommu(extension)?;
-    let backend = attach(container.clone())?;
-    Domain::new(registration.name, container.kernel().clone(), backend).map(Some)
+/// Whether the kernel says that it has the IOMMU of a backend.
+pub(super) fn is_advertised(registration: &Registration, container: &Container) -> Result<bool> {
+    let Reach::Container { extension, .. } = registration.reach;
+    container.check_extension(extension)
 }
 
-fn rejoin(membership: Membership, container: &Container) -> Result<Membership> {
-    membership.dissolve()?.join(container)
+/// Gives a container that has a group the IOMMU of one backend.
+pub(super) fn select(registration: &Registration, container: &Container) -> Result<Domain> {
+    let Reach::Container { extension, attach } = registration.reach;
+    container.set_iommu(extension)?;
+    let backend = attach(container.clone())?;
+    Domain::new(registration.name, container.kernel().clone(), backend)
 }
 
 /// What each backend answered, for the error that says why none was chosen.

@@ -21,7 +21,7 @@ use super::buffer::DmaBuffer;
 ///
 /// It is a handle: clones speak of the same context. When the last group has left the container, the
 /// kernel drops the context with all its mappings; every handle then answers [`ErrorKind::Gone`], and can
-/// not touch whatever comes next.
+/// not touch whatever comes next. A handle that outlives its device keeps the empty container's fd open.
 ///
 /// All methods may be called from several threads at once; calls on different ranges run concurrently.
 #[derive(Clone)]

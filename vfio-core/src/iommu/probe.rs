@@ -8,8 +8,8 @@ use crate::group::Group;
 use crate::kernel::Kernel;
 
 use super::backend::Capabilities;
-use super::choose::select;
-use super::registry::{Reach, Registration, Registry};
+use super::choose::{is_advertised, select};
+use super::registry::{Registration, Registry};
 
 /// How far a backend is supported.
 #[derive(Debug)]
@@ -42,8 +42,7 @@ pub struct BackendReport {
 pub fn probe(kernel: &Arc<dyn Kernel>, registry: &Registry) -> Result<Vec<BackendReport>> {
     let container = Container::open(kernel)?;
     Ok(report(registry, |registration| {
-        let Reach::Container { extension, .. } = registration.reach;
-        match container.check_extension(extension) {
+        match is_advertised(registration, &container) {
             Ok(true) => Support::Advertised,
             Ok(false) => Support::Absent,
             Err(error) => Support::Unknown(error),
@@ -73,11 +72,13 @@ fn verify_one(
     group: u32,
 ) -> Result<Support> {
     let container = Container::open(kernel)?;
+    if !is_advertised(registration, &container)? {
+        return Ok(Support::Absent);
+    }
     let mut membership = Group::open(kernel, group)?.join(&container)?;
     match select(registration, &container) {
-        Ok(None) => Ok(Support::Absent),
         Err(error) => Ok(Support::Refused(error)),
-        Ok(Some(domain)) => {
+        Ok(domain) => {
             membership.serves(domain.clone());
             Ok(Support::Verified(domain.capabilities()?))
         }

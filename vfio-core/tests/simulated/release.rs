@@ -175,3 +175,18 @@ fn opening_a_device_that_fails_leaves_its_neighbour_alone() {
     assert_eq!(sim.open_objects(), before);
     device.domain().capabilities().unwrap();
 }
+
+#[test]
+fn threads_that_open_and_drop_one_device_never_meet_its_closing() {
+    let (sim, vfio) = boot(alone(), [v2()]);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..2_000 {
+                    open(&vfio, BDF).unwrap();
+                }
+            });
+        }
+    });
+    assert!(sim.is_idle());
+}

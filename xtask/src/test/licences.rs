@@ -44,7 +44,10 @@ fn judge(package: &Package) -> Result<()> {
     let expression = Expression::parse_mode(licence, spdx::ParseMode::LAX)
         .with_context(|| format!("{}: {licence}", package.name))?;
     if !expression.evaluate(is_accepted) {
-        bail!("{} is under {licence}, which is not in the list", package.name);
+        bail!(
+            "{} is under {licence}, which is not in the list",
+            package.name
+        );
     }
     Ok(())
 }

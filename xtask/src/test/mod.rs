@@ -37,16 +37,20 @@ struct Suite {
 const SUITES: &[Suite] = &[
     suite("format", "the code is formatted", workspace::format),
     suite("clippy", "no lint complains", workspace::clippy),
-    suite("rule", "no crate uses a sibling that it must not", rule::check),
+    suite(
+        "rule",
+        "no crate uses a sibling that it must not",
+        rule::check,
+    ),
     suite("licences", "every dependency may be used", licences::check),
-    suite("unit", "unit, integration and documentation tests", workspace::unit),
+    suite(
+        "unit",
+        "unit, integration and documentation tests",
+        workspace::unit,
+    ),
 ];
 
-const fn suite(
-    name: &'static str,
-    what: &'static str,
-    run: fn(&mut Tally) -> Result<()>,
-) -> Suite {
+const fn suite(name: &'static str, what: &'static str, run: fn(&mut Tally) -> Result<()>) -> Suite {
     Suite {
         name,
         what,
@@ -57,7 +61,10 @@ const fn suite(
 
 pub(crate) fn run(args: &TestArgs, ui: &Ui) -> Result<ExitCode> {
     let suites = match args.suite.as_deref() {
-        None => SUITES.iter().filter(|suite| !(args.quick && suite.needs_lab)).collect(),
+        None => SUITES
+            .iter()
+            .filter(|suite| !(args.quick && suite.needs_lab))
+            .collect(),
         Some(name) => vec![find(name)?],
     };
     if suites.iter().any(|suite| suite.needs_lab) {
@@ -70,14 +77,21 @@ pub(crate) fn run(args: &TestArgs, ui: &Ui) -> Result<ExitCode> {
     }
     let green = tally.is_green();
     ui.last_line(tally.close());
-    Ok(if green { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if green {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn find(name: &str) -> Result<&'static Suite> {
     if let Some(suite) = SUITES.iter().find(|suite| suite.name == name) {
         return Ok(suite);
     }
-    let known: Vec<_> = SUITES.iter().map(|suite| format!("{:<10} {}", suite.name, suite.what)).collect();
+    let known: Vec<_> = SUITES
+        .iter()
+        .map(|suite| format!("{:<10} {}", suite.name, suite.what))
+        .collect();
     bail!("there is no suite {name}; there are\n{}", known.join("\n"))
 }
 

@@ -15,8 +15,27 @@ const RULE: &[(&str, &[&str])] = &[
     ("iommu-spapr", &["vfio-core"]),
     ("vfio-sim", &["vfio-core"]),
     ("pci-device", &["vfio-core"]),
-    ("vfioctl", &["vfio-core", "iommu-type1", "iommu-spapr", "pci-device", "vfio-sim"]),
-    ("vfio-tests", &["vfio-core", "iommu-type1", "iommu-spapr", "pci-device", "vfio-sim", "vfioctl"]),
+    (
+        "vfioctl",
+        &[
+            "vfio-core",
+            "iommu-type1",
+            "iommu-spapr",
+            "pci-device",
+            "vfio-sim",
+        ],
+    ),
+    (
+        "vfio-tests",
+        &[
+            "vfio-core",
+            "iommu-type1",
+            "iommu-spapr",
+            "pci-device",
+            "vfio-sim",
+            "vfioctl",
+        ],
+    ),
     ("xtask", &[]),
 ];
 
@@ -27,7 +46,10 @@ pub(super) fn check(tally: &mut Tally) -> Result<()> {
         if broken.is_empty() {
             return Ok(());
         }
-        bail!("{}; the rule is in xtask/src/test/rule.rs and ARCHITECTURE.md", broken.join("; "))
+        bail!(
+            "{}; the rule is in xtask/src/test/rule.rs and ARCHITECTURE.md",
+            broken.join("; ")
+        )
     });
     Ok(())
 }
@@ -55,11 +77,18 @@ fn violations(siblings: &BTreeMap<String, Vec<String>>) -> Vec<String> {
     siblings
         .iter()
         .flat_map(|(member, used)| {
-            let allowed = RULE.iter().find(|(name, _)| name == member).map(|(_, allowed)| *allowed);
-            let unknown = allowed.is_none().then(|| format!("{member} is not in the rule"));
+            let allowed = RULE
+                .iter()
+                .find(|(name, _)| name == member)
+                .map(|(_, allowed)| *allowed);
+            let unknown = allowed
+                .is_none()
+                .then(|| format!("{member} is not in the rule"));
             let forbidden = used
                 .iter()
-                .filter(move |name| allowed.is_some_and(|allowed| !allowed.contains(&name.as_str())))
+                .filter(move |name| {
+                    allowed.is_some_and(|allowed| !allowed.contains(&name.as_str()))
+                })
                 .map(move |name| format!("{member} may not depend on {name}"));
             unknown.into_iter().chain(forbidden)
         })
@@ -82,7 +111,10 @@ mod tests {
             one("iommu-type1", &["vfio-core", "iommu-spapr"]),
             ["iommu-type1 may not depend on iommu-spapr"]
         );
-        assert_eq!(one("vfio-core", &["vfio-sim"]), ["vfio-core may not depend on vfio-sim"]);
+        assert_eq!(
+            one("vfio-core", &["vfio-sim"]),
+            ["vfio-core may not depend on vfio-sim"]
+        );
         assert_eq!(one("newcomer", &[]), ["newcomer is not in the rule"]);
     }
 }

@@ -74,7 +74,9 @@ impl<'a> Tally<'a> {
     /// none, or where the runner failed without saying which.
     pub(crate) fn record_tests(&mut self, prefix: &str, output: &str, success: bool) {
         let tests: Vec<_> = output.lines().filter_map(parse_test).collect();
-        let all_passed = tests.iter().all(|(_, outcome)| !matches!(outcome, Outcome::Failed(_)));
+        let all_passed = tests
+            .iter()
+            .all(|(_, outcome)| !matches!(outcome, Outcome::Failed(_)));
         if tests.is_empty() || all_passed != success {
             let why = match tests.is_empty() {
                 true => "no test was run",
@@ -132,10 +134,16 @@ mod tests {
     #[test]
     fn lines_of_test_runners() {
         let parsed = |line| parse_test(line).map(|(name, outcome)| (name, outcome));
-        assert_eq!(parsed("test a::b ... ok"), Some(("a::b".into(), Outcome::Passed)));
+        assert_eq!(
+            parsed("test a::b ... ok"),
+            Some(("a::b".into(), Outcome::Passed))
+        );
         assert_eq!(
             parsed("test src/lib.rs - a (line 3) ... FAILED"),
-            Some(("src/lib.rs - a (line 3)".into(), Outcome::Failed("see above".into())))
+            Some((
+                "src/lib.rs - a (line 3)".into(),
+                Outcome::Failed("see above".into())
+            ))
         );
         assert_eq!(
             parsed("test a ... ignored, no MSI-X"),
@@ -152,7 +160,11 @@ mod tests {
             ("running 0 tests", true, "0 passed, 1 failed, 0 skipped"),
             ("test a ... ok", false, "1 passed, 1 failed, 0 skipped"),
             ("test a ... FAILED", false, "0 passed, 1 failed, 0 skipped"),
-            ("test a ... ok\ntest b ... ignored, why", true, "1 passed, 0 failed, 1 skipped"),
+            (
+                "test a ... ok\ntest b ... ignored, why",
+                true,
+                "1 passed, 0 failed, 1 skipped",
+            ),
         ] {
             let mut tally = Tally::new(&ui);
             tally.record_tests("x", output, success);

@@ -15,7 +15,13 @@ pub(super) fn format(tally: &mut Tally) -> Result<()> {
 pub(super) fn clippy(tally: &mut Tally) -> Result<()> {
     tally.check("clippy", |_| {
         run(&[
-            "clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-Dwarnings",
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--quiet",
+            "--",
+            "-Dwarnings",
         ])
     });
     Ok(())

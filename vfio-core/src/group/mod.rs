@@ -1,22 +1,25 @@
 //! The group: the unit of ownership.
-#![allow(unsafe_code)] // Group ioctls: a struct, an fd, a name; no addresses.
+#![allow(unsafe_code)] // Group ioctls: a struct, an fd; no addresses.
 
-use std::ffi::CString;
+mod membership;
+mod open;
+
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tracing::warn;
 use zerocopy::IntoBytes;
 
 use crate::call;
 use crate::container::Container;
 use crate::error::{Answer, Error, ErrorKind, Result};
-use crate::host::{self, Bdf};
-use crate::iommu::Domain;
+use crate::host;
 use crate::kernel::{Arg, Errno, Kernel};
 use crate::uapi::{self, GroupStatus};
+
+pub(crate) use membership::Membership;
+pub(crate) use open::{OpenGroups, SharedGroup};
 
 /// The node of a group.
 pub fn group_node(id: u32) -> PathBuf {
@@ -42,6 +45,8 @@ impl Group {
                     error.because("another process, or another part of this one, has it open")
                 }
                 Errno::NOENT => error.because("the node is not there"),
+                Errno::ACCESS => error.because("this user may not open the node"),
+                Errno::PERM => error.because("the kernel forbids it to this process"),
                 _ => error,
             }
         })?;
@@ -107,11 +112,7 @@ impl Group {
             )
         };
         joined.map_err(|answer| self.error("VFIO_GROUP_SET_CONTAINER", answer))?;
-        Ok(Membership {
-            group: Some(self),
-            domain: None,
-            container: container.clone(),
-        })
+        Ok(Membership::new(self, container))
     }
 
     fn leave(&self) -> Result<()> {
@@ -135,82 +136,5 @@ impl Group {
 impl fmt::Display for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "group {}", self.id)
-    }
-}
-
-/// A group in a container.
-///
-/// Dropping it takes the group out, which ends the life of the IOMMU context, and then closes group and
-/// container. Whoever keeps something that must be released before (a device, a mapped BAR) holds an
-/// `Arc` of this, so that drops in any order release in the order that the kernel accepts.
-#[derive(Debug)]
-pub(crate) struct Membership {
-    /// `None` only after it was taken out.
-    group: Option<Group>,
-    domain: Option<Domain>,
-    container: Container,
-}
-
-impl Membership {
-    /// From now on the group leaving ends this domain.
-    pub(crate) fn serves(&mut self, domain: Domain) {
-        self.domain = Some(domain);
-    }
-
-    /// What its devices can reach.
-    pub(crate) fn domain(&self) -> Option<&Domain> {
-        self.domain.as_ref()
-    }
-
-    /// Takes the group out and gives it back, to be put into a container anew.
-    pub(crate) fn dissolve(mut self) -> Result<Group> {
-        self.take_out()?;
-        self.group
-            .take()
-            .ok_or_else(|| Error::new(ErrorKind::Gone, "use", "a group that has left"))
-    }
-
-    /// The kernel that it belongs to.
-    pub(crate) fn kernel(&self) -> &Arc<dyn Kernel> {
-        self.container.kernel()
-    }
-
-    /// Opens a device of the group.
-    pub(crate) fn device(&self, bdf: Bdf) -> Result<OwnedFd> {
-        let error = |errno: Errno| {
-            Error::kernel("VFIO_GROUP_GET_DEVICE_FD", bdf.to_string(), errno).of_device(bdf)
-        };
-        let group = self.group.as_ref().ok_or_else(|| error(Errno::NODEV))?;
-        let name = CString::new(bdf.to_string()).map_err(|_| error(Errno::INVAL))?;
-        // SAFETY: the call reads a C string and returns a new fd.
-        unsafe {
-            self.kernel().ioctl_fd(
-                group.fd.as_fd(),
-                uapi::GROUP_GET_DEVICE_FD,
-                Arg::In(name.as_bytes_with_nul()),
-            )
-        }
-        .map_err(|errno| error(errno).of_group(group.id))
-    }
-
-    fn take_out(&mut self) -> Result<()> {
-        let Some(group) = &self.group else {
-            return Ok(());
-        };
-        match self.domain.take() {
-            Some(domain) => domain.end(|| group.leave()),
-            None => group.leave(),
-        }
-    }
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        if self.group.is_none() {
-            return;
-        }
-        if let Err(error) = self.take_out() {
-            warn!(%error, "a group could not leave its container; closing it all the same");
-        }
     }
 }

@@ -1,0 +1,97 @@
+//! A group that is in a container.
+#![allow(unsafe_code)] // One ioctl: a name, and an fd that comes back.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use tracing::warn;
+
+use crate::container::Container;
+use crate::error::{Error, ErrorKind, Result};
+use crate::host::Bdf;
+use crate::iommu::Domain;
+use crate::kernel::{Arg, Errno, Kernel};
+use crate::uapi;
+
+use super::Group;
+
+/// A group in a container.
+///
+/// Dropping it takes the group out, which ends the life of the IOMMU context, and then closes group and
+/// container. Whoever keeps something that must be released before (a device, a mapped BAR) holds an
+/// `Arc` of this, so that drops in any order release in the order that the kernel accepts.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    /// `None` only after it was taken out.
+    group: Option<Group>,
+    domain: Option<Domain>,
+    container: Container,
+}
+
+impl Membership {
+    pub(super) fn new(group: Group, container: &Container) -> Self {
+        Self {
+            group: Some(group),
+            domain: None,
+            container: container.clone(),
+        }
+    }
+
+    /// From now on the group leaving ends this domain.
+    pub(crate) fn serves(&mut self, domain: Domain) {
+        self.domain = Some(domain);
+    }
+
+    /// What its devices can reach.
+    pub(crate) fn domain(&self) -> Option<&Domain> {
+        self.domain.as_ref()
+    }
+
+    /// Takes the group out and gives it back, to be put into a container anew.
+    pub(crate) fn dissolve(mut self) -> Result<Group> {
+        self.take_out()?;
+        self.group
+            .take()
+            .ok_or_else(|| Error::new(ErrorKind::Gone, "use", "a group that has left"))
+    }
+
+    /// The kernel that it belongs to.
+    pub(crate) fn kernel(&self) -> &Arc<dyn Kernel> {
+        self.container.kernel()
+    }
+
+    /// Opens a device of the group.
+    pub(crate) fn device(&self, bdf: Bdf) -> Result<OwnedFd> {
+        let error = |errno: Errno| {
+            Error::kernel("VFIO_GROUP_GET_DEVICE_FD", bdf.to_string(), errno).of_device(bdf)
+        };
+        let group = self.group.as_ref().ok_or_else(|| error(Errno::NODEV))?;
+        let name = CString::new(bdf.to_string()).map_err(|_| error(Errno::INVAL))?;
+        // SAFETY: the call reads a C string and returns a new fd.
+        unsafe {
+            self.kernel().ioctl_fd(
+                group.fd.as_fd(),
+                uapi::GROUP_GET_DEVICE_FD,
+                Arg::In(name.as_bytes_with_nul()),
+            )
+        }
+        .map_err(|errno| error(errno).of_group(group.id))
+    }
+
+    fn take_out(&self) -> Result<()> {
+        match (&self.group, &self.domain) {
+            (None, _) => Ok(()),
+            (Some(group), None) => group.leave(),
+            (Some(group), Some(domain)) => domain.end(|| group.leave()),
+        }
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        if let Err(error) = self.take_out() {
+            warn!(%error, "a group could not leave its container; closing it all the same");
+        }
+    }
+}
