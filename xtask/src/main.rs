@@ -2,6 +2,7 @@
 
 mod cache;
 mod cross;
+mod demo;
 mod lab;
 mod packages;
 mod platform;
@@ -26,6 +27,8 @@ struct Cli {
 enum Command {
     /// Run a command in an emulated machine that has an IOMMU and VFIO
     Lab(lab::LabArgs),
+    /// Show the product doing its job on three architectures
+    Demo,
     /// Run everything that proves the project
     Test(test::TestArgs),
 }
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let ui = Ui::new();
     let result = match cli.command {
         Command::Lab(args) => platform::require_lab().and_then(|()| lab::run(&args, &ui)),
+        Command::Demo => platform::require_lab().and_then(|()| demo::run(&ui)),
         Command::Test(args) => test::run(&args, &ui),
     };
     result.unwrap_or_else(|error| {

@@ -2,7 +2,7 @@
 
 use tracing::error;
 
-use crate::address::{Access, DmaMask, HostRange, Iova, IovaRange};
+use crate::address::{Access, DmaMask, Iova, IovaRange};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{Mapping, Register};
 
@@ -25,33 +25,29 @@ pub struct DmaBuffer {
 impl DmaBuffer {
     pub(super) fn new(domain: &Domain, size: usize, mask: DmaMask, access: Access) -> Result<Self> {
         let exhausted = || Error::new(ErrorKind::Exhausted, "allocate", format!("{size:#x} bytes"));
-        let host_page = domain.kernel().page_size();
-        let addresses = domain.alloc(size as u64, mask)?;
-        let size = usize::try_from(addresses.range().size())
-            .ok()
-            .and_then(|size| size.checked_next_multiple_of(host_page))
+        // Whole pages of the host, so that every byte of the memory is reachable.
+        let size = size
+            .checked_next_multiple_of(domain.kernel().page_size())
             .ok_or_else(exhausted)?;
+        let addresses = domain.alloc(size as u64, mask)?;
+        let size = usize::try_from(addresses.range().size()).map_err(|_| exhausted())?;
         let memory = Mapping::anonymous(domain.kernel(), size)?;
-        let reachable = HostRange::new(
-            memory.range()?.addr(),
-            usize::try_from(addresses.range().size()).map_err(|_| exhausted())?,
-        )
-        .ok_or_else(exhausted)?;
         let mut buffer = Self {
             domain: domain.clone(),
             addresses,
             memory: Some(memory),
             mapped: false,
         };
-        buffer.map(reachable, access)?;
+        buffer.map(access)?;
         Ok(buffer)
     }
 
     #[allow(unsafe_code)] // keeps the contract of `Domain::map` by owning the memory
-    fn map(&mut self, reachable: HostRange, access: Access) -> Result<()> {
+    fn map(&mut self, access: Access) -> Result<()> {
+        let memory = self.memory()?.range()?;
         // SAFETY: the memory belongs to this buffer, which lends no reference to it, and which frees it
         // only after it was unmapped or the context has ended.
-        unsafe { self.domain.map(self.addresses.range(), reachable, access) }?;
+        unsafe { self.domain.map(self.addresses.range(), memory, access) }?;
         self.mapped = true;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Against the kernel's own header, as a C compiler reads it.
 //!
-//! `UAPI_CC` names the compilers, as `ARCH=COMMAND` with white space between (ARCH as Rust's `target_arch`
-//! names it); without it, the host's `cc` is asked about the host. A struct or number that an older header
+//! `UAPI_CC` names the compilers, as `ARCH=COMMAND`, a line each (ARCH as Rust's `target_arch` names it);
+//! without it, the host's `cc` is asked about the host. A struct or number that an older header
 //! does not have is not compared by it.
 
 use std::fmt::Write as _;
@@ -38,9 +38,7 @@ fn program(arch: &str) -> String {
 }
 
 fn compiles(command: &str, program: &str) -> Result<(), String> {
-    let mut words = command.split(',');
-    let mut child = Command::new(words.next().unwrap())
-        .args(words)
+    let mut child = Command::new(command)
         .args(["-std=gnu11", "-fsyntax-only", "-x", "c", "-"])
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
@@ -62,7 +60,7 @@ fn compiles(command: &str, program: &str) -> Result<(), String> {
 #[test]
 fn numbers_and_structs_are_those_of_the_header() {
     let asked = std::env::var("UAPI_CC").unwrap_or(format!("{}=cc", std::env::consts::ARCH));
-    for one in asked.split_whitespace() {
+    for one in asked.lines() {
         let (arch, command) = one.split_once('=').expect("ARCH=COMMAND");
         if std::env::var_os("UAPI_CC").is_none()
             && compiles(command, "#include <linux/vfio.h>\n").is_err()

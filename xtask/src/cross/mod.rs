@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use cargo_metadata::Message;
 
 use crate::packages::Arch;
 use crate::ui::{Phase, Ui};
@@ -17,8 +18,6 @@ use crate::workspace;
 /// What runs in a machine.
 #[derive(Debug)]
 pub(crate) struct Binaries {
-    /// The directory that both are in.
-    pub(crate) dir: PathBuf,
     pub(crate) vfioctl: PathBuf,
     pub(crate) hardware_tests: PathBuf,
 }
@@ -35,8 +34,43 @@ pub(crate) fn binaries(arch: Arch, ui: &Ui) -> Result<Binaries> {
     Ok(Binaries {
         vfioctl: dir.join("vfioctl"),
         hardware_tests: dir.join("hardware-tests"),
-        dir,
     })
+}
+
+/// Builds one integration test of a package for `arch`, and answers where its program is.
+pub(crate) fn test_binary(arch: Arch, package: &str, test: &str, ui: &Ui) -> Result<PathBuf> {
+    let _timing = ui.time(Phase::Build);
+    let step = ui.step(format!(
+        "build {package}'s test {test} for {}",
+        arch.debian()
+    ));
+    let output = cargo(arch, "test", ui)?
+        .args(["--package", package, "--test", test, "--no-run", "--quiet"])
+        .arg("--message-format=json-render-diagnostics")
+        .stdin(Stdio::null())
+        .output()
+        .context("run cargo")?;
+    drop(step);
+    if !output.status.success() {
+        bail!(
+            "build the test {test} of {package} for {}:\n{}",
+            arch.debian(),
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
+    }
+    Message::parse_stream(output.stdout.as_slice())
+        .filter_map(Result::ok)
+        .find_map(|message| match message {
+            Message::CompilerArtifact(artifact) => artifact.executable,
+            _ => None,
+        })
+        .map(PathBuf::from)
+        .with_context(|| format!("cargo names no program for the test {test} of {package}"))
+}
+
+/// A C compiler for `arch`, with its kernel headers.
+pub(crate) fn c_compiler(arch: Arch, ui: &Ui) -> Result<PathBuf> {
+    Ok(toolchain::of(arch, ui)?.map_or("cc".into(), |toolchain| toolchain.linker))
 }
 
 /// The profile of the workspace for what runs on an emulated processor.
@@ -71,6 +105,15 @@ pub(crate) fn triple(arch: Arch) -> &'static str {
         Arch::Amd64 => "x86_64-unknown-linux-gnu",
         Arch::Ppc64el => "powerpc64le-unknown-linux-gnu",
         Arch::Arm64 => "aarch64-unknown-linux-gnu",
+    }
+}
+
+/// The architecture's name in Rust's `target_arch`.
+pub(crate) fn rust_arch(arch: Arch) -> &'static str {
+    match arch {
+        Arch::Amd64 => "x86_64",
+        Arch::Ppc64el => "powerpc64",
+        Arch::Arm64 => "aarch64",
     }
 }
 

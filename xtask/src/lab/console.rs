@@ -66,14 +66,17 @@ impl Console {
             let line: Vec<u8> = self.pending.drain(..=end).collect();
             let line = String::from_utf8_lossy(&line[self.token.len()..]);
             match parse(line.trim()) {
-                Some(Line::Begin) => self.running = true,
+                Some(Line::Begin) => {
+                    self.running = true;
+                    self.tail = self.pending.iter().copied().collect();
+                }
                 Some(Line::Report(report)) => return Some(report),
                 None => {}
             }
         }
     }
 
-    /// The last `count` lines that the machine wrote.
+    /// The last `count` lines that the machine wrote, since COMMAND's begin if it has begun.
     pub(super) fn tail(&self, count: usize) -> String {
         let bytes: Vec<u8> = self.tail.iter().copied().collect();
         let text = String::from_utf8_lossy(&bytes).replace('\r', "");
@@ -173,6 +176,14 @@ mod tests {
         let (output, report, console) = run(&[b"boot\nlab-7 failed bind it\n"]);
         assert!(output.is_empty() && !console.is_running());
         assert_eq!(report, Some(Report::Failed("bind it".to_owned())));
+    }
+
+    #[test]
+    fn the_tail_of_a_command_has_no_boot_log() {
+        let (_, _, console) = run(&[b"boot\nlab-7 begin\n"]);
+        assert_eq!(console.tail(9), "");
+        let (_, _, console) = run(&[b"boot\nlab-7 begin\none\n", b"two\n"]);
+        assert_eq!(console.tail(9), "one\ntwo");
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use anyhow::{Context, Result, ensure};
 use cpio::newc::{Builder, ModeFileType, trailer};
 
+use super::Usage;
+
 /// An archive under way. Directories come into being with what is in them.
 pub(super) struct Initramfs<W> {
     out: W,
@@ -63,7 +65,7 @@ impl<W: Write> Initramfs<W> {
     ) -> Result<()> {
         ensure!(
             path.split('/').all(|part| !matches!(part, "" | "." | "..")),
-            "'{path}' is not a path in the machine"
+            Usage(format!("'{path}' is not a path in the machine"))
         );
         let size = u32::try_from(content.len())
             .ok()

@@ -62,6 +62,29 @@ pub(crate) struct Request {
     pub(crate) command: Vec<String>,
 }
 
+impl Request {
+    /// `command` in `machine`, with nothing plugged in, and five minutes' time.
+    pub(crate) fn new<const N: usize>(machine: &'static Machine, command: [&str; N]) -> Self {
+        Self {
+            machine,
+            devices: Vec::new(),
+            files: Vec::new(),
+            bind: true,
+            cpus: 1,
+            memory: None,
+            append: None,
+            qemu_args: Vec::new(),
+            timeout: Duration::from_secs(300),
+            command: command.map(str::to_owned).to_vec(),
+        }
+    }
+}
+
+/// Fetches and builds what a machine needs, so that [`boot`] finds it.
+pub(crate) fn prepare(machine: &Machine, ui: &Ui) -> Result<()> {
+    Parts::get(machine, ui).map(drop)
+}
+
 /// The user asked for something that there is not. Everything else that fails is the lab's fault.
 #[derive(Debug)]
 pub(crate) struct Usage(String);

@@ -44,12 +44,13 @@ pub(super) fn add_machine(
     command.args(&request.qemu_args);
 }
 
-/// The kernel's command line. A panic ends the machine; the user has the last word.
+/// The kernel's command line. A panic ends the machine, and so does a fault that the kernel might
+/// survive: a run on a broken kernel proves nothing. The user has the last word.
 fn append(request: &Request) -> String {
     let machine = request.machine;
     let console = format!("console={}", machine.console);
     let user = request.append.as_deref().unwrap_or_default();
-    let words = [&console, "panic=-1", machine.append, user];
+    let words = [&console, "panic=-1", "oops=panic", machine.append, user];
     let words: Vec<&str> = words.into_iter().filter(|it| !it.is_empty()).collect();
     words.join(" ")
 }

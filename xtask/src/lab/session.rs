@@ -65,16 +65,20 @@ pub(super) fn run(
             }
             Err(RecvTimeoutError::Disconnected) => {
                 let (status, words) = process.wait()?;
-                if silent && !status.success() {
+                if silent && status.code().is_some_and(|code| code != 0) {
                     bail!(Usage(format!("QEMU does not start: {}", words.trim())));
                 }
+                let gone = if status.success() {
+                    "the machine went off".to_owned()
+                } else {
+                    format!("QEMU ended ({status})")
+                };
                 let missed = if console.is_running() {
-                    "COMMAND did"
+                    "COMMAND ended"
                 } else {
                     "the machine reached user space"
                 };
-                let what = panicked(console)
-                    .unwrap_or_else(|| format!("QEMU ended ({status}) before {missed}"));
+                let what = panicked(console).unwrap_or_else(|| format!("{gone} before {missed}"));
                 bail!("{what}{}{words}", tail(console));
             }
         }
@@ -87,9 +91,9 @@ fn panicked(console: &Console) -> Option<String> {
 }
 
 fn tail(console: &Console) -> String {
-    let lines = console.tail(40);
+    let lines = console.tail(25);
     if lines.is_empty() {
-        ": its console is empty\n".to_owned()
+        ": nothing came from its console".to_owned()
     } else {
         format!(": the end of its console:\n{lines}\n")
     }

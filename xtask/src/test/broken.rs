@@ -87,7 +87,11 @@ pub(super) fn run(tally: &mut Tally) -> Result<()> {
                 line.ends_with("... FAILED") || line.trim_start().starts_with("FAILED ")
             });
             ensure!(!success, "no test turned red");
-            ensure!(a_test_failed, "it failed, but not because of a test:\n{}", text.trim_end());
+            ensure!(
+                a_test_failed,
+                "it failed, but not because of a test:\n{}",
+                text.trim_end()
+            );
             Ok(())
         });
     }
@@ -148,12 +152,20 @@ fn mirror(from: &Path, to: &Path) -> Result<()> {
 fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(dir).with_context(|| format!("list {}", dir.display()))?;
     entries
-        .map(|entry| Ok(entry.with_context(|| format!("list {}", dir.display()))?.path()))
+        .map(|entry| {
+            Ok(entry
+                .with_context(|| format!("list {}", dir.display()))?
+                .path())
+        })
         .collect()
 }
 
 fn remove(path: &Path) -> Result<()> {
-    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    let removed = if path.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
     if let Err(error) = removed {
         bail!("remove {}: {error}", path.display());
     }

@@ -1,6 +1,8 @@
 //! `cargo xtask test`: everything that proves the project, in suites.
 
+mod broken;
 mod licences;
+mod machines;
 mod rule;
 mod tally;
 mod workspace;
@@ -31,30 +33,86 @@ struct Suite {
     name: &'static str,
     what: &'static str,
     needs_lab: bool,
-    run: fn(&mut Tally) -> Result<()>,
+    run: Run,
 }
 
 const SUITES: &[Suite] = &[
-    suite("format", "the code is formatted", workspace::format),
-    suite("clippy", "no lint complains", workspace::clippy),
-    suite(
+    anywhere("format", "the code is formatted", workspace::format),
+    anywhere("clippy", "no lint complains", workspace::clippy),
+    anywhere(
         "rule",
         "no crate uses a sibling that it must not",
         rule::check,
     ),
-    suite("licences", "every dependency may be used", licences::check),
-    suite(
+    anywhere("licences", "every dependency may be used", licences::check),
+    anywhere(
         "unit",
         "unit, integration and documentation tests",
         workspace::unit,
     ),
+    in_lab(
+        "uapi",
+        "numbers and structs are those of each architecture",
+        machines::uapi,
+    ),
+    in_lab(
+        "lab",
+        "the lab says what happened to a machine",
+        machines::lab,
+    ),
+    in_lab(
+        "x86_64",
+        "hardware suite: type1 over VT-d",
+        machines::x86_64,
+    ),
+    in_lab(
+        "aarch64",
+        "hardware suite: type1 over an SMMU",
+        machines::aarch64,
+    ),
+    in_lab(
+        "pseries",
+        "hardware suite: sPAPR under a hypervisor",
+        machines::pseries,
+    ),
+    in_lab(
+        "powernv9",
+        "hardware suite: sPAPR on bare metal",
+        machines::powernv9,
+    ),
+    in_lab(
+        "fallback",
+        "a backend that is advertised and refused",
+        machines::fallback,
+    ),
+    in_lab(
+        "bad-input",
+        "what is wrong on a host, and what vfioctl says",
+        machines::bad_input,
+    ),
+    in_lab(
+        "broken",
+        "each break of the product turns a test red",
+        broken::run,
+    ),
 ];
 
-const fn suite(name: &'static str, what: &'static str, run: fn(&mut Tally) -> Result<()>) -> Suite {
+type Run = fn(&mut Tally) -> Result<()>;
+
+const fn anywhere(name: &'static str, what: &'static str, run: Run) -> Suite {
     Suite {
         name,
         what,
         needs_lab: false,
+        run,
+    }
+}
+
+const fn in_lab(name: &'static str, what: &'static str, run: Run) -> Suite {
+    Suite {
+        name,
+        what,
+        needs_lab: true,
         run,
     }
 }

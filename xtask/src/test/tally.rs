@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn lines_of_test_runners() {
-        let parsed = |line| parse_test(line).map(|(name, outcome)| (name, outcome));
+        let parsed = parse_test;
         assert_eq!(
             parsed("test a::b ... ok"),
             Some(("a::b".into(), Outcome::Passed))

@@ -1,0 +1,281 @@
+//! What is proven on real kernels, in the lab.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::tally::Tally;
+use crate::cross;
+use crate::lab::{self, FileSpec, Machine, Request};
+use crate::packages::Arch;
+use crate::ui::Ui;
+use crate::workspace;
+
+/// Longer than any suite takes on a slow machine.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// The hardware suite, on devices with DMA engines and every kind of interrupt.
+const HARDWARE: &str = "hardware-tests --device $BDF --device $BDF2";
+
+pub(super) fn x86_64(tally: &mut Tally) -> Result<()> {
+    hardware(tally, "x86_64")?;
+    attach_only(tally, "x86_64")
+}
+
+pub(super) fn pseries(tally: &mut Tally) -> Result<()> {
+    hardware(tally, "pseries")
+}
+
+pub(super) fn powernv9(tally: &mut Tally) -> Result<()> {
+    hardware(tally, "powernv9")
+}
+
+pub(super) fn aarch64(tally: &mut Tally) -> Result<()> {
+    hardware(tally, "aarch64")
+}
+
+fn hardware(tally: &mut Tally, name: &str) -> Result<()> {
+    let request = script(name, &["edu", "nvme"], HARDWARE)?;
+    record(tally, name, &request);
+    Ok(())
+}
+
+/// A device that there is no driver for.
+fn attach_only(tally: &mut Tally, name: &str) -> Result<()> {
+    let request = script(name, &["e1000e"], "hardware-tests --device $BDF")?;
+    record(tally, &format!("{name}, no driver"), &request);
+    Ok(())
+}
+
+/// The kernel advertises sPAPR v2 and refuses it: v1 is taken, and works.
+pub(super) fn fallback(tally: &mut Tally) -> Result<()> {
+    let mut request = script(
+        "pseries",
+        &["edu", "nvme"],
+        &format!("vfioctl probe --verify && {HARDWARE}"),
+    )?;
+    request.qemu_args = ["-global", "spapr-pci-host-bridge.ddw=off"]
+        .map(str::to_owned)
+        .to_vec();
+    let output = record(tally, "without DDW", &request);
+    tally.check(
+        "without DDW: v2 is refused, v1 is verified and chosen",
+        |_| {
+            let row = |name: &str| {
+                output
+                    .lines()
+                    .find(|line| line.starts_with(name))
+                    .unwrap_or_default()
+            };
+            ensure!(row("sPAPR v2").contains("refused"), "{:?}", row("sPAPR v2"));
+            ensure!(
+                row("sPAPR v1").contains("verified"),
+                "{:?}",
+                row("sPAPR v1")
+            );
+            ensure!(
+                row("backend:") == "backend: sPAPR v1",
+                "{:?}",
+                row("backend:")
+            );
+            Ok(())
+        },
+    );
+    Ok(())
+}
+
+/// What is wrong on a host, produced for real: what `vfioctl` says and answers.
+pub(super) fn bad_input(tally: &mut Tally) -> Result<()> {
+    // The first two share a group behind the bridge.
+    let devices = [
+        "pcie-pci-bridge,id=bridge",
+        "edu,bus=bridge,addr=1",
+        "nvme,bus=bridge,addr=2",
+        "edu",
+    ];
+    let mut request = script("x86_64", &devices, "sh /root/bad-input.sh")?;
+    request.bind = false;
+    let file = workspace::root().join("xtask/src/test/bad-input.sh");
+    request.files = vec![FileSpec::parse(&format!(
+        "{}:/root/bad-input.sh",
+        file.display()
+    ))];
+    record(tally, "bad input", &request);
+
+    let mut request = script("x86_64", &["edu"], "vfioctl selftest $BDF")?;
+    request.qemu_args = vec!["-global".into(), "intel-iommu.intremap=off".into()];
+    expect(
+        tally,
+        "without interrupt remapping",
+        &request,
+        3,
+        &["VFIO-05", "type1v2 was refused"],
+    );
+
+    let mut request = script("x86_64", &["edu"], "vfioctl selftest $BDF; vfioctl probe")?;
+    request.append = Some("intel_iommu=off".to_owned());
+    request.bind = false;
+    expect(
+        tally,
+        "without an IOMMU",
+        &request,
+        0,
+        &["VFIO-01", "no IOMMU groups"],
+    );
+    Ok(())
+}
+
+/// Numbers and structs, on each architecture and against each header.
+pub(super) fn uapi(tally: &mut Tally) -> Result<()> {
+    let compilers = [Arch::Ppc64el, Arch::Arm64]
+        .map(|arch| cross::c_compiler(arch, tally.ui).map(|command| (arch, command)));
+    let mut named = Vec::new();
+    for found in compilers {
+        let (arch, command) = found?;
+        named.push(format!("{}={}", cross::rust_arch(arch), command.display()));
+    }
+    tally.check("uapi: the kernel's headers for POWER and arm64", |_| {
+        let mut command = workspace::cargo();
+        command
+            .args([
+                "test",
+                "--locked",
+                "-p",
+                "vfio-core",
+                "--test",
+                "uapi",
+                "headers",
+            ])
+            .env("UAPI_CC", named.join("\n"))
+            .stdin(Stdio::null());
+        let (success, text) = workspace::output(&mut command)?;
+        ensure!(
+            success && text.contains("1 passed"),
+            "\n{}",
+            text.trim_end()
+        );
+        Ok(())
+    });
+    for name in ["pseries", "aarch64"] {
+        let mut request = script(name, &[], "/root/uapi --skip headers")?;
+        let built = cross::test_binary(request.machine.arch, "vfio-core", "uapi", tally.ui)?;
+        request.files = vec![FileSpec::parse(&format!("{}:/root/uapi", built.display()))];
+        record(tally, &format!("uapi on {name}"), &request);
+    }
+    Ok(())
+}
+
+/// The lab says what happened to a machine, and leaves nothing behind.
+pub(super) fn lab(tally: &mut Tally) -> Result<()> {
+    let status = script("x86_64", &[], "exit 7")?;
+    expect(tally, "a command's status", &status, 7, &[]);
+    let missing = Request::new(machine("x86_64")?, ["no-such-command"]);
+    expect(
+        tally,
+        "a command that there is not",
+        &missing,
+        127,
+        &["not found"],
+    );
+
+    let mut hang = script("x86_64", &[], "echo started; while :; do :; done")?;
+    hang.timeout = Duration::from_secs(3);
+    fails(tally, "a command that hangs", &hang, "");
+    let panic = script("x86_64", &[], "echo c > /proc/sysrq-trigger")?;
+    fails(tally, "a kernel that panics", &panic, "panic");
+    let mut lost = script("x86_64", &[], "true")?;
+    lost.append = Some("rdinit=/nowhere init=/nowhere".to_owned());
+    fails(
+        tally,
+        "a machine that never reaches user space",
+        &lost,
+        "panic",
+    );
+    let nonsense = script("x86_64", &["no-such-device"], "true")?;
+    fails(
+        tally,
+        "a device that QEMU does not know",
+        &nonsense,
+        "no-such-device",
+    );
+
+    let two = script("x86_64", &["edu"], "vfioctl selftest $BDF")?;
+    tally.check("two labs side by side", |ui| {
+        let run = || lab::boot(&two, ui, &mut |_| {});
+        let statuses = std::thread::scope(|scope| {
+            let other = scope.spawn(run);
+            [
+                run(),
+                other
+                    .join()
+                    .unwrap_or_else(|_| bail!("a lab ended in a panic")),
+            ]
+        });
+        for status in statuses {
+            ensure!(status? == 0, "the command failed");
+        }
+        Ok(())
+    });
+    Ok(())
+}
+
+fn machine(name: &str) -> Result<&'static Machine> {
+    Machine::find(name).with_context(|| format!("there is no machine {name}"))
+}
+
+fn script(name: &str, devices: &[&str], text: &str) -> Result<Request> {
+    Ok(Request {
+        devices: devices.iter().map(ToString::to_string).collect(),
+        timeout: LIMIT,
+        ..Request::new(machine(name)?, ["sh", "-c", text])
+    })
+}
+
+/// Boots; answers the command's status and all that it said.
+fn boot(request: &Request, ui: &Ui) -> Result<(i32, String)> {
+    let mut output = Vec::new();
+    let status = lab::boot(request, ui, &mut |bytes| output.extend_from_slice(bytes))?;
+    Ok((status, String::from_utf8_lossy(&output).into_owned()))
+}
+
+/// Records every test that the command runs; answers what it said.
+fn record(tally: &mut Tally, name: &str, request: &Request) -> String {
+    match boot(request, tally.ui) {
+        Ok((status, output)) => {
+            tally.record_tests(name, &output, status == 0);
+            output
+        }
+        Err(error) => {
+            tally.check(name, |_| Err(error));
+            String::new()
+        }
+    }
+}
+
+/// Records whether the command ends with that status and says those words.
+fn expect(tally: &mut Tally, name: &str, request: &Request, status: i32, words: &[&str]) {
+    tally.check(name, |ui| {
+        let (answered, output) = boot(request, ui)?;
+        ensure!(
+            answered == status,
+            "status {answered} instead of {status}:\n{output}"
+        );
+        for word in words {
+            ensure!(output.contains(word), "it does not say {word:?}:\n{output}");
+        }
+        Ok(())
+    });
+}
+
+/// Records whether the lab itself says what happened.
+fn fails(tally: &mut Tally, name: &str, request: &Request, word: &str) {
+    tally.check(name, |ui| match boot(request, ui) {
+        Ok((status, output)) => bail!("the lab said nothing; status {status}:\n{output}"),
+        Err(error) => {
+            let said = format!("{error:#}");
+            ensure!(said.contains(word), "it does not say {word:?}: {said}");
+            Ok(())
+        }
+    });
+}
