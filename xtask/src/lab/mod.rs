@@ -114,7 +114,13 @@ pub(crate) fn boot(request: &Request, ui: &Ui, sink: &mut dyn FnMut(&[u8])) -> R
 
     let mut console = Console::new();
     let settings = settings::settings(request, &devices, &kernel.modules, console.token());
-    let image = image(&parts, &kernel, &settings, &files).context("make the initramfs")?;
+    let image = image(&parts, &kernel, &settings, &files).with_context(|| {
+        let dir = std::env::temp_dir();
+        format!(
+            "put the machine's files together in {} (TMPDIR says where)",
+            dir.display()
+        )
+    })?;
     let devices = devices
         .into_iter()
         .map(with_drive)

@@ -37,8 +37,7 @@ pub(super) fn run(
     let mut deadline = Instant::now() + limits.boot;
     let mut silent = true;
     loop {
-        let patience = deadline.saturating_duration_since(Instant::now());
-        match process.output.recv_timeout(patience) {
+        match process.next(deadline) {
             Ok(bytes) => {
                 silent = false;
                 if let Some(report) = console.feed(&bytes, sink) {
@@ -61,7 +60,7 @@ pub(super) fn run(
                 };
                 let what = panicked(console)
                     .unwrap_or_else(|| format!("{what} within {} s", limit.as_secs()));
-                bail!("{what}{}", tail(console));
+                bail!("{what}{}", said(console, ""));
             }
             Err(RecvTimeoutError::Disconnected) => {
                 let (status, words) = process.wait()?;
@@ -79,7 +78,7 @@ pub(super) fn run(
                     "the machine reached user space"
                 };
                 let what = panicked(console).unwrap_or_else(|| format!("{gone} before {missed}"));
-                bail!("{what}{}{words}", tail(console));
+                bail!("{what}{}", said(console, &words));
             }
         }
     }
@@ -90,13 +89,18 @@ fn panicked(console: &Console) -> Option<String> {
     Some(format!("the machine's kernel panicked: {reason}"))
 }
 
-fn tail(console: &Console) -> String {
+/// What the machine said last, and what QEMU did.
+fn said(console: &Console, words: &str) -> String {
     let lines = console.tail(25);
-    if lines.is_empty() {
+    let mut text = if lines.is_empty() {
         ": nothing came from its console".to_owned()
     } else {
-        format!(": the end of its console:\n{lines}\n")
+        format!(": the end of its console:\n{lines}")
+    };
+    if !words.trim().is_empty() {
+        text.push_str(&format!("\nand QEMU said:\n{}", words.trim()));
     }
+    text
 }
 
 /// QEMU, in a process group of its own: the terminal's Ctrl-C is for this process.
@@ -140,6 +144,15 @@ impl Process {
             output,
             words: Some(words),
         })
+    }
+
+    /// More from the console, unless `deadline` has passed: also for a machine that never pauses.
+    fn next(&self, deadline: Instant) -> Result<Vec<u8>, RecvTimeoutError> {
+        let patience = deadline.saturating_duration_since(Instant::now());
+        if patience.is_zero() {
+            return Err(RecvTimeoutError::Timeout);
+        }
+        self.output.recv_timeout(patience)
     }
 
     /// Waits for its end. Returns its status and what it said on its error output.

@@ -21,7 +21,7 @@ use tally::Tally;
 #[derive(Args)]
 pub(crate) struct TestArgs {
     /// Leave out what needs the lab
-    #[arg(long, conflicts_with_all = ["suite", "long", "fresh"])]
+    #[arg(long, conflicts_with = "suite")]
     quick: bool,
     /// Run this suite alone; `list` names them
     #[arg(long, value_name = "NAME")]
@@ -32,100 +32,120 @@ pub(crate) struct TestArgs {
 struct Suite {
     name: &'static str,
     what: &'static str,
-    needs_lab: bool,
+    needs: Needs,
     run: Run,
 }
 
+type Run = fn(&mut Tally) -> Result<()>;
+
+/// What a suite asks of the machine that it runs on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    /// Any Linux with cargo, unprivileged.
+    Nothing,
+    /// The lab.
+    Lab,
+}
+
 const SUITES: &[Suite] = &[
-    anywhere("format", "the code is formatted", workspace::format),
-    anywhere("clippy", "no lint complains", workspace::clippy),
-    anywhere(
+    suite(
+        Needs::Nothing,
+        "format",
+        "the code is formatted",
+        workspace::format,
+    ),
+    suite(
+        Needs::Nothing,
+        "clippy",
+        "no lint complains",
+        workspace::clippy,
+    ),
+    suite(
+        Needs::Nothing,
         "rule",
         "no crate uses a sibling that it must not",
         rule::check,
     ),
-    anywhere("licences", "every dependency may be used", licences::check),
-    anywhere(
+    suite(
+        Needs::Nothing,
+        "licences",
+        "every dependency may be used",
+        licences::check,
+    ),
+    suite(
+        Needs::Nothing,
         "unit",
         "unit, integration and documentation tests",
         workspace::unit,
     ),
-    in_lab(
+    suite(
+        Needs::Lab,
         "uapi",
         "numbers and structs are those of each architecture",
         machines::uapi,
     ),
-    in_lab(
+    suite(
+        Needs::Lab,
         "lab",
         "the lab says what happened to a machine",
         machines::lab,
     ),
-    in_lab(
+    suite(
+        Needs::Lab,
         "x86_64",
         "hardware suite: type1 over VT-d",
         machines::x86_64,
     ),
-    in_lab(
+    suite(
+        Needs::Lab,
         "aarch64",
         "hardware suite: type1 over an SMMU",
         machines::aarch64,
     ),
-    in_lab(
+    suite(
+        Needs::Lab,
         "pseries",
         "hardware suite: sPAPR under a hypervisor",
         machines::pseries,
     ),
-    in_lab(
+    suite(
+        Needs::Lab,
         "powernv9",
         "hardware suite: sPAPR on bare metal",
         machines::powernv9,
     ),
-    in_lab(
+    suite(
+        Needs::Lab,
         "fallback",
         "a backend that is advertised and refused",
         machines::fallback,
     ),
-    in_lab(
+    suite(
+        Needs::Lab,
         "bad-input",
         "what is wrong on a host, and what vfioctl says",
         machines::bad_input,
     ),
-    in_lab(
+    suite(
+        Needs::Lab,
         "broken",
         "each break of the product turns a test red",
         broken::run,
     ),
 ];
 
-type Run = fn(&mut Tally) -> Result<()>;
-
-const fn anywhere(name: &'static str, what: &'static str, run: Run) -> Suite {
+const fn suite(needs: Needs, name: &'static str, what: &'static str, run: Run) -> Suite {
     Suite {
         name,
         what,
-        needs_lab: false,
-        run,
-    }
-}
-
-const fn in_lab(name: &'static str, what: &'static str, run: Run) -> Suite {
-    Suite {
-        name,
-        what,
-        needs_lab: true,
+        needs,
         run,
     }
 }
 
 pub(crate) fn run(args: &TestArgs, ui: &Ui) -> Result<ExitCode> {
-    let suites = match args.suite.as_deref() {
-        None => SUITES
-            .iter()
-            .filter(|suite| !(args.quick && suite.needs_lab))
-            .collect(),
-        Some(name) => vec![find(name)?],
-    };
-    if suites.iter().any(|suite| suite.needs_lab) {
+    let suites = select(args)?;
+    if suites.iter().any(|suite| suite.needs == Needs::Lab) {
         platform::require_lab()?;
     }
     let mut tally = Tally::new(ui);
@@ -142,15 +162,21 @@ pub(crate) fn run(args: &TestArgs, ui: &Ui) -> Result<ExitCode> {
     })
 }
 
-fn find(name: &str) -> Result<&'static Suite> {
-    if let Some(suite) = SUITES.iter().find(|suite| suite.name == name) {
-        return Ok(suite);
-    }
-    let known: Vec<_> = SUITES
-        .iter()
-        .map(|suite| format!("{:<10} {}", suite.name, suite.what))
-        .collect();
-    bail!("there is no suite {name}; there are\n{}", known.join("\n"))
+fn select(args: &TestArgs) -> Result<Vec<&'static Suite>> {
+    let Some(name) = args.suite.as_deref() else {
+        let wanted = |suite: &&Suite| !args.quick || suite.needs == Needs::Nothing;
+        return Ok(SUITES.iter().filter(wanted).collect());
+    };
+    let Some(suite) = SUITES.iter().find(|suite| suite.name == name) else {
+        let known = SUITES
+            .iter()
+            .map(|suite| format!("{:<10} {}", suite.name, suite.what));
+        bail!(
+            "there is no suite {name}; there are\n{}",
+            known.collect::<Vec<_>>().join("\n")
+        );
+    };
+    Ok(vec![suite])
 }
 
 /// What cargo knows of the workspace and everything that it is built from.

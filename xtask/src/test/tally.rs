@@ -114,17 +114,19 @@ impl<'a> Tally<'a> {
     }
 }
 
-/// `test NAME ... ok`, as Rust's test runners print it.
+/// `test NAME ... ok`, as Rust's test runners print it. The reason of an ignored test stands behind a comma
+/// or in brackets.
 fn parse_test(line: &str) -> Option<(String, Outcome)> {
     let (name, result) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
-    let outcome = match result.split_once(',').unwrap_or((result, "")) {
-        ("ok", _) => Outcome::Passed,
-        ("FAILED", _) => Outcome::Failed("see above".to_owned()),
-        ("ignored", "") => Outcome::Skipped("no reason given".to_owned()),
-        ("ignored", reason) => Outcome::Skipped(reason.trim().to_owned()),
-        _ => return None,
+    let outcome = match result {
+        "ok" => Outcome::Passed,
+        "FAILED" => Outcome::Failed("see above".to_owned()),
+        _ => {
+            let reason = result.strip_prefix("ignored")?;
+            Outcome::Skipped(reason.trim_matches([',', ' ', '(', ')']).to_owned())
+        }
     };
-    Some((name.to_owned(), outcome))
+    Some((name.trim_end().to_owned(), outcome))
 }
 
 #[cfg(test)]
@@ -147,6 +149,10 @@ mod tests {
         );
         assert_eq!(
             parsed("test a ... ignored, no MSI-X"),
+            Some(("a".into(), Outcome::Skipped("no MSI-X".into())))
+        );
+        assert_eq!(
+            parsed("test a   ... ignored (no MSI-X)"),
             Some(("a".into(), Outcome::Skipped("no MSI-X".into())))
         );
         assert_eq!(parsed("test result: ok. 3 passed"), None);
