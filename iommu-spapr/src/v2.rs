@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use vfio_core::address::{Access, DmaMask, HostRange, Iova, IovaRange, PageSizes};
+use vfio_core::address::{Access, DmaMask, HostRange, Iova, IovaRange};
 use vfio_core::iommu::{Aperture, Capabilities, IommuBackend, WindowLimits};
 use vfio_core::{Container, Error, ErrorKind, Result};
 
@@ -16,9 +16,13 @@ const HIGH: DmaMask = DmaMask::bits(59);
 
 pub(crate) fn attach(container: Container) -> Result<Box<dyn IommuBackend>> {
     let info = calls::get_info(&container)?;
+    let limits = window::limits(&info).ok_or_else(|| {
+        Error::new(ErrorKind::Unsupported, "use version 2 of", CONTEXT)
+            .because("the kernel accepted it although the platform cannot create windows")
+    })?;
     let host_page = container.kernel().page_size();
     Ok(Box::new(SpaprV2 {
-        limits: window::limits(&info),
+        limits,
         state: Mutex::new(State {
             windows: window::default_window(&info).into_iter().collect(),
             ..State::default()
@@ -32,7 +36,7 @@ pub(crate) fn attach(container: Container) -> Result<Box<dyn IommuBackend>> {
 struct SpaprV2 {
     container: Container,
     host_page: usize,
-    limits: Option<WindowLimits>,
+    limits: WindowLimits,
     state: Mutex<State>,
 }
 
@@ -51,9 +55,9 @@ impl SpaprV2 {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn create(&self, limits: &WindowLimits, size: u64) -> Result<Aperture> {
+    fn create(&self, size: u64) -> Result<Aperture> {
         let mut refusal = None;
-        for candidate in candidates(limits, size, self.host_page as u64) {
+        for candidate in candidates(&self.limits, size, self.host_page as u64) {
             match self.create_one(candidate) {
                 Ok(window) => return Ok(window),
                 Err(error) => refusal = refusal.or(Some(error)),
@@ -62,7 +66,7 @@ impl SpaprV2 {
         Err(refusal.unwrap_or_else(|| {
             Error::new(ErrorKind::Unsupported, "create a window in", CONTEXT).because(format!(
                 "none of the page sizes {} serves {size:#x} bytes",
-                limits.page_sizes
+                self.limits.page_sizes
             ))
         }))
     }
@@ -84,17 +88,11 @@ impl SpaprV2 {
 
 impl IommuBackend for SpaprV2 {
     fn capabilities(&self) -> Result<Capabilities> {
-        let windows = self.state().windows.clone();
-        let in_use = windows
-            .iter()
-            .fold(0, |bits, window| bits | window.page_size);
         Ok(Capabilities {
-            page_sizes: self
-                .limits
-                .map_or(PageSizes(in_use), |limits| limits.page_sizes),
-            apertures: windows,
+            page_sizes: self.limits.page_sizes,
+            apertures: self.state().windows.clone(),
             mappings_left: None,
-            windows: self.limits,
+            windows: Some(self.limits),
         })
     }
 
@@ -102,13 +100,11 @@ impl IommuBackend for SpaprV2 {
     /// default one stays free for those that cannot.
     fn make_room(&self, size: u64, mask: DmaMask) -> Result<()> {
         let mut state = self.state();
-        let Some(limits) = self.limits.filter(|_| mask.highest() > HIGH.highest()) else {
-            return Ok(());
-        };
-        if state.windows.len() > 1 || state.windows.len() >= limits.count as usize {
+        let enough = state.windows.len() > 1 || state.windows.len() >= self.limits.count as usize;
+        if enough || mask.highest() <= HIGH.highest() {
             return Ok(());
         }
-        let window = self.create(&limits, size)?;
+        let window = self.create(size)?;
         if mask.range().contains(window.range) {
             state.windows.push(window);
             state.windows.sort_by_key(|window| window.range.first());

@@ -24,12 +24,17 @@ pub(crate) fn default_window(info: &SpaprTceInfo) -> Option<Aperture> {
 }
 
 /// What windows can be created, if any can.
+///
+/// A kernel under a hypervisor that has no dynamic windows accepts version 2 all the same, sets the flag,
+/// and then names no levels and 2^32 - 1 windows; every map fails there.
 pub(crate) fn limits(info: &SpaprTceInfo) -> Option<WindowLimits> {
-    (info.flags & uapi::SPAPR_INFO_DDW != 0).then_some(WindowLimits {
+    let limits = WindowLimits {
         page_sizes: PageSizes(info.ddw.pgsizes),
         count: info.ddw.max_dynamic_windows_supported,
         levels: info.ddw.levels,
-    })
+    };
+    let usable = info.flags & uapi::SPAPR_INFO_DDW != 0 && limits.levels > 0;
+    usable.then_some(limits)
 }
 
 /// Refuses a range that no window holds whole: the kernel looks at its first page only (H1, H2).
@@ -143,6 +148,10 @@ mod tests {
         let window = default_window(&info).unwrap();
         assert_eq!(window.range.to_string(), "[0x0-0x3fffffff]");
         assert_eq!(limits(&info), None);
+        info.flags = uapi::SPAPR_INFO_DDW;
+        assert_eq!(limits(&info), None);
+        info.ddw.levels = 1;
+        assert!(limits(&info).is_some());
         info.dma32_window_size = 0;
         assert_eq!(default_window(&info), None);
     }

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let ui = Ui::new();
     let result = match cli.command {
-        Command::Lab(args) => platform::require_lab().and_then(|()| lab::run(&args, &ui)),
+        Command::Lab(args) => lab::run(&args, &ui),
         Command::Demo => platform::require_lab().and_then(|()| demo::run(&ui)),
         Command::Test(args) => test::run(&args, &ui),
     };

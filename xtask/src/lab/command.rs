@@ -9,6 +9,7 @@ use clap::builder::PossibleValuesParser;
 
 use super::machine::MACHINES;
 use super::{FileSpec, Machine, Request, Usage, boot};
+use crate::platform;
 use crate::ui::Ui;
 
 /// What to run, and in which machine.
@@ -80,6 +81,7 @@ fn execute(args: &LabArgs, ui: &Ui) -> Result<ExitCode> {
         list(&mut stdout().lock()).context("write the list")?;
         return Ok(ExitCode::SUCCESS);
     }
+    platform::require_lab()?;
     let name = args.machine.as_deref().unwrap_or_default();
     let request = Request {
         machine: Machine::find(name).with_context(|| Usage(format!("no machine '{name}'")))?,

@@ -104,7 +104,7 @@ pub(super) fn bad_input(tally: &mut Tally) -> Result<()> {
     record(tally, "bad input", &request);
 
     let mut request = script("x86_64", &["edu"], "vfioctl selftest $BDF")?;
-    request.qemu_args = vec!["-global".into(), "intel-iommu.intremap=off".into()];
+    request.append = Some("intremap=off".to_owned());
     expect(
         tally,
         "without interrupt remapping",
