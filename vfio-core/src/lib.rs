@@ -1,4 +1,52 @@
-//! Linux VFIO: a PCI device for a user-space program, safely, through whichever IOMMU the host has.
+//! Linux VFIO for user-space programs: a PCI device, safely, through whichever IOMMU the host has.
+//!
+//! ```
+//! use vfio_core::address::{Access, DmaMask};
+//! use vfio_core::{Result, Vfio, host::Bdf};
+//!
+//! fn assign(vfio: &Vfio, bdf: Bdf) -> Result<()> {
+//!     let device = vfio.open(bdf)?;
+//!     let buffer = device.domain().buffer(4096, DmaMask::bits(64), Access::ReadWrite)?;
+//!     println!("{bdf} reaches {} bytes at {}", buffer.len(), buffer.iova());
+//!     Ok(())
+//! }
+//! ```
+//!
+//! This crate knows no IOMMU. A backend is a crate of its own that registers itself ([`iommu`]); a program
+//! names the ones that it wants, and [`Vfio::new`] finds them:
+//!
+//! ```text
+//! use {iommu_spapr as _, iommu_type1 as _};
+//! ```
+//!
+//! # What there is
+//!
+//! - [`Vfio`] opens a [`Device`]: its group, a container, the preferred backend that the kernel does not
+//!   refuse.
+//! - A [`Device`] has [regions](device::Region), which are read, written and [mapped](device::RegionMap), and
+//!   interrupts, which arrive as [eventfds](device::EventFd).
+//! - Its [`Domain`](iommu::Domain) says what it can reach: [`map`](iommu::Domain::map) for memory of the
+//!   caller's own, [`DmaBuffer`](iommu::DmaBuffer) for memory that is safe to share with a device.
+//! - [`host`] reads what sysfs says of devices and groups; an [`Error`] can be [diagnosed](diagnosis).
+//! - Everything that is asked of Linux passes [`kernel::Kernel`].
+//!
+//! # Who holds what
+//!
+//! ```text
+//! RegionMap ──► Device ──► its group, in the container ──► Container
+//! DmaBuffer ──► Domain ──► the backend ──────────────────► Container
+//! ```
+//!
+//! Each holds what must be released after it, so that drops in any order release in the one order that the
+//! kernel accepts: mapped regions, device, group, container. When the last device of a group is dropped, the
+//! group leaves the container, and the kernel takes every mapping away; a [`Domain`](iommu::Domain) that is
+//! left answers [`ErrorKind::Gone`].
+//!
+//! # What it does not do
+//!
+//! It binds no device to `vfio-pci`, loads no module and changes no setting of the host. It has no device
+//! model and no interrupt routing for virtual machines. It handles neither iommufd nor noiommu yet.
+
 pub mod address;
 pub mod call;
 mod container;

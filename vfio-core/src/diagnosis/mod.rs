@@ -1,7 +1,7 @@
 //! What is wrong with this host, and what to do: the catalogue of diagnoses.
 //!
 //! Each diagnosis has a file here and a stable code. To add one, write its file (a function from an error
-//! and the host to a [`Diagnosis`]) and name it in [`CATALOGUE`].
+//! and the host to a [`Diagnosis`]) and name it in `CATALOGUE`.
 
 mod busy;
 mod iommu_off;

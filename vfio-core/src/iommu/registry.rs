@@ -84,6 +84,25 @@ impl Registry {
         Ok(Self(all))
     }
 
+    /// Of these backends the one with that name alone, for who wants no other.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Registry`]: there is none with that name.
+    pub fn only(&self, name: &str) -> Result<Self> {
+        match self.iter().find(|registration| registration.name == name) {
+            Some(&found) => Ok(Self(vec![found])),
+            None => {
+                let known: Vec<_> = self.iter().map(|registration| registration.name).collect();
+                Err(Error::new(
+                    ErrorKind::Registry,
+                    "choose",
+                    format!("the backend \"{name}\""),
+                )
+                .because(format!("there are {}", known.join(", "))))
+            }
+        }
+    }
+
     /// The backends, the preferred one first.
     pub fn iter(&self) -> impl Iterator<Item = &Registration> {
         self.0.iter()

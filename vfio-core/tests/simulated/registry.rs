@@ -37,3 +37,12 @@ fn they_are_listed_in_order_of_preference() {
         ["v2", "v1"]
     );
 }
+
+#[test]
+fn one_of_them_can_be_asked_for_by_name() {
+    let registry = Registry::of([v1(), v2()]).unwrap();
+    let only = registry.only("v1").unwrap();
+    assert_eq!(only.iter().map(|r| r.name).collect::<Vec<_>>(), ["v1"]);
+    let error = registry.only("v3").unwrap_err();
+    assert!(error.to_string().contains("there are v2, v1"), "{error}");
+}

@@ -93,7 +93,7 @@ fn fresh_machine(ui: &Ui) -> Result<()> {
 
     let mut command = scratch.command("setpriv")?;
     command
-        .args(ISOLATED)
+        .args(ISOLATED.split(' '))
         .args([ENTER, "sh"])
         .arg(&root)
         .args(lent(&toolchain))
@@ -122,7 +122,7 @@ fn all_passed(line: &str) -> bool {
         .split(' ')
         .filter_map(|word| word.parse().ok())
         .collect();
-    matches!(numbers[..], [machines @ 1.., passed] if machines == passed)
+    matches!(numbers[..], [machines, passed] if machines == passed && passed > 0)
         && line.ends_with(" passed")
 }
 
@@ -135,8 +135,9 @@ fn base(cache: &Cache, ui: &Ui) -> Result<PathBuf> {
         let step = ui.step("make a bare Debian");
         let mut command = Command::new("setpriv");
         command
-            .args(ISOLATED)
-            .args([WITH_PROXY_OF_APT, "sh"])
+            .args(ISOLATED.split(' '))
+            .args([BOOTSTRAP, "sh"])
+            .arg(&draft.tree)
             .arg(debootstrap.join("usr/sbin/debootstrap"))
             .args(["--variant=minbase", "--merged-usr"])
             .arg(format!("--include={}", PACKAGES.join(",")))
@@ -176,19 +177,8 @@ fn tail(text: &str) -> String {
 
 /// Arguments of setpriv: a script of the shell, in namespaces that end when this thread does. Its
 /// text, its name and its arguments follow.
-const ISOLATED: [&str; 11] = [
-    "--pdeathsig",
-    "KILL",
-    "--",
-    "unshare",
-    "--mount",
-    "--pid",
-    "--fork",
-    "--kill-child",
-    "--mount-proc",
-    "sh",
-    "-euc",
-];
+const ISOLATED: &str =
+    "--pdeathsig KILL -- unshare --mount --pid --fork --kill-child --mount-proc sh -euc";
 
 /// ROOT [FROM TO]... -- COMMAND...: lends each FROM as ROOT/TO, and runs COMMAND in ROOT.
 const ENTER: &str = r#"
@@ -224,12 +214,15 @@ shift
 chroot "$root" env --chdir=/project "$@" || exit $?
 "#;
 
-/// What debootstrap fetches takes apt's proxy, as all other packages do.
-const WITH_PROXY_OF_APT: &str = r#"
+/// ROOT DEBOOTSTRAP...: runs DEBOOTSTRAP, which makes ROOT.
+const BOOTSTRAP: &str = r#"
 exec 2>&1
+root=$1; shift
+# Its wget takes apt's proxy, as all other packages do.
 eval "$(apt-config shell http_proxy Acquire::http::Proxy)"
 export http_proxy
-exec "$@"
+"$@"
+chroot "$root" apt-get clean
 "#;
 
 /// What the machine lends, read-only: pairs of where it is here and there.

@@ -181,7 +181,12 @@ pub(super) fn lab(tally: &mut Tally) -> Result<()> {
 
     let mut hang = script("x86_64", &[], "echo started; while :; do :; done")?;
     hang.timeout = Duration::from_secs(3);
-    fails(tally, "a command that hangs", &hang, "");
+    fails(
+        tally,
+        "a command that hangs",
+        &hang,
+        "did not end within 3 s",
+    );
     let panic = script("x86_64", &[], "echo c > /proc/sysrq-trigger")?;
     fails(tally, "a kernel that panics", &panic, "panic");
     let mut lost = script("x86_64", &[], "true")?;
