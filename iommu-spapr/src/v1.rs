@@ -15,10 +15,9 @@ pub(crate) fn attach(container: Container) -> Result<Box<dyn IommuBackend>> {
     calls::enable(&container)?;
     // The kernel makes the default window when it is first used (`tce_iommu_create_default_window`), and on
     // a platform that has no dynamic windows it then cannot. Clearing a page that is clear says so now.
-    let first_page = IovaRange::new(window.range.first(), window.page_size).into_iter();
-    first_page
-        .map(|page| calls::unmap(&container, &[window], page))
-        .collect::<Result<()>>()?;
+    if let Some(first_page) = IovaRange::new(window.range.first(), window.page_size) {
+        calls::unmap(&container, &[window], first_page)?;
+    }
     Ok(Box::new(SpaprV1 { container, window }))
 }
 
