@@ -1,1 +1,16 @@
-//! tests
+//! Suites that run against a real VFIO kernel, and the device drivers that they use.
+//!
+//! `hardware-tests` is the program. It runs in the lab's machines and on anybody's own: a device that
+//! [`devices`] has a driver for does DMA and raises interrupts, and [`suites`] says what that proves; any
+//! other device is attached, its memory mapped, its regions read, its interrupts fired by the kernel.
+//!
+//! Every byte that is moved is random and of this run, and it is compared on the side that chose it.
+
+pub mod devices;
+pub mod exit;
+mod output;
+mod random;
+pub mod suites;
+mod wait;
+
+pub use output::header;

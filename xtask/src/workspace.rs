@@ -1,6 +1,6 @@
 //! The workspace that this program was built from, and cargo in it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -9,6 +9,14 @@ use anyhow::{Context, Result};
 pub(crate) fn root() -> &'static Path {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.parent().unwrap_or(package)
+}
+
+/// Where cargo builds.
+pub(crate) fn target() -> Result<PathBuf> {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(path) => std::path::absolute(path).context("find CARGO_TARGET_DIR"),
+        None => Ok(root().join("target")),
+    }
 }
 
 /// The cargo that runs us, in the root.

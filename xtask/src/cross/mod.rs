@@ -119,11 +119,7 @@ pub(crate) fn rust_arch(arch: Arch) -> &'static str {
 
 /// Compilers of different versions must not share a directory, and builds may run side by side.
 fn target_directory(arch: Arch) -> Result<PathBuf> {
-    let target = match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(path) => std::path::absolute(path).context("find CARGO_TARGET_DIR")?,
-        None => workspace::root().join("target"),
-    };
-    Ok(target.join("lab").join(arch.debian()))
+    Ok(workspace::target()?.join("lab").join(arch.debian()))
 }
 
 /// Runs cargo, silently where there is nothing to do. Its messages count where it fails.

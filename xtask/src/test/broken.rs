@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::tally::Tally;
-use crate::workspace::{cargo, output, root};
+use crate::workspace::{cargo, output, root, target};
 
 /// A change of one place that makes the product wrong.
 struct Break {
@@ -67,7 +67,7 @@ const BREAKS: &[Break] = &[
 
 /// Plants every break, one after the other.
 pub(super) fn run(tally: &mut Tally) -> Result<()> {
-    let copy = root().join("target/broken/tree");
+    let copy = target()?.join("broken");
     mirror(root(), &copy)?;
     // Red means nothing where it is not green before.
     for command in BREAKS.iter().map(|it| it.seen_by).collect::<BTreeSet<_>>() {
@@ -113,13 +113,14 @@ impl Break {
     }
 }
 
-/// Cargo in the copy, with a target directory of its own that all breaks share.
+/// Cargo in the copy. It builds where the original is built: what comes from elsewhere is built once, and
+/// the members of the two workspaces do not get into each other's way.
 fn in_copy(copy: &Path, args: &[&str]) -> Result<(bool, String)> {
     let mut command: Command = cargo();
     command
         .current_dir(copy)
         .args(args)
-        .env("CARGO_TARGET_DIR", root().join("target/broken/target"));
+        .env("CARGO_TARGET_DIR", target()?);
     output(&mut command)
 }
 
@@ -136,7 +137,7 @@ fn mirror(from: &Path, to: &Path) -> Result<()> {
     }
     for source in wanted {
         let name = source.file_name().unwrap_or_default();
-        if name == "target" || name == ".git" {
+        if name == "target" || name == ".git" || source == target()? {
             continue;
         }
         let target = to.join(name);

@@ -1,0 +1,163 @@
+//! The suites: what is claimed of this machine's VFIO, case by case.
+//!
+//! A new case is a function, and a line in one of the lists below. They run in the order of the lists.
+
+mod attach;
+mod blocked;
+mod delivery;
+mod dma;
+mod interrupts;
+mod loopback;
+mod reset;
+mod rig;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use libtest_mimic::{Arguments, Completion, Trial};
+
+use crate::devices::{Driver, Model};
+
+pub use rig::Rig;
+
+/// How a case ended that did not fail.
+#[derive(Debug)]
+enum Outcome {
+    /// What it claims is so.
+    Passed,
+    /// The device does not have what it is about.
+    NotHere(&'static str),
+}
+
+/// A claim, and the way to find out.
+#[derive(Clone, Copy)]
+struct Case {
+    name: &'static str,
+    run: Run,
+}
+
+/// What a case needs.
+#[derive(Clone, Copy)]
+enum Run {
+    /// Any device.
+    Attached(fn(&Rig) -> Result<Outcome>),
+    /// A device that can be had do something.
+    Driven(fn(&Rig, &mut dyn Driver) -> Result<Outcome>),
+}
+
+const fn attached(name: &'static str, run: fn(&Rig) -> Result<Outcome>) -> Case {
+    let run = Run::Attached(run);
+    Case { name, run }
+}
+
+const fn driven(name: &'static str, run: fn(&Rig, &mut dyn Driver) -> Result<Outcome>) -> Case {
+    let run = Run::Driven(run);
+    Case { name, run }
+}
+
+/// What can be asked of every device.
+const ATTACH: &[Case] = &[
+    attached(
+        "config_space_names_the_device_that_sysfs_names",
+        attach::ids,
+    ),
+    attached("regions_are_read_as_their_flags_say", attach::regions),
+    attached("buffers_are_mapped_and_unmapped", attach::buffers),
+    attached("a_second_handle_is_the_same_device", attach::second_handle),
+    attached("intx_is_fired_by_the_kernel", loopback::intx),
+    attached("msi_is_fired_by_the_kernel", loopback::msi),
+    attached("msix_is_fired_by_the_kernel", loopback::msix),
+    attached("config_space_survives_a_reset", reset::config_space),
+];
+
+/// What can be asked of a device that does something.
+const FULL: &[Case] = &[
+    driven("the_device_says_who_it_is", dma::identify),
+    driven("the_device_reads_memory_at_32_bits", dma::reads_32),
+    driven("the_device_writes_memory_at_32_bits", dma::writes_32),
+    driven("the_device_reads_memory_at_64_bits", dma::reads_64),
+    driven("the_device_writes_memory_at_64_bits", dma::writes_64),
+    driven("the_device_raises_intx", interrupts::intx),
+    driven("the_device_raises_msi", interrupts::msi),
+    driven("the_device_raises_msix", interrupts::msix),
+    driven("a_reset_stops_the_device", reset::state),
+    // On POWER hardware a blocked access freezes the device's PE: nothing comes after these.
+    driven(
+        "read_only_memory_is_read_but_not_written",
+        blocked::read_only,
+    ),
+    driven("unmapped_memory_is_not_written", blocked::unmapped_write),
+    driven("unmapped_memory_is_not_read", blocked::unmapped_read),
+];
+
+/// The cases of a device with that driver.
+fn cases(model: Option<Model>) -> impl Iterator<Item = Case> {
+    let full = if model.is_some() { FULL } else { &[] };
+    ATTACH.iter().chain(full).copied()
+}
+
+/// Prints the names of the cases.
+pub fn list(model: Option<Model>, filter: Option<&str>) {
+    let trials = cases(model)
+        .map(|case| Trial::test(case.name, || Ok(())))
+        .collect();
+    let list = Arguments {
+        list: true,
+        ..arguments(filter)
+    };
+    let _nothing_was_run = libtest_mimic::run(&list, trials);
+}
+
+/// Runs the cases whose names contain `filter`, prints what comes of each, and answers whether none
+/// failed.
+///
+/// # Errors
+/// The device cannot be driven.
+pub fn run(rig: Rig, filter: Option<&str>) -> Result<bool> {
+    let model = rig.model();
+    let driver = model.map(|model| model.drive(&rig.device)).transpose();
+    let driver = driver.context("drive the device")?;
+    let bench = Arc::new(Mutex::new(Bench { driver, rig })); // opening takes seconds on some machines
+    let trials = cases(model)
+        .map(|case| {
+            let bench = Arc::clone(&bench);
+            Trial::ignorable_test(case.name, move || {
+                let mut bench = bench.lock().unwrap_or_else(PoisonError::into_inner);
+                bench.run(case).map_err(|error| format!("{error:#}").into())
+            })
+        })
+        .collect();
+    Ok(!libtest_mimic::run(&arguments(filter), trials).has_failed())
+}
+
+/// What the cases share.
+struct Bench {
+    driver: Option<Box<dyn Driver>>, // goes first
+    rig: Rig,
+}
+
+impl Bench {
+    fn run(&mut self, case: Case) -> Result<Completion> {
+        let outcome = match case.run {
+            Run::Attached(run) => run(&self.rig),
+            Run::Driven(run) => {
+                let driver = self.driver.as_deref_mut().context("there is no driver")?;
+                driver.start().context("start the device")?;
+                run(&self.rig, driver)
+            }
+        };
+        Ok(match outcome? {
+            Outcome::Passed => Completion::Completed,
+            Outcome::NotHere(why) => Completion::ignored_with(why),
+        })
+    }
+}
+
+/// One case after the other: they share a device.
+fn arguments(filter: Option<&str>) -> Arguments {
+    Arguments {
+        test_threads: Some(1),
+        filter: filter.map(str::to_owned),
+        ..Arguments::default()
+    }
+}
