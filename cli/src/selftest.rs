@@ -43,5 +43,5 @@ pub(crate) fn run(vfio: &Vfio, out: &mut Output, bdf: Bdf) -> anyhow::Result<Sta
     ok("unmap", &format_args!("IOVA {}", buffer.range()))?;
     drop((buffer, device));
     ok("release", &bdf)?;
-    Ok(Status::Fine)
+    Ok(Status::FINE)
 }

@@ -4,45 +4,34 @@ use std::process::ExitCode;
 
 use vfio_core::{Error, ErrorKind};
 
-/// How a command ended. Usage errors (2) are the argument parser's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub(crate) enum Status {
-    /// Answered, and fine.
-    Fine = 0,
-    /// Answered, and something is in the way.
-    Findings = 1,
-    /// Not permitted.
-    NotPermitted = 3,
-    /// The kernel, or input and output, failed.
-    Failed = 4,
-}
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Status(u8);
 
 impl Status {
-    /// What an error means for the exit status.
+    /// Answered, and fine.
+    pub(crate) const FINE: Self = Self(0);
+    /// Answered, and something is in the way.
+    pub(crate) const FINDINGS: Self = Self(1);
+    /// Input or output failed. (2 is a wrong command line, and the argument parser's.)
+    const FAILED: Self = Self(4);
+
+    /// What an error means.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         error
             .downcast_ref::<Error>()
-            .map_or(Self::Failed, |error| Self::of_kind(error.kind()))
+            .map_or(Self::FAILED, |error| error.kind().into())
     }
+}
 
-    /// What the kind of an error means for the exit status.
-    pub(crate) fn of_kind(kind: ErrorKind) -> Self {
-        match kind {
-            ErrorKind::NoVfio
-            | ErrorKind::NoSuchDevice
-            | ErrorKind::NoGroup
-            | ErrorKind::NotBound
-            | ErrorKind::NotViable
-            | ErrorKind::NoBackend => Self::Findings,
-            ErrorKind::NotPermitted => Self::NotPermitted,
-            _ => Self::Failed,
-        }
+impl From<ErrorKind> for Status {
+    fn from(kind: ErrorKind) -> Self {
+        Self(kind.exit_status())
     }
 }
 
 impl From<Status> for ExitCode {
     fn from(status: Status) -> Self {
-        Self::from(status as u8)
+        Self::from(status.0)
     }
 }

@@ -47,6 +47,24 @@ pub enum ErrorKind {
     Kernel,
 }
 
+impl ErrorKind {
+    /// The exit status of a program of this project that such an error ends: 1 if it says what is in the way
+    /// on this host, 3 if something is not permitted, 4 if the kernel or something else failed. (0 is
+    /// success, 2 a wrong command line.)
+    pub const fn exit_status(self) -> u8 {
+        match self {
+            Self::NoVfio
+            | Self::NoSuchDevice
+            | Self::NoGroup
+            | Self::NotBound
+            | Self::NotViable
+            | Self::NoBackend => 1,
+            Self::NotPermitted => 3,
+            _ => 4,
+        }
+    }
+}
+
 /// What the kernel said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {

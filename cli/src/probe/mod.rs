@@ -22,14 +22,14 @@ pub(crate) fn run(
     let mut status = match vfio.probe() {
         Ok(backends) => {
             report.backends(kernel, &backends);
-            Status::Fine
+            Status::FINE
         }
         Err(error) => {
             report.no_container(kernel, vfio.registry().iter().map(|r| r.name), &error);
-            Status::of_kind(error.kind())
+            error.kind().into()
         }
     };
-    if let (Some(group), Status::Fine) = (verify, status) {
+    if let (Some(group), Status::FINE) = (verify, status) {
         // Without a number: one that nobody uses, as far as can be seen.
         match group.or_else(|| {
             groups
@@ -39,14 +39,14 @@ pub(crate) fn run(
         }) {
             None => {
                 report.nothing_to_verify_with();
-                status = Status::Findings;
+                status = Status::FINDINGS;
             }
             Some(group) => {
                 let backends = vfio.verify(group)?;
                 report.verified_with_group = Some(group);
                 report.backends(kernel, &backends);
                 if !any_works(&backends) {
-                    status = Status::Findings;
+                    status = Status::FINDINGS;
                 }
             }
         }

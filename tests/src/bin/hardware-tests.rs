@@ -9,6 +9,8 @@ use anyhow::Result;
 use clap::Parser;
 use vfio_core::Vfio;
 use vfio_core::host::{self, Bdf};
+use vfio_core::iommu::Registry;
+use vfio_core::kernel::Linux;
 use vfio_tests::devices::Model;
 use vfio_tests::suites::{self, Rig};
 use vfio_tests::{exit, header};
@@ -34,6 +36,10 @@ struct Args {
     #[arg(long = "device", value_name = "BDF", required = true)]
     devices: Vec<Bdf>,
 
+    /// Use this backend and no other, such as type1 or "sPAPR v1"
+    #[arg(long, value_name = "NAME")]
+    backend: Option<String>,
+
     /// Print the names of the cases and run none
     #[arg(long)]
     list: bool,
@@ -51,7 +57,11 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<u8> {
-    let vfio = Arc::new(Vfio::new()?);
+    let mut registry = Registry::linked()?;
+    if let Some(name) = &args.backend {
+        registry = registry.only(name)?;
+    }
+    let vfio = Arc::new(Vfio::on(Arc::new(Linux), registry));
     let filter = args.filter.as_deref();
     let mut status = exit::PASSED;
     for &device in &args.devices {

@@ -85,7 +85,9 @@ fn high(rig: &Rig) -> Result<Option<DmaBuffer>> {
     let has_high = |aperture: &Aperture| aperture.range.last() >= FIRST;
     if !capabilities.apertures.iter().any(has_high) {
         ensure!(
-            capabilities.windows.is_none(),
+            capabilities
+                .windows
+                .is_none_or(|windows| windows.count <= 1),
             "no window was created above 4 GiB"
         );
         return Ok(None);

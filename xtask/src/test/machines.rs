@@ -48,39 +48,49 @@ fn attach_only(tally: &mut Tally, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The kernel advertises sPAPR v2 and refuses it: v1 is taken, and works.
+/// The backends that are not preferred: taken when they are asked for, and tried after a refusal.
 pub(super) fn fallback(tally: &mut Tally) -> Result<()> {
+    for (name, devices, backend) in [
+        ("x86_64", ["edu", "nvme"].as_slice(), "type1"),
+        ("pseries", &["edu", "nvme"], "sPAPR v1"),
+        // Each opening of `edu` takes seconds there.
+        ("powernv9", &["nvme"], "sPAPR v1"),
+    ] {
+        let hardware = devices
+            .iter()
+            .zip(["$BDF", "$BDF2"])
+            .map(|(_, bdf)| format!("--device {bdf}"));
+        let hardware = hardware.collect::<Vec<_>>().join(" ");
+        let request = script(
+            name,
+            devices,
+            &format!("hardware-tests --backend '{backend}' {hardware}"),
+        )?;
+        record(tally, &format!("{backend} on {name}"), &request);
+    }
+    // The kernel accepts version 2 there, and cannot do it; version 1 is tried next, and the kernel cannot
+    // do that either. No real kernel was found that refuses one and can do the other: the core's tests
+    // have a simulated one.
     let mut request = script(
         "pseries",
-        &["edu", "nvme"],
-        &format!("vfioctl probe --verify && {HARDWARE}"),
+        &["edu"],
+        "vfioctl probe --verify; vfioctl selftest $BDF; vfioctl selftest $BDF",
     )?;
     request.qemu_args = ["-global", "spapr-pci-host-bridge.ddw=off"]
         .map(str::to_owned)
         .to_vec();
-    let output = record(tally, "without DDW", &request);
-    tally.check(
-        "without DDW: v2 is refused, v1 is verified and chosen",
-        |_| {
-            let row = |name: &str| {
-                output
-                    .lines()
-                    .find(|line| line.starts_with(name))
-                    .unwrap_or_default()
-            };
-            ensure!(row("sPAPR v2").contains("refused"), "{:?}", row("sPAPR v2"));
-            ensure!(
-                row("sPAPR v1").contains("verified"),
-                "{:?}",
-                row("sPAPR v1")
-            );
-            ensure!(
-                row("backend:") == "backend: sPAPR v1",
-                "{:?}",
-                row("backend:")
-            );
-            Ok(())
-        },
+    let words = [
+        "sPAPR v2 refused     use version 2",
+        "sPAPR v1 refused     VFIO_IOMMU_UNMAP_DMA",
+        "sPAPR v2 was refused (use version 2",
+        "sPAPR v1 was refused (VFIO_IOMMU_UNMAP_DMA",
+    ];
+    expect(
+        tally,
+        "pseries without DDW: each refusal is named",
+        &request,
+        1,
+        &words,
     );
     Ok(())
 }
@@ -244,17 +254,13 @@ fn boot(request: &Request, ui: &Ui) -> Result<(i32, String)> {
     Ok((status, String::from_utf8_lossy(&output).into_owned()))
 }
 
-/// Records every test that the command runs; answers what it said.
-fn record(tally: &mut Tally, name: &str, request: &Request) -> String {
+/// Records every claim that the command tests.
+fn record(tally: &mut Tally, name: &str, request: &Request) {
     match boot(request, tally.ui) {
         Ok((status, output)) => {
-            tally.record_tests(name, &output, status == 0);
-            output
+            tally.record_claims(name, &output, status == 0);
         }
-        Err(error) => {
-            tally.check(name, |_| Err(error));
-            String::new()
-        }
+        Err(error) => tally.check(name, |_| Err(error)),
     }
 }
 

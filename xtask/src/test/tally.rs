@@ -15,6 +15,17 @@ pub(crate) enum Outcome {
     Skipped(String),
 }
 
+impl Outcome {
+    /// Of two outcomes of one case on two devices, the heavier counts.
+    fn weight(&self) -> u8 {
+        match self {
+            Self::Skipped(_) => 0,
+            Self::Passed => 1,
+            Self::Failed(_) => 2,
+        }
+    }
+}
+
 /// The checks of one run.
 pub(crate) struct Tally<'a> {
     pub(crate) ui: &'a Ui,
@@ -73,19 +84,48 @@ impl<'a> Tally<'a> {
     /// Records every test of a Rust test runner's output, under `prefix`; fails the run where there is
     /// none, or where the runner failed without saying which.
     pub(crate) fn record_tests(&mut self, prefix: &str, output: &str, success: bool) {
-        let tests: Vec<_> = output.lines().filter_map(parse_test).collect();
+        let tests = output.lines().filter_map(parse_test).collect();
+        self.record_parsed(prefix, tests, output, success);
+    }
+
+    /// The same for a runner that runs its cases on several devices: a case is skipped only if no device
+    /// could show it.
+    pub(crate) fn record_claims(&mut self, prefix: &str, output: &str, success: bool) {
+        let mut claims: Vec<(String, Outcome)> = Vec::new();
+        for (name, outcome) in output.lines().filter_map(parse_test) {
+            match claims.iter_mut().find(|(known, _)| *known == name) {
+                None => claims.push((name, outcome)),
+                Some((_, known)) => {
+                    if outcome.weight() > known.weight() {
+                        *known = outcome;
+                    }
+                }
+            }
+        }
+        self.record_parsed(prefix, claims, output, success);
+    }
+
+    fn record_parsed(
+        &mut self,
+        prefix: &str,
+        tests: Vec<(String, Outcome)>,
+        output: &str,
+        success: bool,
+    ) {
         let all_passed = tests
             .iter()
             .all(|(_, outcome)| !matches!(outcome, Outcome::Failed(_)));
-        if tests.is_empty() || all_passed != success {
-            let why = match tests.is_empty() {
-                true => "no test was run",
-                false => "the runner's own status and that of its tests do not agree",
-            };
+        if !success {
             self.ui.note(output.trim_end());
+        }
+        if tests.is_empty() {
+            self.record(
+                prefix,
+                Outcome::Failed(format!("no test was run: {}", output.trim())),
+            );
+        } else if all_passed != success {
+            let why = "the runner's own status and that of its tests do not agree";
             self.record(prefix, Outcome::Failed(why.to_owned()));
-        } else if !success {
-            self.ui.note(output.trim_end());
         }
         for (name, outcome) in tests {
             self.record(&format!("{prefix}: {name}"), outcome);
@@ -157,6 +197,16 @@ mod tests {
         );
         assert_eq!(parsed("test result: ok. 3 passed"), None);
         assert_eq!(parsed("running 3 tests"), None);
+    }
+
+    #[test]
+    fn a_claim_is_skipped_only_if_no_device_shows_it() {
+        let ui = Ui::new();
+        let mut tally = Tally::new(&ui);
+        let output = "test a ... ok\ntest b ... ignored (no)\ntest c ... ok\n\
+            test a ... ignored (no)\ntest b ... ignored (no)\ntest c ... FAILED\n";
+        tally.record_claims("x", output, false);
+        assert_eq!(tally.close().to_string(), "1 passed, 1 failed, 1 skipped");
     }
 
     #[test]
