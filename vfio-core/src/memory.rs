@@ -37,8 +37,11 @@ registers!(u8 u16 u32 u64);
 #[derive(Debug)]
 pub(crate) struct Mapping {
     kernel: Arc<dyn Kernel>,
+    /// What is used of it.
     addr: NonNull<u8>,
     len: usize,
+    /// What was mapped.
+    whole: (NonNull<u8>, usize),
 }
 
 // SAFETY: the memory belongs to this value alone and is only accessed through volatile accesses of its
@@ -49,12 +52,24 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps `len` bytes of zeroed memory that child processes do not get.
-    pub(crate) fn anonymous(kernel: &Arc<dyn Kernel>, len: usize) -> Result<Self> {
-        let mapping = Self::new(kernel, MapSource::Anonymous, len, Protection::READ_WRITE)?;
+    /// Maps `len` bytes of zeroed memory, aligned to `align`, a power of two, that child processes do not
+    /// get.
+    pub(crate) fn anonymous(kernel: &Arc<dyn Kernel>, len: usize, align: usize) -> Result<Self> {
+        // The kernel aligns to its pages; for more than that, so much more is mapped that it fits.
+        let slack = align.saturating_sub(kernel.page_size());
+        let too_large = || Error::new(ErrorKind::Exhausted, "mmap", format!("{len:#x} bytes"));
+        let whole = len.checked_add(slack).ok_or_else(too_large)?;
+        let mut mapping = Self::new(kernel, MapSource::Anonymous, whole, Protection::READ_WRITE)?;
         // SAFETY: the very mapping that was just made.
-        unsafe { kernel.keep_from_children(mapping.addr, len) }
+        unsafe { kernel.keep_from_children(mapping.addr, whole) }
             .map_err(|errno| Error::kernel("madvise(MADV_DONTFORK)", "a DMA buffer", errno))?;
+        let skip = mapping.addr.as_ptr().align_offset(align);
+        if skip > slack {
+            return Err(too_large());
+        }
+        // SAFETY: `skip` and `len` are together at most `whole`, which is what was mapped.
+        mapping.addr = unsafe { mapping.addr.add(skip) };
+        mapping.len = len;
         Ok(mapping)
     }
 
@@ -76,6 +91,7 @@ impl Mapping {
             kernel: Arc::clone(kernel),
             addr,
             len,
+            whole: (addr, len),
         })
     }
 
@@ -164,10 +180,11 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        let (addr, len) = self.whole;
         // SAFETY: the mapping is ours and nothing refers to it any more. That no device reaches it is
         // the owner's promise: `DmaBuffer` leaks what it could not unmap from the IOMMU.
-        if let Err(errno) = unsafe { self.kernel.munmap(self.addr, self.len) } {
-            warn!(addr = ?self.addr, len = self.len, %errno, "munmap failed; the memory stays mapped");
+        if let Err(errno) = unsafe { self.kernel.munmap(addr, len) } {
+            warn!(?addr, len, %errno, "munmap failed; the memory stays mapped");
         }
     }
 }

@@ -31,7 +31,8 @@ impl DmaBuffer {
             .ok_or_else(exhausted)?;
         let addresses = domain.alloc(size as u64, mask)?;
         let size = usize::try_from(addresses.range().size()).map_err(|_| exhausted())?;
-        let memory = Mapping::anonymous(domain.kernel(), size)?;
+        let align = usize::try_from(addresses.page_size()).map_err(|_| exhausted())?;
+        let memory = Mapping::anonymous(domain.kernel(), size, align)?;
         let mut buffer = Self {
             domain: domain.clone(),
             addresses,

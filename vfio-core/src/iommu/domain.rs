@@ -183,15 +183,17 @@ impl Domain {
                 .read()
                 .unwrap_or_else(PoisonError::into_inner);
             let mut books = self.books();
-            let range = apertures.iter().rev().find_map(|aperture| {
+            let found = apertures.iter().rev().find_map(|aperture| {
                 let within = aperture.range.intersection(mask.range())?;
                 let size = size.checked_next_multiple_of(aperture.page_size)?;
-                books.reserve(within, size, aperture.page_size)
+                let range = books.reserve(within, size, aperture.page_size)?;
+                Some((range, aperture.page_size))
             });
-            match (range, no_room) {
-                (Some(range), _) => Ok(Reservation {
+            match (found, no_room) {
+                (Some((range, page_size)), _) => Ok(Reservation {
                     domain: self.clone(),
                     range,
+                    page_size,
                 }),
                 (None, Err(error)) => Err(error),
                 (None, Ok(())) => Err(Error::new(ErrorKind::Exhausted, OPERATION, object())
@@ -346,12 +348,18 @@ impl fmt::Debug for Domain {
 pub struct Reservation {
     domain: Domain,
     range: IovaRange,
+    page_size: u64,
 }
 
 impl Reservation {
     /// The addresses.
     pub fn range(&self) -> IovaRange {
         self.range
+    }
+
+    /// What addresses and sizes of mappings here, and their memory, must be multiples of, in bytes.
+    pub fn page_size(&self) -> u64 {
+        self.page_size
     }
 }
 

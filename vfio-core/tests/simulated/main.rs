@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod choosing;
+mod domain;
 mod probing;
 mod registry;
 mod release;

@@ -1,0 +1,306 @@
+//! The contract of a domain, over a backend that has windows and can be told to fail.
+
+use std::cell::{Cell, RefCell};
+
+use vfio_core::address::{Access, DmaMask, HostRange, Iova, IovaRange, PageSizes};
+use vfio_core::iommu::{
+    Aperture, Capabilities, Domain, IommuBackend, Reach, Registration, WindowLimits,
+};
+use vfio_core::uapi::TYPE1V2_IOMMU;
+use vfio_core::{Container, Device, Error, ErrorKind, Result};
+
+use crate::setup::{BDF, alone, boot, open};
+
+const PAGE: u64 = 0x1_0000;
+const LOW: (u64, u64) = (0, 0x3fff_ffff);
+const HIGH: (u64, u64) = (1 << 59, (1 << 59) + 0xfff_ffff);
+
+thread_local! {
+    /// What the backend of this test was asked for.
+    static LOG: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    static HAS_HIGH: Cell<bool> = const { Cell::new(false) };
+    static MAP_FAILS: Cell<bool> = const { Cell::new(false) };
+    /// How many bytes an unmap answers; the truth if it is `None`; an error if it is `Some(None)`.
+    static UNMAP_ANSWERS: Cell<Option<Option<u64>>> = const { Cell::new(None) };
+}
+
+fn log(line: String) {
+    LOG.with_borrow_mut(|log| log.push(line));
+}
+
+fn logged() -> Vec<String> {
+    LOG.take()
+}
+
+#[derive(Debug)]
+struct Windowed;
+
+fn aperture((first, last): (u64, u64)) -> Aperture {
+    Aperture {
+        range: IovaRange::inclusive(Iova(first), Iova(last)).unwrap(),
+        page_size: PAGE,
+    }
+}
+
+fn failure() -> Error {
+    Error::new(ErrorKind::Kernel, "do", "what the test forbids")
+}
+
+impl IommuBackend for Windowed {
+    fn capabilities(&self) -> Result<Capabilities> {
+        let high = HAS_HIGH.get().then(|| aperture(HIGH));
+        Ok(Capabilities {
+            page_sizes: PageSizes(PAGE),
+            apertures: [aperture(LOW)].into_iter().chain(high).collect(),
+            mappings_left: None,
+            windows: Some(WindowLimits {
+                page_sizes: PageSizes(PAGE),
+                count: 2,
+                levels: 1,
+            }),
+        })
+    }
+
+    fn make_room(&self, _: u64, mask: DmaMask) -> Result<()> {
+        HAS_HIGH.set(HAS_HIGH.get() || mask.highest().0 >= HIGH.1);
+        Ok(())
+    }
+
+    fn remove_window(&self, start: Iova) -> Result<()> {
+        log(format!("remove {start}"));
+        HAS_HIGH.set(false);
+        Ok(())
+    }
+
+    #[allow(unsafe_code)] // the trait's; nothing is mapped
+    unsafe fn map(&self, iova: IovaRange, memory: HostRange, _: Access) -> Result<()> {
+        log(format!("map {iova} {:#x}", memory.len()));
+        match MAP_FAILS.get() {
+            true => Err(failure()),
+            false => Ok(()),
+        }
+    }
+
+    fn unmap(&self, iova: IovaRange) -> Result<u64> {
+        log(format!("unmap {iova}"));
+        match UNMAP_ANSWERS.get() {
+            None => Ok(iova.size()),
+            Some(answer) => answer.ok_or_else(failure),
+        }
+    }
+}
+
+fn attached() -> (Device, Domain) {
+    fn attach(_: Container) -> Result<Box<dyn IommuBackend>> {
+        Ok(Box::new(Windowed))
+    }
+    let windowed = Registration {
+        name: "windowed",
+        preference: 1,
+        reach: Reach::Container {
+            extension: TYPE1V2_IOMMU,
+            attach,
+        },
+    };
+    let (_, vfio) = boot(alone(), [windowed]);
+    let device = open(&vfio, BDF).unwrap();
+    let domain = device.domain().clone();
+    (device, domain)
+}
+
+fn iova(first: u64, size: u64) -> IovaRange {
+    IovaRange::new(Iova(first), size).unwrap()
+}
+
+/// Maps memory that is not there: the backend only writes it down.
+#[allow(unsafe_code)] // nothing is mapped
+fn map(domain: &Domain, first: u64, size: u64, addr: usize) -> Result<()> {
+    let memory = HostRange::new(addr, usize::try_from(size).unwrap()).unwrap();
+    // SAFETY: the backend maps nothing.
+    unsafe { domain.map(iova(first, size), memory, Access::ReadWrite) }
+}
+
+#[test]
+fn what_is_wrong_is_refused_before_the_backend_is_asked() {
+    let (_device, domain) = attached();
+    map(&domain, PAGE, 2 * PAGE, 0x10_0000).unwrap();
+    assert_eq!(logged(), ["map [0x10000-0x2ffff] 0x20000"]);
+
+    let wrong = [
+        (2 * PAGE, PAGE, 0x10_0000, ErrorKind::Overlap),
+        (0, 4 * PAGE, 0x10_0000, ErrorKind::Overlap),
+        (LOW.1 + 1, PAGE, 0x10_0000, ErrorKind::OutOfReach),
+        (LOW.1 + 1 - PAGE, 2 * PAGE, 0x10_0000, ErrorKind::OutOfReach),
+        (4 * PAGE + 8, PAGE, 0x10_0000, ErrorKind::Invalid),
+        (4 * PAGE, PAGE + 8, 0x10_0000, ErrorKind::Invalid),
+        (4 * PAGE, PAGE, 0x10_0008, ErrorKind::Invalid),
+    ];
+    for (first, size, addr, kind) in wrong {
+        let error = map(&domain, first, size, addr).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert_eq!(error.iova(), Some(iova(first, size)));
+    }
+    let memory = HostRange::new(0x10_0000, 0x2_0000).unwrap();
+    #[allow(unsafe_code)] // nothing is mapped
+    // SAFETY: the backend maps nothing.
+    let error = unsafe { domain.map(iova(4 * PAGE, PAGE), memory, Access::Read) }.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+
+    let error = domain.unmap(iova(PAGE, PAGE)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    assert_eq!(logged(), [""; 0]);
+}
+
+#[test]
+fn an_unmap_takes_whole_mappings_and_answers_their_bytes() {
+    let (_device, domain) = attached();
+    map(&domain, PAGE, PAGE, 0).unwrap();
+    map(&domain, 3 * PAGE, 2 * PAGE, 0).unwrap();
+    logged();
+    assert_eq!(domain.unmap(iova(8 * PAGE, PAGE)).unwrap(), 0);
+    assert_eq!(domain.unmap(iova(0, 8 * PAGE)).unwrap(), 3 * PAGE);
+    assert_eq!(
+        logged(),
+        ["unmap [0x10000-0x1ffff]", "unmap [0x30000-0x4ffff]"]
+    );
+    map(&domain, PAGE, 4 * PAGE, 0).unwrap();
+}
+
+#[test]
+fn a_failed_map_leaves_nothing() {
+    let (_device, domain) = attached();
+    MAP_FAILS.set(true);
+    assert!(map(&domain, PAGE, PAGE, 0).is_err());
+    MAP_FAILS.set(false);
+    map(&domain, PAGE, PAGE, 0).unwrap();
+}
+
+#[test]
+fn what_was_not_unmapped_stays_in_the_books_and_nothing_after_it_is_tried() {
+    for (answer, kind) in [
+        (None, ErrorKind::Kernel),
+        (Some(PAGE / 2), ErrorKind::Kernel),
+    ] {
+        let (_device, domain) = attached();
+        map(&domain, PAGE, PAGE, 0).unwrap();
+        map(&domain, 2 * PAGE, PAGE, 0).unwrap();
+        logged();
+        UNMAP_ANSWERS.set(Some(answer));
+        let error = domain.unmap(iova(0, 4 * PAGE)).unwrap_err();
+        UNMAP_ANSWERS.set(None);
+        assert_eq!(error.kind(), kind, "{error}");
+        assert_eq!(logged(), ["unmap [0x10000-0x1ffff]"]);
+        let error = map(&domain, PAGE, PAGE, 0).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Overlap, "{error}");
+        assert_eq!(domain.unmap(iova(0, 4 * PAGE)).unwrap(), 2 * PAGE);
+    }
+}
+
+#[test]
+fn addresses_come_from_the_highest_aperture_that_the_mask_allows() {
+    let (_device, domain) = attached();
+    let low = domain.alloc(1, DmaMask::bits(32)).unwrap();
+    assert_eq!(low.range(), iova(PAGE, PAGE));
+    let high = domain.alloc(PAGE + 1, DmaMask::bits(64)).unwrap();
+    assert_eq!(high.range(), iova(HIGH.0, 2 * PAGE));
+    let other = domain.alloc(PAGE, DmaMask::bits(64)).unwrap();
+    assert_eq!(other.range(), iova(HIGH.0 + 2 * PAGE, PAGE));
+    drop(high);
+    let again = domain.alloc(PAGE, DmaMask::bits(64)).unwrap();
+    assert_eq!(again.range(), iova(HIGH.0, PAGE));
+
+    assert_eq!(
+        domain.alloc(0, DmaMask::bits(64)).unwrap_err().kind(),
+        ErrorKind::Invalid
+    );
+    let error = domain.alloc(1 << 31, DmaMask::bits(32)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exhausted, "{error}");
+    let error = domain.alloc(PAGE, DmaMask::bits(16)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exhausted, "{error}");
+}
+
+#[test]
+fn a_window_in_use_is_not_removed() {
+    let (_device, domain) = attached();
+    let reserved = domain.alloc(PAGE, DmaMask::bits(64)).unwrap();
+    let start = Iova(HIGH.0);
+    assert_eq!(
+        domain.remove_window(start).unwrap_err().kind(),
+        ErrorKind::Busy
+    );
+    drop(reserved);
+    map(&domain, HIGH.0, PAGE, 0).unwrap();
+    assert_eq!(
+        domain.remove_window(start).unwrap_err().kind(),
+        ErrorKind::Busy
+    );
+    domain.unmap(iova(HIGH.0, PAGE)).unwrap();
+    let inside = domain.remove_window(Iova(HIGH.0 + PAGE)).unwrap_err();
+    assert_eq!(inside.kind(), ErrorKind::Invalid);
+    logged();
+    domain.remove_window(start).unwrap();
+    assert_eq!(logged(), ["remove 0x800000000000000"]);
+    let error = map(&domain, HIGH.0, PAGE, 0).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutOfReach);
+}
+
+#[test]
+fn a_buffer_is_mapped_while_it_lives() {
+    let (_device, domain) = attached();
+    let mut buffer = domain
+        .buffer(5, DmaMask::bits(32), Access::ReadWrite)
+        .unwrap();
+    assert_eq!(logged(), ["map [0x10000-0x1ffff] 0x10000"]);
+    assert_eq!((buffer.iova(), buffer.len()), (Iova(PAGE), 0x1_0000));
+    buffer.write(8, 0x1122_3344_u32).unwrap();
+    assert_eq!(
+        buffer.read::<u16>(8).unwrap(),
+        u16::from_ne_bytes(0x1122_3344_u32.to_ne_bytes()[..2].try_into().unwrap())
+    );
+    assert!(buffer.read::<u32>(2).is_err());
+    assert!(buffer.read::<u64>(0x1_0000 - 4).is_err());
+    assert!(buffer.copy_from(0xffff, &[1, 2]).is_err());
+    let mut bytes = [9; 2];
+    buffer.copy_to(0xfffe, &mut bytes).unwrap();
+    assert_eq!(bytes, [0, 0]);
+
+    buffer.unmap().unwrap();
+    buffer.unmap().unwrap();
+    assert_eq!(logged(), ["unmap [0x10000-0x1ffff]"]);
+    drop(buffer);
+    drop(domain.buffer(5, DmaMask::bits(32), Access::Read).unwrap());
+    assert_eq!(
+        logged(),
+        ["map [0x10000-0x1ffff] 0x10000", "unmap [0x10000-0x1ffff]"]
+    );
+}
+
+#[test]
+fn a_buffer_outlives_its_device() {
+    let (device, domain) = attached();
+    let buffer = domain
+        .buffer(5, DmaMask::bits(32), Access::ReadWrite)
+        .unwrap();
+    drop(device);
+    buffer.write(0, 1u8).unwrap();
+    logged();
+    drop(buffer);
+    assert_eq!(logged(), [""; 0], "the kernel has taken it away already");
+    assert_eq!(
+        domain.alloc(1, DmaMask::bits(32)).unwrap_err().kind(),
+        ErrorKind::Gone
+    );
+}
+
+#[test]
+fn a_buffer_that_cannot_be_unmapped_is_leaked_with_its_addresses() {
+    let (_device, domain) = attached();
+    let buffer = domain
+        .buffer(5, DmaMask::bits(32), Access::ReadWrite)
+        .unwrap();
+    UNMAP_ANSWERS.set(Some(None));
+    drop(buffer);
+    UNMAP_ANSWERS.set(None);
+    let next = domain.alloc(1, DmaMask::bits(32)).unwrap();
+    assert_eq!(next.range(), iova(2 * PAGE, PAGE));
+}
