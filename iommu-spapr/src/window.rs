@@ -152,6 +152,8 @@ mod tests {
         assert_eq!(limits(&info), None);
         info.ddw.levels = 1;
         assert!(limits(&info).is_some());
+        info.flags = 0;
+        assert_eq!(limits(&info), None);
         info.dma32_window_size = 0;
         assert_eq!(default_window(&info), None);
     }

@@ -163,4 +163,17 @@ mod tests {
         assert!(capabilities(&bytes).is_err());
         assert!(capabilities(&bytes[..20]).is_err());
     }
+
+    #[test]
+    fn what_a_flag_does_not_promise_is_not_read() {
+        let ranges = [(0, 0xffff)];
+        let mut without_caps = answer(1, &ranges);
+        without_caps[4..8].copy_from_slice(&uapi::IOMMU_INFO_PGSIZES.to_ne_bytes());
+        let told = capabilities(&without_caps).unwrap();
+        assert_eq!(told.mappings_left, None);
+        assert_eq!(told.apertures[0].range.last(), Iova(u64::MAX));
+        let mut without_sizes = answer(1, &ranges);
+        without_sizes[4..8].copy_from_slice(&uapi::IOMMU_INFO_CAPS.to_ne_bytes());
+        assert!(capabilities(&without_sizes).is_err());
+    }
 }

@@ -269,4 +269,69 @@ mod tests {
         assert_eq!(Size(1025).to_string(), "1025");
         assert_eq!(PageSizes(0x4020_1000).to_string(), "4K, 2M, 1G");
     }
+
+    fn iova(first: u64, last: u64) -> IovaRange {
+        IovaRange::inclusive(Iova(first), Iova(last)).unwrap()
+    }
+
+    #[test]
+    fn addresses_that_two_ranges_share() {
+        let range = iova(0x1000, 0x1fff);
+        assert_eq!(range.size(), 0x1000);
+        assert_eq!(iova(0, u64::MAX).size(), u64::MAX);
+        for (other, shared, inside) in [
+            (iova(0, 0xfff), None, false),
+            (iova(0, 0x1000), Some(iova(0x1000, 0x1000)), false),
+            (iova(0x1800, 0x1800), Some(iova(0x1800, 0x1800)), true),
+            (iova(0x1000, 0x1fff), Some(range), true),
+            (iova(0x1fff, 0x3000), Some(iova(0x1fff, 0x1fff)), false),
+            (iova(0, 0x3000), Some(range), false),
+            (iova(0x2000, 0x3000), None, false),
+        ] {
+            assert_eq!(range.intersection(other), shared, "{other}");
+            assert_eq!(range.overlaps(other), shared.is_some(), "{other}");
+            assert_eq!(range.contains(other), inside, "{other}");
+        }
+    }
+
+    #[test]
+    fn memory_that_two_ranges_share() {
+        let memory = |addr, len| HostRange::new(addr, len).unwrap();
+        let range = memory(0x1000, 0x1000);
+        assert_eq!(
+            (range.addr(), range.len(), range.last()),
+            (0x1000, 0x1000, 0x1fff)
+        );
+        assert_eq!(range.to_string(), "memory [0x1000-0x1fff]");
+        for (other, shared, inside) in [
+            (memory(0, 0x1000), false, false),
+            (memory(0, 0x1001), true, false),
+            (memory(0x1000, 0x1000), true, true),
+            (memory(0x1001, 1), true, true),
+            (memory(0x1fff, 2), true, false),
+            (memory(0, 0x4000), true, false),
+            (memory(0x2000, 1), false, false),
+        ] {
+            assert_eq!(range.overlaps(other), shared, "{other}");
+            assert_eq!(range.contains(other), inside, "{other}");
+        }
+    }
+
+    #[test]
+    fn page_sizes_are_asked_for_one_by_one() {
+        let sizes = PageSizes(0x4020_1000);
+        assert_eq!(sizes.smallest(), Some(0x1000));
+        assert_eq!(PageSizes(0).smallest(), None);
+        assert!(sizes.has(0x1000) && sizes.has(0x4000_0000));
+        assert!(!sizes.has(0x2000) && !sizes.has(0x20_1000) && !sizes.has(0));
+    }
+
+    #[test]
+    fn rights_say_which_way() {
+        let ways = |access: Access| (access.reads(), access.writes());
+        assert_eq!(ways(Access::Read), (true, false));
+        assert_eq!(ways(Access::Write), (false, true));
+        assert_eq!(ways(Access::ReadWrite), (true, true));
+        assert_eq!(Iova(0x1f).to_string(), "0x1f");
+    }
 }

@@ -302,4 +302,36 @@ mod tests {
              File exists (os error 17)"
         );
     }
+
+    #[test]
+    fn what_it_says_can_be_asked_for() {
+        let cause = Error::kernel("VFIO_SET_IOMMU", "type 7", Errno::PERM);
+        let range = IovaRange::inclusive(Iova(0), Iova(0xfff)).unwrap();
+        let error = Error::new(ErrorKind::NoBackend, "choose", "a backend")
+            .because("none is left")
+            .at(range)
+            .of_group(7)
+            .caused_by(vec![cause]);
+        assert_eq!(error.operation(), "choose");
+        assert_eq!(error.object(), "a backend");
+        assert_eq!(error.reason(), Some("none is left"));
+        assert_eq!(error.iova(), Some(range));
+        assert_eq!(error.group(), Some(7));
+        assert_eq!(error.answer(), None);
+        let source = std::error::Error::source(&error).unwrap();
+        assert_eq!(source.to_string(), error.causes()[0].to_string());
+        assert_eq!(error.causes()[0].answer(), Some(Answer::Errno(Errno::PERM)));
+        assert_eq!(error.causes()[0].kind().exit_status(), 3);
+        assert_eq!(
+            (error.kind().exit_status(), ErrorKind::Busy.exit_status()),
+            (1, 4)
+        );
+    }
+
+    #[test]
+    fn a_number_that_the_call_is_not_documented_to_return_is_said() {
+        let error = Error::kernel("VFIO_IOMMU_MAP_DMA", "it", Answer::Returned(1));
+        assert_eq!((error.kind(), error.errno()), (ErrorKind::Kernel, None));
+        assert!(error.to_string().contains("returned 1"), "{error}");
+    }
 }

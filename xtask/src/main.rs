@@ -7,6 +7,7 @@ mod lab;
 mod packages;
 mod platform;
 mod test;
+mod tools;
 mod ui;
 mod workspace;
 

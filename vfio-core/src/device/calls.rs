@@ -127,6 +127,7 @@ pub(super) fn set_irq_eventfds(
     issue_set_irqs(device, &[header.as_bytes(), fds.as_bytes()].concat())
 }
 
+/// A positive answer is how many vectors can be had, where fewer can than were asked for (P4).
 fn issue_set_irqs(device: &Device, bytes: &[u8]) -> Result<()> {
     // SAFETY: the header says how long the bytes are; the fds behind it are borrowed for the call, and the
     // kernel takes references of its own.
@@ -138,5 +139,10 @@ fn issue_set_irqs(device: &Device, bytes: &[u8]) -> Result<()> {
             Arg::In(bytes),
         )
     }
-    .map_err(|answer| failed(device, "VFIO_DEVICE_SET_IRQS", answer))
+    .map_err(|answer| match answer {
+        Answer::Returned(vectors) => failed(device, "VFIO_DEVICE_SET_IRQS", answer)
+            .of_kind(ErrorKind::Exhausted)
+            .because(format!("only {vectors} vectors can be had")),
+        Answer::Errno(_) => failed(device, "VFIO_DEVICE_SET_IRQS", answer),
+    })
 }

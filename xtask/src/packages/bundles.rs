@@ -141,3 +141,12 @@ const fn gcc(
         dependencies: Dependencies::Unpack { except },
     }
 }
+
+/// Makes a bare Debian. It needs the host's wget and gpgv.
+pub(crate) const DEBOOTSTRAP: Bundle = Bundle {
+    name: "debootstrap",
+    suite: Suite::Bookworm,
+    arch: Arch::Amd64,
+    packages: &["debootstrap"],
+    dependencies: Dependencies::Ignore,
+};

@@ -92,6 +92,12 @@ impl Arch {
     }
 }
 
+/// Where packages of `suite` come from: the mirror's address, and the file with its keys.
+pub(crate) fn mirror(suite: Suite) -> Result<(String, String)> {
+    let source = sources::of_this_machine(suite)?;
+    Ok((source.uri, source.keyring))
+}
+
 /// The directory in which `bundle` is unpacked.
 pub(crate) fn prefix(bundle: &Bundle, ui: &Ui) -> Result<PathBuf> {
     let cache = Cache::open()?;

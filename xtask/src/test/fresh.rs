@@ -161,7 +161,7 @@ fn base(cache: &Cache, ui: &Ui) -> Result<PathBuf> {
             let next = if words.contains("No space left") {
                 DISK_FULL
             } else {
-                "run the command again; what has arrived is kept"
+                "check the network and the mirror, and run the command again"
             };
             bail!("debootstrap failed ({status}), see above: {next}");
         }
@@ -455,8 +455,8 @@ impl Scratch {
         };
         for word in BufReader::new(words).lines().map_while(Result::ok) {
             match word.as_str() {
-                "ready" => return Ok(scratch),
-                _ => ui.note("another fresh machine is at work: waiting for its end"),
+                "waiting" => ui.note("another fresh machine is at work: waiting for its end"),
+                _ => return Ok(scratch),
             }
         }
         bail!("make {}, see above: {DISK_FULL}", path.display());

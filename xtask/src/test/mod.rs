@@ -1,7 +1,9 @@
 //! `cargo xtask test`: everything that proves the project, in suites.
 
 mod broken;
+mod fresh;
 mod licences;
+mod long;
 mod machines;
 mod rule;
 mod tally;
@@ -21,8 +23,14 @@ use tally::Tally;
 #[derive(Args)]
 pub(crate) struct TestArgs {
     /// Leave out what needs the lab
-    #[arg(long, conflicts_with = "suite")]
+    #[arg(long, conflicts_with_all = ["suite", "long", "fresh"])]
     quick: bool,
+    /// Add the runs that take long, and renew their reports in docs/reports
+    #[arg(long, conflicts_with_all = ["suite", "fresh"])]
+    long: bool,
+    /// Run the demo in a bare Debian with an empty cache, and nothing else (as root)
+    #[arg(long, conflicts_with = "suite")]
+    fresh: bool,
     /// Run this suite alone; `list` names them
     #[arg(long, value_name = "NAME")]
     suite: Option<String>,
@@ -45,6 +53,8 @@ enum Needs {
     Nothing,
     /// The lab.
     Lab,
+    /// Much time: these run when they are asked for.
+    Time,
 }
 
 const SUITES: &[Suite] = &[
@@ -132,6 +142,36 @@ const SUITES: &[Suite] = &[
         "each break of the product turns a test red",
         broken::run,
     ),
+    suite(
+        Needs::Time,
+        "mutation",
+        "small changes of the product, each seen by a test",
+        long::mutation,
+    ),
+    suite(
+        Needs::Time,
+        "sanitizer",
+        "the tests under AddressSanitizer",
+        long::sanitizer,
+    ),
+    suite(
+        Needs::Time,
+        "fuzz",
+        "whatever reads foreign bytes, fed with any",
+        long::fuzz,
+    ),
+    suite(
+        Needs::Nothing,
+        "reports",
+        "the reports of the long runs are those of these sources",
+        long::reports_are_fresh,
+    ),
+    suite(
+        Needs::Time,
+        "fresh",
+        "the demo in a bare Debian with an empty cache",
+        fresh::run,
+    ),
 ];
 
 const fn suite(needs: Needs, name: &'static str, what: &'static str, run: Run) -> Suite {
@@ -163,8 +203,17 @@ pub(crate) fn run(args: &TestArgs, ui: &Ui) -> Result<ExitCode> {
 }
 
 fn select(args: &TestArgs) -> Result<Vec<&'static Suite>> {
-    let Some(name) = args.suite.as_deref() else {
-        let wanted = |suite: &&Suite| !args.quick || suite.needs == Needs::Nothing;
+    let name = if args.fresh {
+        Some("fresh")
+    } else {
+        args.suite.as_deref()
+    };
+    let Some(name) = name else {
+        let wanted = |suite: &&Suite| match suite.needs {
+            Needs::Nothing => true,
+            Needs::Lab => !args.quick,
+            Needs::Time => args.long && suite.name != "fresh",
+        };
         return Ok(SUITES.iter().filter(wanted).collect());
     };
     let Some(suite) = SUITES.iter().find(|suite| suite.name == name) else {
