@@ -3,7 +3,9 @@
 
 mod bad_input;
 mod choosing;
+mod diagnosis;
 mod domain;
+mod overlay;
 mod probing;
 mod registry;
 mod release;

@@ -1,0 +1,255 @@
+//! Each diagnosis, on a host where that is wrong.
+
+use std::sync::Arc;
+
+use vfio_core::diagnosis::Diagnosis;
+use vfio_core::iommu::{IommuBackend, Reach, Registration, Registry};
+use vfio_core::kernel::{Errno, Kernel};
+use vfio_core::uapi::TYPE1V2_IOMMU;
+use vfio_core::{Container, Error, ErrorKind, Result, Vfio};
+use vfio_sim::machine::{Device, Group};
+use vfio_sim::{Machine, SimKernel};
+
+use crate::overlay::Overlay;
+use crate::setup::{BDF, alone, host, open, v2};
+
+const SWITCH: &str = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts";
+const ACPI: &str = "/sys/firmware/acpi/tables";
+
+fn overlay(machine: Machine) -> Overlay {
+    Overlay::new(SimKernel::new(machine))
+}
+
+/// What is said when [`BDF`] cannot be opened there.
+fn diagnose_with(overlay: Overlay, backend: Registration) -> Option<Diagnosis> {
+    let kernel: Arc<dyn Kernel> = Arc::new(overlay);
+    let vfio = Vfio::on(Arc::clone(&kernel), Registry::of([backend]).unwrap());
+    open(&vfio, BDF).unwrap_err().diagnose(&*kernel)
+}
+
+fn diagnose(overlay: Overlay) -> Diagnosis {
+    diagnose_with(overlay, v2()).unwrap()
+}
+
+#[track_caller]
+fn says(diagnosis: &Diagnosis, code: &str, words: &[&str]) {
+    let text = format!("{diagnosis:?}");
+    assert_eq!(diagnosis.code, code, "{text}");
+    for word in words {
+        assert!(text.contains(word), "{word:?} in {text}");
+    }
+}
+
+fn without_iommu(arch: &str) -> Machine {
+    Machine {
+        arch: arch.into(),
+        container_node: Err(Errno::NOENT),
+        groups: Vec::new(),
+        ungrouped: vec![Device::edu(BDF)],
+        ..Machine::x86_64()
+    }
+}
+
+#[test]
+fn vfio_01_no_iommu() {
+    let x86 = diagnose(overlay(without_iommu("x86_64")));
+    says(
+        &x86,
+        "VFIO-01",
+        &["no DMAR, IVRS or IORT", "VT-d", "intel_iommu=on", "empty"],
+    );
+    assert!(x86.cause.contains("no IOMMU that the kernel knows of"));
+
+    let described = overlay(without_iommu("x86_64")).file(&format!("{ACPI}/DMAR"), "");
+    let described = diagnose(described);
+    says(&described, "VFIO-01", &["DMAR is there", "intel_iommu=on"]);
+    assert!(described.cause.contains("the kernel does not use it"));
+    assert!(!format!("{described:?}").contains("VT-d"));
+
+    let arm = diagnose(overlay(without_iommu("aarch64")));
+    says(&arm, "VFIO-01", &["SMMU"]);
+    let power = diagnose(overlay(without_iommu("ppc64le")));
+    says(&power, "VFIO-01", &["host bridges"]);
+    for other in [&arm, &power] {
+        assert!(
+            !format!("{other:?}").contains("intel_iommu=on"),
+            "{other:?}"
+        );
+        assert!(!format!("{other:?}").contains("DMAR"), "{other:?}");
+    }
+}
+
+#[test]
+fn vfio_01_no_iommu_in_front_of_this_device() {
+    let machine = Machine {
+        ungrouped: vec![Device::edu(BDF)],
+        ..host([Device::edu("0000:00:09.0")])
+    };
+    let diagnosis = diagnose(overlay(machine));
+    says(&diagnosis, "VFIO-01", &["another slot", "1 entries"]);
+    assert!(diagnosis.cause.contains("not in front of this device"));
+}
+
+#[test]
+fn vfio_02_the_group_is_not_viable() {
+    let spoiler = Device::nvme("0000:00:05.0").driven_by("nvme");
+    let idle = Device::edu("0000:00:06.0").driven_by("pcieport");
+    let diagnosis = diagnose(overlay(host([Device::edu(BDF), spoiler, idle])));
+    says(
+        &diagnosis,
+        "VFIO-02",
+        &[
+            "group 2",
+            "0000:00:05.0 (nvme)",
+            "echo 0000:00:05.0 > ",
+            "driver_override",
+        ],
+    );
+    assert_eq!(diagnosis.evidence.len(), 1);
+    assert!(!format!("{diagnosis:?}").contains("00:06.0"));
+}
+
+/// A backend that fails with what the kernel says to `VFIO_IOMMU_ENABLE` on POWER.
+fn out_of_memory() -> Registration {
+    fn attach(_: Container) -> Result<Box<dyn IommuBackend>> {
+        Err(Error::kernel("VFIO_IOMMU_ENABLE", "it", Errno::NOMEM))
+    }
+    let extension = TYPE1V2_IOMMU;
+    Registration {
+        name: "greedy",
+        preference: 1,
+        reach: Reach::Container { extension, attach },
+    }
+}
+
+#[test]
+fn vfio_04_too_little_memory_may_be_locked() {
+    let limited = overlay(alone()).memlock(8 << 20);
+    let diagnosis = diagnose_with(limited, out_of_memory()).unwrap();
+    says(&diagnosis, "VFIO-04", &["8M", "8388608", "LimitMEMLOCK"]);
+    assert_eq!(diagnose_with(overlay(alone()), out_of_memory()), None);
+}
+
+#[test]
+fn vfio_05_interrupts_are_not_remapped() {
+    let refused = || overlay(alone().refuse(TYPE1V2_IOMMU, Errno::PERM));
+    let diagnosis = diagnose(refused().file(SWITCH, "N\n"));
+    says(&diagnosis, "VFIO-05", &["remap", "allow_unsafe_interrupts"]);
+    assert!(
+        diagnosis
+            .remedies
+            .last()
+            .unwrap()
+            .contains("allow_unsafe_interrupts=1")
+    );
+    assert!(!diagnosis.remedies[0].contains("allow_unsafe_interrupts"));
+    // Somebody has thrown the switch, or there is no type1: then it is something else.
+    assert_eq!(diagnose_with(refused().file(SWITCH, "Y\n"), v2()), None);
+    assert_eq!(diagnose_with(refused(), v2()), None);
+    let other = overlay(alone().refuse(TYPE1V2_IOMMU, Errno::INVAL)).file(SWITCH, "N\n");
+    assert_eq!(diagnose_with(other, v2()), None);
+}
+
+fn node(errno: Errno) -> Machine {
+    let mut machine = alone();
+    machine.groups[0].node = Err(errno);
+    machine
+}
+
+#[test]
+fn vfio_08_a_node_may_not_be_opened() {
+    let user = diagnose(overlay(node(Errno::ACCESS)));
+    says(&user, "VFIO-08", &["/dev/vfio/2", "chown USER /dev/vfio/2"]);
+    let cgroup = diagnose(overlay(node(Errno::PERM)));
+    says(&cgroup, "VFIO-08", &["docker: --device /dev/vfio/2"]);
+    let container = Machine {
+        container_node: Err(Errno::ACCESS),
+        ..alone()
+    };
+    says(
+        &diagnose(overlay(container)),
+        "VFIO-08",
+        &["chmod 0666 /dev/vfio/vfio"],
+    );
+}
+
+#[test]
+fn vfio_09_a_node_is_missing() {
+    let module = Machine {
+        container_node: Err(Errno::NOENT),
+        ..alone()
+    };
+    says(
+        &diagnose(overlay(module)),
+        "VFIO-09",
+        &["modprobe vfio-pci"],
+    );
+    let unbound = diagnose(overlay(host([Device::edu(BDF).unbound()])));
+    says(
+        &unbound,
+        "VFIO-09",
+        &[
+            "no driver",
+            "echo 0000:00:04.0 > /sys/bus/pci/drivers_probe",
+        ],
+    );
+    let group = diagnose(overlay(node(Errno::NOENT)));
+    says(&group, "VFIO-09", &["/dev/vfio/2", "udev"]);
+}
+
+#[test]
+fn vfio_10_somebody_has_the_group() {
+    let busy = || overlay(node(Errno::BUSY));
+    let unseen = diagnose(
+        busy()
+            .link("/proc/12/fd/3", "/dev/vfio/9")
+            .file("/proc/cpuinfo", ""),
+    );
+    says(&unseen, "VFIO-10", &["may not look into"]);
+    assert!(unseen.evidence.is_empty());
+    let seen = busy()
+        .link("/proc/77/fd/3", "/dev/null")
+        .link("/proc/77/fd/9", "/dev/vfio/2")
+        .file("/proc/77/comm", "qemu-system-x86\n");
+    let seen = diagnose(seen);
+    says(&seen, "VFIO-10", &["/proc/77/fd/9", "fuser -v /dev/vfio/2"]);
+    assert_eq!(seen.cause, "qemu-system-x86 (process 77) has it open");
+}
+
+#[test]
+fn what_is_not_known_is_not_guessed() {
+    let kernel = overlay(alone());
+    for error in [
+        Error::new(ErrorKind::Invalid, "map", "it"),
+        Error::new(ErrorKind::Busy, "unmap", "it").of_group(2),
+        Error::kernel("VFIO_SET_IOMMU", "type 3", Errno::PERM),
+        Error::kernel("mmap", "a region", Errno::ACCESS),
+        Error::new(ErrorKind::NoSuchDevice, "open", "it"),
+    ] {
+        assert_eq!(error.diagnose(&kernel), None, "{error}");
+    }
+}
+
+#[test]
+fn groups_say_whether_they_are_ready() {
+    let machine = Machine {
+        groups: vec![
+            Group::new(4, [Device::edu("0000:00:01.0").unbound()]),
+            Group::new(3, [Device::edu("0000:00:02.0")]),
+            Group::new(
+                11,
+                [
+                    Device::edu("0000:00:03.0"),
+                    Device::nvme("0000:00:05.0").driven_by("nvme"),
+                ],
+            ),
+        ],
+        ..Machine::x86_64()
+    };
+    let groups = vfio_core::host::groups(&SimKernel::new(machine)).unwrap();
+    let shown: Vec<_> = groups
+        .iter()
+        .map(|group| (group.id, group.is_ready()))
+        .collect();
+    assert_eq!(shown, [(3, true), (4, false), (11, false)]);
+}

@@ -1,0 +1,137 @@
+//! A simulated kernel whose host has a few more files.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+
+use vfio_core::kernel::{Arg, Errno, Kernel, MapSource, Opcode, Protection, Result};
+use vfio_sim::SimKernel;
+
+/// Files and links that are read before the simulation's; directories follow from their paths.
+#[derive(Debug)]
+pub(crate) struct Overlay {
+    pub(crate) sim: SimKernel,
+    files: BTreeMap<PathBuf, String>,
+    links: BTreeMap<PathBuf, PathBuf>,
+    memlock: Option<u64>,
+}
+
+impl Overlay {
+    pub(crate) fn new(sim: SimKernel) -> Self {
+        Self {
+            sim,
+            files: BTreeMap::new(),
+            links: BTreeMap::new(),
+            memlock: None,
+        }
+    }
+
+    pub(crate) fn file(mut self, path: &str, content: &str) -> Self {
+        self.files.insert(path.into(), content.into());
+        self
+    }
+
+    pub(crate) fn link(mut self, path: &str, target: &str) -> Self {
+        self.links.insert(path.into(), target.into());
+        self
+    }
+
+    pub(crate) fn memlock(mut self, bytes: u64) -> Self {
+        self.memlock = Some(bytes);
+        self
+    }
+}
+
+#[allow(unsafe_code)] // passed on to the simulation
+impl Kernel for Overlay {
+    fn open(&self, path: &Path) -> Result<OwnedFd> {
+        self.sim.open(path)
+    }
+
+    unsafe fn ioctl(&self, fd: BorrowedFd<'_>, opcode: Opcode, arg: Arg<'_>) -> Result<u32> {
+        // SAFETY: passed on to our caller.
+        unsafe { self.sim.ioctl(fd, opcode, arg) }
+    }
+
+    unsafe fn ioctl_fd(&self, fd: BorrowedFd<'_>, opcode: Opcode, arg: Arg<'_>) -> Result<OwnedFd> {
+        // SAFETY: passed on to our caller.
+        unsafe { self.sim.ioctl_fd(fd, opcode, arg) }
+    }
+
+    fn pread(&self, fd: BorrowedFd<'_>, bytes: &mut [u8], offset: u64) -> Result<usize> {
+        self.sim.pread(fd, bytes, offset)
+    }
+
+    fn pwrite(&self, fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Result<usize> {
+        self.sim.pwrite(fd, bytes, offset)
+    }
+
+    fn mmap(
+        &self,
+        source: MapSource<'_>,
+        len: usize,
+        protection: Protection,
+    ) -> Result<NonNull<u8>> {
+        self.sim.mmap(source, len, protection)
+    }
+
+    unsafe fn munmap(&self, addr: NonNull<u8>, len: usize) -> Result<()> {
+        // SAFETY: passed on to our caller.
+        unsafe { self.sim.munmap(addr, len) }
+    }
+
+    unsafe fn keep_from_children(&self, addr: NonNull<u8>, len: usize) -> Result<()> {
+        // SAFETY: passed on to our caller.
+        unsafe { self.sim.keep_from_children(addr, len) }
+    }
+
+    fn eventfd(&self) -> Result<OwnedFd> {
+        self.sim.eventfd()
+    }
+
+    fn memlock_limit(&self) -> Option<u64> {
+        self.memlock
+    }
+
+    fn page_size(&self) -> usize {
+        self.sim.page_size()
+    }
+
+    fn identity(&self) -> (String, String) {
+        self.sim.identity()
+    }
+
+    fn read(&self, path: &Path) -> Result<Vec<u8>> {
+        match self.files.get(path) {
+            Some(content) => Ok(content.clone().into_bytes()),
+            None => self.sim.read(path),
+        }
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<OsString>> {
+        let mut names: Vec<_> = self
+            .files
+            .keys()
+            .chain(self.links.keys())
+            .filter_map(|file| file.strip_prefix(path).ok()?.iter().next())
+            .map(Into::into)
+            .collect();
+        match self.sim.list(path) {
+            Ok(more) => names.extend(more),
+            Err(Errno::NOENT) if !names.is_empty() => {}
+            Err(errno) => return Err(errno),
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    fn read_link(&self, path: &Path) -> Result<PathBuf> {
+        match self.links.get(path) {
+            Some(target) => Ok(target.clone()),
+            None => self.sim.read_link(path),
+        }
+    }
+}
