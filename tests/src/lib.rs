@@ -14,3 +14,8 @@ pub mod suites;
 mod wait;
 
 pub use output::header;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
