@@ -2,7 +2,7 @@
 #![allow(unsafe_code)] // Each call with the struct that belongs to it.
 
 use vfio_core::address::{Access, HostRange, Iova, IovaRange};
-use vfio_core::call::{argsz, zero};
+use vfio_core::call::argsz;
 use vfio_core::iommu::Aperture;
 use vfio_core::kernel::{Arg, Opcode};
 use vfio_core::uapi::{
@@ -21,30 +21,16 @@ pub(crate) fn get_info(container: &Container) -> Result<SpaprTceInfo> {
         ..Default::default()
     };
     // SAFETY: the call fills in this struct, which carries no address.
-    unsafe {
-        zero(
-            &**container.kernel(),
-            container.fd(),
-            uapi::SPAPR_TCE_GET_INFO,
-            Arg::InOut(info.as_mut_bytes()),
-        )
-    }
-    .map_err(|answer| Error::kernel("VFIO_IOMMU_SPAPR_TCE_GET_INFO", CONTEXT, answer))?;
+    unsafe { container.call(uapi::SPAPR_TCE_GET_INFO, Arg::InOut(info.as_mut_bytes())) }
+        .map_err(|answer| Error::kernel("VFIO_IOMMU_SPAPR_TCE_GET_INFO", CONTEXT, answer))?;
     Ok(info)
 }
 
 /// Version 1: allows mapping.
 pub(crate) fn enable(container: &Container) -> Result<()> {
     // SAFETY: the call takes no argument.
-    unsafe {
-        zero(
-            &**container.kernel(),
-            container.fd(),
-            uapi::SPAPR_ENABLE,
-            Arg::None,
-        )
-    }
-    .map_err(|answer| Error::kernel("VFIO_IOMMU_ENABLE", CONTEXT, answer))
+    unsafe { container.call(uapi::SPAPR_ENABLE, Arg::None) }
+        .map_err(|answer| Error::kernel("VFIO_IOMMU_ENABLE", CONTEXT, answer))
 }
 
 /// Version 2: pins whole host pages.
@@ -81,15 +67,8 @@ fn on_block(
         size: block.len() as u64, // never 0 (H4)
     };
     // SAFETY: the call reads this struct; it pins memory, or unpins it, and gives no device access.
-    unsafe {
-        zero(
-            &**container.kernel(),
-            container.fd(),
-            opcode,
-            Arg::In(request.as_bytes()),
-        )
-    }
-    .map_err(|answer| Error::kernel(operation, CONTEXT, answer).of_memory(block))
+    unsafe { container.call(opcode, Arg::In(request.as_bytes())) }
+        .map_err(|answer| Error::kernel(operation, CONTEXT, answer).of_memory(block))
 }
 
 /// Creates a window; answers where it starts, which is for the kernel to say.
@@ -107,19 +86,13 @@ pub(crate) fn create_window(
         ..Default::default()
     };
     // SAFETY: the call reads and writes this struct, which carries no address of memory.
-    unsafe {
-        zero(
-            &**container.kernel(),
-            container.fd(),
-            uapi::SPAPR_TCE_CREATE,
-            Arg::InOut(request.as_mut_bytes()),
-        )
-    }
-    .map_err(|answer| {
-        Error::kernel("VFIO_IOMMU_SPAPR_TCE_CREATE", CONTEXT, answer).because(format!(
-            "a window of {size:#x} bytes with pages of {page_size:#x}, {levels} levels"
-        ))
-    })?;
+    unsafe { container.call(uapi::SPAPR_TCE_CREATE, Arg::InOut(request.as_mut_bytes())) }.map_err(
+        |answer| {
+            Error::kernel("VFIO_IOMMU_SPAPR_TCE_CREATE", CONTEXT, answer).because(format!(
+                "a window of {size:#x} bytes with pages of {page_size:#x}, {levels} levels"
+            ))
+        },
+    )?;
     Ok(Iova(request.start_addr))
 }
 
@@ -131,15 +104,8 @@ pub(crate) fn remove_window(container: &Container, window: IovaRange) -> Result<
         start_addr: window.first().0,
     };
     // SAFETY: the call reads this struct, and takes access away from devices.
-    unsafe {
-        zero(
-            &**container.kernel(),
-            container.fd(),
-            uapi::SPAPR_TCE_REMOVE,
-            Arg::In(request.as_bytes()),
-        )
-    }
-    .map_err(|answer| Error::kernel("VFIO_IOMMU_SPAPR_TCE_REMOVE", CONTEXT, answer).at(window))
+    unsafe { container.call(uapi::SPAPR_TCE_REMOVE, Arg::In(request.as_bytes())) }
+        .map_err(|answer| Error::kernel("VFIO_IOMMU_SPAPR_TCE_REMOVE", CONTEXT, answer).at(window))
 }
 
 /// Maps memory inside one of `windows`: the kernel checks only the first page (H2).
@@ -155,30 +121,9 @@ pub(crate) unsafe fn map(
 ) -> Result<()> {
     const OPERATION: &str = "VFIO_IOMMU_MAP_DMA";
     check_inside(windows, OPERATION, iova)?;
-    let mut flags = 0;
-    if access.reads() {
-        flags |= uapi::DMA_MAP_FLAG_READ;
-    }
-    if access.writes() {
-        flags |= uapi::DMA_MAP_FLAG_WRITE;
-    }
-    let request = DmaMap {
-        argsz: argsz::<DmaMap>(),
-        flags,
-        vaddr: memory.addr() as u64,
-        iova: iova.first().0,
-        size: iova.size(),
-    };
+    let request = DmaMap::new(iova, memory, access);
     // SAFETY: the call reads this struct; what it maps is our caller's promise.
-    unsafe {
-        zero(
-            &**container.kernel(),
-            container.fd(),
-            uapi::IOMMU_MAP_DMA,
-            Arg::In(request.as_bytes()),
-        )
-    }
-    .map_err(|answer| {
+    unsafe { container.call(uapi::IOMMU_MAP_DMA, Arg::In(request.as_bytes())) }.map_err(|answer| {
         Error::kernel(OPERATION, CONTEXT, answer)
             .at(iova)
             .of_memory(memory)
@@ -190,20 +135,8 @@ pub(crate) unsafe fn map(
 pub(crate) fn unmap(container: &Container, windows: &[Aperture], iova: IovaRange) -> Result<()> {
     const OPERATION: &str = "VFIO_IOMMU_UNMAP_DMA";
     check_inside(windows, OPERATION, iova)?;
-    let request = DmaUnmap {
-        argsz: argsz::<DmaUnmap>(),
-        flags: 0,
-        iova: iova.first().0,
-        size: iova.size(),
-    };
+    let request = DmaUnmap::new(iova);
     // SAFETY: the call reads this struct, and takes access away from devices.
-    unsafe {
-        zero(
-            &**container.kernel(),
-            container.fd(),
-            uapi::IOMMU_UNMAP_DMA,
-            Arg::In(request.as_bytes()),
-        )
-    }
-    .map_err(|answer| Error::kernel(OPERATION, CONTEXT, answer).at(iova))
+    unsafe { container.call(uapi::IOMMU_UNMAP_DMA, Arg::In(request.as_bytes())) }
+        .map_err(|answer| Error::kernel(OPERATION, CONTEXT, answer).at(iova))
 }

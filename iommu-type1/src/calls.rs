@@ -2,7 +2,6 @@
 #![allow(unsafe_code)] // Each call with the struct that belongs to it.
 
 use vfio_core::address::{Access, HostRange, IovaRange};
-use vfio_core::call::{argsz, zero};
 use vfio_core::kernel::Arg;
 use vfio_core::uapi::{self, DmaMap, DmaUnmap, IommuType1Info};
 use vfio_core::{Container, Error, ErrorKind, Result};
@@ -27,15 +26,8 @@ pub(crate) fn get_info(container: &Container) -> Result<Vec<u8>> {
             .write_to_prefix(&mut bytes)
             .map_err(|_| unreadable())?;
         // SAFETY: the call writes at most `argsz` bytes, which is what there is; it carries no address.
-        unsafe {
-            zero(
-                &**container.kernel(),
-                container.fd(),
-                uapi::IOMMU_GET_INFO,
-                Arg::InOut(&mut bytes),
-            )
-        }
-        .map_err(|answer| Error::kernel(OPERATION, CONTEXT, answer))?;
+        unsafe { container.call(uapi::IOMMU_GET_INFO, Arg::InOut(&mut bytes)) }
+            .map_err(|answer| Error::kernel(OPERATION, CONTEXT, answer))?;
         let (info, _) = IommuType1Info::read_from_prefix(&bytes).map_err(|_| unreadable())?;
         let wanted = info.argsz as usize;
         if wanted <= size {
@@ -65,30 +57,9 @@ pub(crate) unsafe fn map(
     memory: HostRange,
     access: Access,
 ) -> Result<()> {
-    let mut flags = 0;
-    if access.reads() {
-        flags |= uapi::DMA_MAP_FLAG_READ;
-    }
-    if access.writes() {
-        flags |= uapi::DMA_MAP_FLAG_WRITE;
-    }
-    let request = DmaMap {
-        argsz: argsz::<DmaMap>(),
-        flags,
-        vaddr: memory.addr() as u64,
-        iova: iova.first().0,
-        size: iova.size(),
-    };
+    let request = DmaMap::new(iova, memory, access);
     // SAFETY: the call reads this struct; what it maps is our caller's promise.
-    unsafe {
-        zero(
-            &**container.kernel(),
-            container.fd(),
-            uapi::IOMMU_MAP_DMA,
-            Arg::In(request.as_bytes()),
-        )
-    }
-    .map_err(|answer| {
+    unsafe { container.call(uapi::IOMMU_MAP_DMA, Arg::In(request.as_bytes())) }.map_err(|answer| {
         Error::kernel("VFIO_IOMMU_MAP_DMA", CONTEXT, answer)
             .at(iova)
             .of_memory(memory)
@@ -97,21 +68,9 @@ pub(crate) unsafe fn map(
 
 /// Answers how many bytes the kernel unmapped.
 pub(crate) fn unmap(container: &Container, iova: IovaRange) -> Result<u64> {
-    let mut request = DmaUnmap {
-        argsz: argsz::<DmaUnmap>(),
-        flags: 0,
-        iova: iova.first().0,
-        size: iova.size(),
-    };
+    let mut request = DmaUnmap::new(iova);
     // SAFETY: the call reads and writes this struct, and takes access away from devices.
-    unsafe {
-        zero(
-            &**container.kernel(),
-            container.fd(),
-            uapi::IOMMU_UNMAP_DMA,
-            Arg::InOut(request.as_mut_bytes()),
-        )
-    }
-    .map_err(|answer| Error::kernel("VFIO_IOMMU_UNMAP_DMA", CONTEXT, answer).at(iova))?;
+    unsafe { container.call(uapi::IOMMU_UNMAP_DMA, Arg::InOut(request.as_mut_bytes())) }
+        .map_err(|answer| Error::kernel("VFIO_IOMMU_UNMAP_DMA", CONTEXT, answer).at(iova))?;
     Ok(request.size)
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::call;
-use crate::error::{Error, ErrorKind, Result};
-use crate::kernel::{Arg, Errno, Kernel};
+use crate::error::{Answer, Error, ErrorKind, Result};
+use crate::kernel::{Arg, Errno, Kernel, Opcode};
 use crate::uapi;
 
 /// The node whose opening makes a new container.
@@ -66,6 +66,18 @@ impl Container {
         self.0.fd.as_fd()
     }
 
+    /// Issues an ioctl that returns 0 when it succeeds, and nothing else.
+    ///
+    /// # Safety
+    /// That of [`Kernel::ioctl`].
+    ///
+    /// # Errors
+    /// The errno, or the positive number that the kernel returned.
+    pub unsafe fn call(&self, opcode: Opcode, arg: Arg<'_>) -> std::result::Result<(), Answer> {
+        // SAFETY: passed on to our caller.
+        unsafe { call::zero(&*self.0.kernel, self.fd(), opcode, arg) }
+    }
+
     /// Whether the kernel advertises an extension. An advertised IOMMU may still be refused by
     /// `VFIO_SET_IOMMU`: sPAPR advertises both its versions always.
     ///
@@ -94,14 +106,7 @@ impl Container {
     /// Gives the container its IOMMU, once a group is in it.
     pub(crate) fn set_iommu(&self, extension: u32) -> Result<()> {
         // SAFETY: the call takes a number.
-        unsafe {
-            call::zero(
-                &*self.0.kernel,
-                self.fd(),
-                uapi::SET_IOMMU,
-                Arg::Value(extension as usize),
-            )
-        }
-        .map_err(|answer| Error::kernel("VFIO_SET_IOMMU", format!("type {extension}"), answer))
+        unsafe { self.call(uapi::SET_IOMMU, Arg::Value(extension as usize)) }
+            .map_err(|answer| Error::kernel("VFIO_SET_IOMMU", format!("type {extension}"), answer))
     }
 }

@@ -3,6 +3,8 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{InfoCapHeader, vfio};
+use crate::address::{Access, HostRange, IovaRange};
+use crate::call::argsz;
 use crate::kernel::Opcode;
 
 /// Extension and IOMMU type number of type1.
@@ -108,4 +110,31 @@ pub struct DmaUnmap {
     pub iova: u64,
     /// Size in bytes; type1 answers how much it unmapped, sPAPR leaves it alone.
     pub size: u64,
+}
+
+impl DmaMap {
+    /// Lets a device reach `memory` at `iova`, which is of the same size.
+    pub fn new(iova: IovaRange, memory: HostRange, access: Access) -> Self {
+        let flag = |wanted, flag| if wanted { flag } else { 0 };
+        Self {
+            argsz: argsz::<Self>(),
+            flags: flag(access.reads(), DMA_MAP_FLAG_READ)
+                | flag(access.writes(), DMA_MAP_FLAG_WRITE),
+            vaddr: memory.addr() as u64,
+            iova: iova.first().0,
+            size: iova.size(),
+        }
+    }
+}
+
+impl DmaUnmap {
+    /// Takes `iova` away.
+    pub fn new(iova: IovaRange) -> Self {
+        Self {
+            argsz: argsz::<Self>(),
+            flags: 0,
+            iova: iova.first().0,
+            size: iova.size(),
+        }
+    }
 }
