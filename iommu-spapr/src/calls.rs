@@ -96,16 +96,21 @@ pub(crate) fn create_window(
     Ok(Iova(request.start_addr))
 }
 
-/// Removes a window with every TCE in it.
-pub(crate) fn remove_window(container: &Container, window: IovaRange) -> Result<()> {
+/// Removes the window that starts at `start` with every TCE in it. The kernel takes any address inside of
+/// one (H6): that it is a start is for the caller to know.
+pub(crate) fn remove_window(container: &Container, start: Iova) -> Result<()> {
     let request = SpaprTceRemove {
         argsz: argsz::<SpaprTceRemove>(),
         flags: 0,
-        start_addr: window.first().0,
+        start_addr: start.0,
     };
     // SAFETY: the call reads this struct, and takes access away from devices.
-    unsafe { container.call(uapi::SPAPR_TCE_REMOVE, Arg::In(request.as_bytes())) }
-        .map_err(|answer| Error::kernel("VFIO_IOMMU_SPAPR_TCE_REMOVE", CONTEXT, answer).at(window))
+    unsafe { container.call(uapi::SPAPR_TCE_REMOVE, Arg::In(request.as_bytes())) }.map_err(
+        |answer| {
+            Error::kernel("VFIO_IOMMU_SPAPR_TCE_REMOVE", CONTEXT, answer)
+                .because(format!("the window that starts at {start}"))
+        },
+    )
 }
 
 /// Maps memory inside one of `windows`: the kernel checks only the first page (H2).

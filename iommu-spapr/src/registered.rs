@@ -2,79 +2,103 @@
 
 use std::collections::BTreeMap;
 
-use vfio_core::address::HostRange;
+use vfio_core::address::{HostRange, Iova};
 use vfio_core::{Error, ErrorKind, Result};
 
 use crate::CONTEXT;
 
-/// The registered blocks by their address, each with how many mappings use it. No two overlap: the kernel
-/// knows a block only by the exact range that was registered.
+/// The registered blocks by their address. No two overlap: the kernel knows a block only by the exact range
+/// that was registered.
+///
+/// The kernel translates into the pages that were there when a block was registered, whatever the process
+/// has put at those addresses since. Only a live mapping promises that the memory below it is still the
+/// same; so a block is used again only for memory that lies inside that of one live mapping.
 #[derive(Debug, Default)]
 pub(crate) struct Registered(BTreeMap<usize, Block>);
 
 #[derive(Debug)]
 struct Block {
     range: HostRange,
-    users: usize,
+    /// The whole host pages below each mapping that uses it, by the mapping's first address. There is none
+    /// where the kernel did not take the block back.
+    users: BTreeMap<Iova, HostRange>,
 }
 
 impl Registered {
-    /// Counts one more mapping of `memory`; where no block holds it, `register` is called for a new one.
+    /// Makes the mapping that starts at `user` a user of `memory`; where no block holds it, `register` is
+    /// called for a new one. Where a block that nobody uses is in the way, `unregister` is tried again.
     /// Answers the block.
     pub(crate) fn acquire(
         &mut self,
+        user: Iova,
         memory: HostRange,
         host_page: usize,
         register: impl FnOnce(HostRange) -> Result<()>,
+        mut unregister: impl FnMut(HostRange) -> Result<()>,
     ) -> Result<HostRange> {
         let wanted = whole_pages(memory, host_page)?;
-        let overlapping = self
-            .0
-            .range_mut(..=wanted.last())
-            .next_back()
-            .map(|(_, block)| block)
-            .filter(|block| block.range.overlaps(wanted));
-        match overlapping {
-            Some(block) if block.range.contains(wanted) => {
-                block.users += 1;
-                Ok(block.range)
-            }
-            Some(block) => Err(
-                Error::new(ErrorKind::Overlap, "register memory in", CONTEXT)
-                    .of_memory(wanted)
-                    .because(format!(
-                        "a part of it is registered as {}, and a block is registered whole",
-                        block.range
-                    )),
-            ),
-            None => {
-                register(wanted)?;
-                let block = Block {
-                    range: wanted,
-                    users: 1,
-                };
-                self.0.insert(wanted.addr(), block);
-                Ok(wanted)
+        let in_the_way = |why: String| {
+            Error::new(ErrorKind::Overlap, "register memory in", CONTEXT)
+                .of_memory(wanted)
+                .because(why)
+        };
+        while let Some(block) = self.overlapping(wanted) {
+            let range = block.range;
+            if block.users.is_empty() {
+                unregister(range).map_err(|error| {
+                    in_the_way(format!(
+                        "what was there before is still registered as {range}, and the kernel does not \
+                         take that back"
+                    ))
+                    .caused_by(vec![error])
+                })?;
+                self.0.remove(&range.addr());
+            } else if block.users.values().any(|pages| pages.contains(wanted)) {
+                block.users.insert(user, wanted);
+                return Ok(range);
+            } else {
+                return Err(in_the_way(format!(
+                    "a part of it is registered as {range}, and no one mapping that uses this holds all \
+                     that is wanted, which may have been replaced since"
+                )));
             }
         }
+        register(wanted)?;
+        let block = Block {
+            range: wanted,
+            users: BTreeMap::from([(user, wanted)]),
+        };
+        self.0.insert(wanted.addr(), block);
+        Ok(wanted)
     }
 
-    /// Counts one mapping less; with the last, `unregister` is called.
+    /// Takes a user away; with the last, `unregister` is called. If that fails the block stays without
+    /// users, and the same call tries again.
     pub(crate) fn release(
         &mut self,
+        user: Iova,
         block: HostRange,
         unregister: impl FnOnce(HostRange) -> Result<()>,
     ) -> Result<()> {
         let Some(found) = self.0.get_mut(&block.addr()) else {
             return Ok(());
         };
-        found.users = found.users.saturating_sub(1);
-        if found.users > 0 {
+        found.users.remove(&user);
+        if !found.users.is_empty() {
             return Ok(());
         }
-        unregister(block)?;
+        unregister(found.range)?;
         self.0.remove(&block.addr());
         Ok(())
+    }
+
+    /// A block that overlaps `wanted`: of those, the last.
+    fn overlapping(&mut self, wanted: HostRange) -> Option<&mut Block> {
+        self.0
+            .range_mut(..=wanted.last())
+            .next_back()
+            .map(|(_, block)| block)
+            .filter(|block| block.range.overlaps(wanted))
     }
 }
 
@@ -101,49 +125,142 @@ mod tests {
         HostRange::new(addr, len).unwrap()
     }
 
+    fn refusal() -> Error {
+        Error::new(ErrorKind::Kernel, "test", "memory")
+    }
+
+    /// The calls that were made.
+    #[derive(Default)]
+    struct Calls {
+        registered: Vec<HostRange>,
+        unregistered: Vec<HostRange>,
+        refuse_unregister: bool,
+    }
+
+    impl Calls {
+        fn unregister(&mut self, block: HostRange) -> Result<()> {
+            self.unregistered.push(block);
+            if self.refuse_unregister {
+                return Err(refusal());
+            }
+            Ok(())
+        }
+
+        fn acquire(
+            &mut self,
+            registered: &mut Registered,
+            user: u64,
+            memory: HostRange,
+        ) -> Result<HostRange> {
+            let mut made = None;
+            let block = registered.acquire(
+                Iova(user),
+                memory,
+                0x10000,
+                |block| {
+                    made = Some(block);
+                    Ok(())
+                },
+                |block| self.unregister(block),
+            );
+            self.registered.extend(made);
+            block
+        }
+
+        fn release(
+            &mut self,
+            registered: &mut Registered,
+            user: u64,
+            block: HostRange,
+        ) -> Result<()> {
+            registered.release(Iova(user), block, |block| self.unregister(block))
+        }
+    }
+
     #[test]
     fn whole_host_pages_are_registered_once_and_unregistered_with_the_last_user() {
-        let mut registered = Registered::default();
-        let mut calls = Vec::new();
-        let mut acquire = |registered: &mut Registered, addr, len| {
-            registered.acquire(memory(addr, len), 0x10000, |block| {
-                calls.push(block);
-                Ok(())
-            })
-        };
-        let block = acquire(&mut registered, 0x5_1000, 0x1000).unwrap();
+        let (mut registered, mut calls) = (Registered::default(), Calls::default());
+        let books = &mut registered;
+        let block = calls.acquire(books, 0, memory(0x5_1000, 0x1000)).unwrap();
         assert_eq!(block, memory(0x5_0000, 0x1_0000));
-        assert_eq!(acquire(&mut registered, 0x5_f000, 0x1000).unwrap(), block);
-        let error = acquire(&mut registered, 0x5_f000, 0x2000).unwrap_err();
+        let again = calls.acquire(books, 1, memory(0x5_f000, 0x1000)).unwrap();
+        assert_eq!(again, block);
+        let error = calls
+            .acquire(books, 2, memory(0x5_f000, 0x2000))
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Overlap);
-        acquire(&mut registered, 0x6_0000, 0x1000).unwrap();
-        assert_eq!(calls, [block, memory(0x6_0000, 0x1_0000)]);
+        calls.acquire(books, 3, memory(0x6_0000, 0x1000)).unwrap();
+        assert_eq!(calls.registered, [block, memory(0x6_0000, 0x1_0000)]);
 
-        registered
-            .release(block, |_| panic!("another mapping uses it"))
-            .unwrap();
-        let mut gone = None;
-        registered
-            .release(block, |block| {
-                gone = Some(block);
-                Ok(())
-            })
-            .unwrap();
-        assert_eq!(gone, Some(block));
+        calls.release(books, 0, block).unwrap();
+        assert_eq!(calls.unregistered, []);
+        calls.release(books, 1, block).unwrap();
+        assert_eq!(calls.unregistered, [block]);
+    }
+
+    #[test]
+    fn a_block_serves_only_memory_inside_that_of_one_live_user() {
+        let (mut registered, mut calls) = (Registered::default(), Calls::default());
+        let books = &mut registered;
+        let (whole, half) = (memory(0x10_0000, 0x4_0000), memory(0x10_0000, 0x2_0000));
+        let other_half = memory(0x12_0000, 0x2_0000);
+        let block = calls.acquire(books, 0, whole).unwrap();
+        for (user, memory) in [(1, half), (2, other_half), (3, whole)] {
+            assert_eq!(calls.acquire(books, user, memory).unwrap(), block);
+        }
+        calls.release(books, 3, block).unwrap();
+        calls.release(books, 2, block).unwrap();
+        calls.release(books, 0, block).unwrap();
+        for refused in [other_half, whole] {
+            let error = calls.acquire(books, 4, refused).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Overlap, "{error}");
+        }
+        assert_eq!(calls.acquire(books, 4, half).unwrap(), block);
+        calls.release(books, 4, block).unwrap();
+        assert_eq!(calls.registered, [block]);
+        assert_eq!(calls.unregistered, []);
+        calls.release(books, 1, block).unwrap();
+        assert_eq!(calls.unregistered, [block]);
+    }
+
+    #[test]
+    fn a_block_that_was_not_taken_back_is_tried_again_before_its_place_is_used() {
+        let (mut registered, mut calls) = (Registered::default(), Calls::default());
+        let books = &mut registered;
+        let low = calls.acquire(books, 0, memory(0x5_0000, 1)).unwrap();
+        let high = calls.acquire(books, 1, memory(0x6_0000, 1)).unwrap();
+        calls.refuse_unregister = true;
+        calls.release(books, 0, low).unwrap_err();
+        calls.release(books, 0, low).unwrap_err();
+        calls.release(books, 1, high).unwrap_err();
+        assert_eq!(calls.unregistered, [low, low, high]);
+
+        let both = memory(0x5_0000, 0x2_0000);
+        let error = calls.acquire(books, 2, both).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Overlap);
+        assert_eq!(error.causes().len(), 1);
+        calls.refuse_unregister = false;
+        calls.unregistered.clear();
+        assert_eq!(calls.acquire(books, 2, both).unwrap(), both);
+        assert_eq!(calls.unregistered, [high, low]);
+        // The late second try of a user that is gone takes nothing from the new one.
+        calls.release(books, 0, low).unwrap();
+        assert_eq!(calls.unregistered, [high, low]);
     }
 
     #[test]
     fn a_block_that_was_not_registered_is_not_remembered() {
         let mut registered = Registered::default();
-        let refuse = |_| Err(Error::new(ErrorKind::Exhausted, "test", "memory"));
-        assert!(registered.acquire(memory(0, 1), 0x10000, refuse).is_err());
-        let mut asked = false;
-        registered
-            .acquire(memory(0, 1), 0x10000, |_| {
-                asked = true;
-                Ok(())
-            })
-            .unwrap();
-        assert!(asked);
+        let refused = registered.acquire(
+            Iova(0),
+            memory(0, 1),
+            0x10000,
+            |_| Err(refusal()),
+            |_| panic!("nothing was registered"),
+        );
+        assert!(refused.is_err());
+        let mut calls = Calls::default();
+        calls.acquire(&mut registered, 0, memory(0, 1)).unwrap();
+        assert_eq!(calls.registered.len(), 1);
     }
 }

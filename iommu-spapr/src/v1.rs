@@ -27,7 +27,10 @@ struct SpaprV1 {
     window: Aperture,
 }
 
-impl IommuBackend for SpaprV1 {
+#[allow(unsafe_code)] // the trait's promise
+// SAFETY: the kernel clears every TCE of a range inside the window before its UNMAP returns 0, and anything
+// else is an error here; a MAP that fails clears the TCEs that it set (`tce_iommu_build`).
+unsafe impl IommuBackend for SpaprV1 {
     fn capabilities(&self) -> Result<Capabilities> {
         Ok(Capabilities {
             page_sizes: PageSizes(self.window.page_size),

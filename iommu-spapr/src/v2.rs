@@ -46,7 +46,27 @@ struct State {
     windows: Vec<Aperture>,
     registered: Registered,
     /// The block that each mapping uses, by the mapping's first address.
-    blocks: BTreeMap<u64, HostRange>,
+    blocks: BTreeMap<Iova, HostRange>,
+    no_window: NoWindow,
+}
+
+/// For whom no window was to be had, until one is removed: a CREATE that fails may not be un-accounted
+/// (H5), so it is not tried again and again.
+#[derive(Debug, Default)]
+struct NoWindow {
+    /// The kernel refused to create one for as many bytes as these, and so for more.
+    from_size: Option<u64>,
+    /// It was put where a device with this mask does not reach.
+    up_to_mask: Option<DmaMask>,
+}
+
+impl NoWindow {
+    fn holds_for(&self, size: u64, mask: DmaMask) -> bool {
+        self.from_size.is_some_and(|least| least <= size)
+            || self
+                .up_to_mask
+                .is_some_and(|most| mask.highest() <= most.highest())
+    }
 }
 
 impl SpaprV2 {
@@ -55,13 +75,22 @@ impl SpaprV2 {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn create(&self, size: u64) -> Result<Aperture> {
+    /// Creates the best window that the kernel grants. It is in the list afterwards.
+    fn create(&self, state: &mut State, size: u64) -> Result<Aperture> {
         let mut refusal = None;
+        let mut largest = 0;
         for candidate in candidates(&self.limits, size, self.host_page as u64) {
-            match self.create_one(candidate) {
+            match self.create_one(state, candidate) {
                 Ok(window) => return Ok(window),
                 Err(error) => refusal = refusal.or(Some(error)),
             }
+            if !self.has_free_slot(state) {
+                break; // one that wraps, and could not be removed
+            }
+            // A smaller one was refused as well: then it is not the size.
+            largest = candidate.size.max(largest);
+            let least = if candidate.size < largest { 0 } else { size };
+            state.no_window.from_size = Some(least);
         }
         Err(refusal.unwrap_or_else(|| {
             Error::new(ErrorKind::Unsupported, "create a window in", CONTEXT).because(format!(
@@ -71,22 +100,76 @@ impl SpaprV2 {
         }))
     }
 
-    fn create_one(&self, candidate: Candidate) -> Result<Aperture> {
+    /// Creates a window for a device with `mask`, and remembers if there is none to be had.
+    fn make_window(&self, state: &mut State, size: u64, mask: DmaMask) -> Result<()> {
+        let error = |kind| Error::new(kind, "create a window in", CONTEXT);
+        if state.no_window.holds_for(size, mask) {
+            return Err(error(ErrorKind::Exhausted).because(
+                "there was none to be had before; it is tried again when a window was removed",
+            ));
+        }
+        let window = self.create(state, size)?;
+        state.no_window.from_size = None;
+        if mask.range().contains(window.range) {
+            return Ok(());
+        }
+        state.no_window.up_to_mask = Some(mask);
+        self.remove(state, window.range.first())?;
+        Err(error(ErrorKind::OutOfReach)
+            .at(window.range)
+            .because("the device cannot address where the kernel put it"))
+    }
+
+    fn create_one(&self, state: &mut State, candidate: Candidate) -> Result<Aperture> {
         let Candidate {
             page_size,
             size,
             levels,
         } = candidate;
         let start = calls::create_window(&self.container, page_size, size, levels)?;
-        let range = IovaRange::new(start, size).ok_or_else(|| {
-            Error::new(ErrorKind::Kernel, "VFIO_IOMMU_SPAPR_TCE_CREATE", CONTEXT)
-                .because(format!("the window starts at {start} and wraps"))
-        })?;
-        Ok(Aperture { range, page_size })
+        if let Some(range) = IovaRange::new(start, size) {
+            let window = Aperture { range, page_size };
+            state.add(window);
+            return Ok(window);
+        }
+        let wraps = Error::new(ErrorKind::Kernel, "VFIO_IOMMU_SPAPR_TCE_CREATE", CONTEXT)
+            .because(format!("the window starts at {start} and wraps"));
+        if let Err(error) = calls::remove_window(&self.container, start) {
+            // It is there, as far as it can be said.
+            let range = IovaRange::inclusive(start, Iova(u64::MAX));
+            let said = range.map(|range| Aperture { range, page_size });
+            said.into_iter().for_each(|window| state.add(window));
+            return Err(wraps.caused_by(vec![error]));
+        }
+        Err(wraps)
+    }
+
+    /// Removes a window of the list, for good: in the list it stays if the kernel refuses.
+    fn remove(&self, state: &mut State, start: Iova) -> Result<()> {
+        calls::remove_window(&self.container, start)?;
+        state.windows.retain(|window| window.range.first() != start);
+        Ok(())
+    }
+
+    /// Whether another window can be created.
+    fn has_free_slot(&self, state: &State) -> bool {
+        state.windows.len() <= 1 && state.windows.len() < self.limits.count as usize
     }
 }
 
-impl IommuBackend for SpaprV2 {
+impl State {
+    fn add(&mut self, window: Aperture) {
+        self.windows.push(window);
+        self.windows.sort_by_key(|window| window.range.first());
+    }
+}
+
+#[allow(unsafe_code)] // the trait's promise
+// SAFETY: the kernel clears every TCE of a range inside a window before its UNMAP returns 0, and anything
+// else is an error here, as is a block that it did not take back; a MAP that fails clears the TCEs that it
+// set (`tce_iommu_build_v2`). That TCEs never come to point to memory that a mapping did not name is what
+// `Registered` sees to.
+unsafe impl IommuBackend for SpaprV2 {
     fn capabilities(&self) -> Result<Capabilities> {
         Ok(Capabilities {
             page_sizes: self.limits.page_sizes,
@@ -98,76 +181,85 @@ impl IommuBackend for SpaprV2 {
 
     /// A device that can address it gets a window of its own kind, high up and with large pages: the
     /// default one stays free for those that cannot.
-    fn make_room(&self, size: u64, mask: DmaMask) -> Result<()> {
-        let mut state = self.state();
-        let enough = state.windows.len() > 1 || state.windows.len() >= self.limits.count as usize;
-        if enough || mask.highest() <= HIGH.highest() {
-            return Ok(());
+    fn make_room(&self, size: u64, mask: DmaMask) -> Result<bool> {
+        let state = &mut *self.state();
+        if !self.has_free_slot(state) || mask.highest() <= HIGH.highest() {
+            return Ok(false);
         }
-        let window = self.create(size)?;
-        if mask.range().contains(window.range) {
-            state.windows.push(window);
-            state.windows.sort_by_key(|window| window.range.first());
-            return Ok(());
+        let before = state.windows.len();
+        let made = self.make_window(state, size, mask);
+        let changed = state.windows.len() != before;
+        match made {
+            Err(error) if changed => {
+                tracing::warn!(%error, "a window that does not serve could not be removed");
+                Ok(true)
+            }
+            made => made.map(|()| changed),
         }
-        calls::remove_window(&self.container, window.range)?;
-        Err(
-            Error::new(ErrorKind::OutOfReach, "create a window in", CONTEXT)
-                .at(window.range)
-                .because("the device cannot address where the kernel put it"),
-        )
     }
 
     fn remove_window(&self, start: Iova) -> Result<()> {
-        let mut state = self.state();
-        let Some(at) = state.windows.iter().position(|w| w.range.first() == start) else {
+        let state = &mut *self.state();
+        if !state.windows.iter().any(|w| w.range.first() == start) {
             return Err(
                 Error::new(ErrorKind::Invalid, "remove a window of", CONTEXT)
                     .because(format!("no window starts at {start}")),
             ); // the kernel takes any address inside (H6)
-        };
-        calls::remove_window(&self.container, state.windows[at].range)?;
-        state.windows.remove(at);
+        }
+        self.remove(state, start)?;
+        state.no_window = NoWindow::default();
         Ok(())
     }
 
     #[allow(unsafe_code)] // the trait's contract, passed on
     unsafe fn map(&self, iova: IovaRange, memory: HostRange, access: Access) -> Result<()> {
         let state = &mut *self.state();
-        let block = state.registered.acquire(memory, self.host_page, |block| {
-            calls::register(&self.container, block)
-        })?;
+        let block = state.registered.acquire(
+            iova.first(),
+            memory,
+            self.host_page,
+            |block| calls::register(&self.container, block),
+            |block| calls::unregister(&self.container, block),
+        )?;
         // SAFETY: our caller keeps the memory allocated and unborrowed until it is unmapped.
         let mapped = unsafe { calls::map(&self.container, &state.windows, iova, memory, access) };
         match mapped {
             Ok(()) => {
-                state.blocks.insert(iova.first().0, block);
-                Ok(())
+                state.blocks.insert(iova.first(), block);
             }
-            Err(error) => {
-                self.release(&mut state.registered, block);
-                Err(error)
+            Err(_) => {
+                // Nothing is mapped, which is what the caller asks; the block waits for its next try.
+                if let Err(error) = self.release(state, iova, block) {
+                    tracing::warn!(%error, "memory stays pinned");
+                }
             }
         }
+        mapped
     }
 
+    /// After an error of UNREGISTER the device does not reach the memory any more, but the kernel would
+    /// still translate into it: it must not be freed yet. The same call tries again.
     fn unmap(&self, iova: IovaRange) -> Result<u64> {
         let state = &mut *self.state();
         calls::unmap(&self.container, &state.windows, iova)?;
-        if let Some(block) = state.blocks.remove(&iova.first().0) {
-            self.release(&mut state.registered, block);
+        if let Some(&block) = state.blocks.get(&iova.first()) {
+            self.release(state, iova, block)?;
+            state.blocks.remove(&iova.first());
         }
         Ok(iova.size())
     }
 }
 
 impl SpaprV2 {
-    /// Gives back a block that no TCE of one mapping points into any more. If the kernel does not take it
-    /// back, it stays pinned until the container is closed; no device reaches it.
-    fn release(&self, registered: &mut Registered, block: HostRange) {
-        let released = registered.release(block, |block| calls::unregister(&self.container, block));
-        if let Err(error) = released {
-            tracing::warn!(%error, "memory stays registered until the container is closed");
-        }
+    /// Gives back a block that no TCE of one mapping points into any more.
+    fn release(&self, state: &mut State, iova: IovaRange, block: HostRange) -> Result<()> {
+        let unregister = |block| {
+            calls::unregister(&self.container, block).map_err(|error| {
+                error
+                    .at(iova)
+                    .because("it is unmapped, but stays pinned until the kernel takes it back")
+            })
+        };
+        state.registered.release(iova.first(), block, unregister)
     }
 }

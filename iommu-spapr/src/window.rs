@@ -14,6 +14,10 @@ const DEFAULT_PAGE_SIZE: u64 = 4096;
 /// How many TCEs a window gets when nobody asks for more: a table of 1 MiB, which is locked memory.
 const USUAL_TCES: u64 = 1 << 17;
 
+/// How many levels a table has at most, on any kernel (`POWERNV_IOMMU_MAX_LEVELS`): whatever it names,
+/// no more are tried.
+const MOST_LEVELS: u32 = 5;
+
 /// The window that a context has from the start.
 pub(crate) fn default_window(info: &SpaprTceInfo) -> Option<Aperture> {
     let start = Iova(info.dma32_window_start.into());
@@ -67,7 +71,7 @@ pub(crate) fn candidates(
         .filter(|&page| page <= host_page)
         .last();
     let needed = size.checked_next_power_of_two();
-    let levels = limits.levels;
+    let levels = limits.levels.min(MOST_LEVELS);
     page_size
         .zip(needed)
         .into_iter()
@@ -131,6 +135,18 @@ mod tests {
             candidates(&POWERNV, 9 << 30, 1 << 16).next().unwrap().size,
             16 << 30
         );
+    }
+
+    #[test]
+    fn no_more_levels_are_tried_than_kernels_have() {
+        let boundless = WindowLimits {
+            levels: u32::MAX,
+            ..POWERNV
+        };
+        let most = candidates(&boundless, 1 << 20, 1 << 16)
+            .map(|c| c.levels)
+            .max();
+        assert_eq!(most, Some(5));
     }
 
     #[test]

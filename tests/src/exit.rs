@@ -7,7 +7,10 @@ pub const PASSED: u8 = 0;
 /// A case failed, or there is no such device that could be tested.
 pub const FINDINGS: u8 = 1;
 
-/// The status of a program that ends with this error. (2 is a wrong command line.)
+/// The command line is wrong.
+pub const USAGE: u8 = 2;
+
+/// The status of a program that ends with this error.
 pub fn status(error: &anyhow::Error) -> u8 {
     error
         .downcast_ref()

@@ -243,6 +243,11 @@ impl Error {
         self.0.iova
     }
 
+    /// The memory that it is about.
+    pub fn memory(&self) -> Option<HostRange> {
+        self.0.memory
+    }
+
     /// Why, in words.
     pub fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()

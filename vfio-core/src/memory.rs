@@ -1,11 +1,13 @@
 //! Mapped memory that a device may read and write while we do.
 //!
-//! There is never a `&[u8]` of such memory: it changes under our feet. Every access is volatile, of one
-//! register's width where that is asked for, and checked against the bounds.
+//! There is never a `&[u8]` of such memory: it changes under our feet. Every access has one register's width
+//! where that is asked for, and is checked against the bounds. Memory of ours is accessed atomically: other
+//! threads, and the device, are peers. Registers of a device are accessed volatile, between barriers.
 #![allow(unsafe_code)] // The one place that dereferences mapped memory.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use tracing::warn;
 
@@ -22,16 +24,61 @@ pub trait Register:
 }
 
 mod private {
-    pub trait Sealed {}
+    /// The accesses to memory that others use.
+    pub trait Sealed {
+        /// # Safety
+        /// `place` is mapped, aligned, and only ever accessed atomically.
+        unsafe fn load(place: *mut Self) -> Self;
+
+        /// # Safety
+        /// As for [`load`](Self::load).
+        unsafe fn store(place: *mut Self, value: Self);
+    }
 }
 
 macro_rules! registers {
-    ($($t:ty)*) => {$(
-        impl private::Sealed for $t {}
-        impl Register for $t {}
+    ($($register:ty, $atomic:ty;)*) => {$(
+        impl private::Sealed for $register {
+            unsafe fn load(place: *mut Self) -> Self {
+                // SAFETY: our caller's promise.
+                unsafe { <$atomic>::from_ptr(place) }.load(Ordering::Relaxed)
+            }
+
+            unsafe fn store(place: *mut Self, value: Self) {
+                // SAFETY: our caller's promise.
+                unsafe { <$atomic>::from_ptr(place) }.store(value, Ordering::Relaxed);
+            }
+        }
+
+        impl Register for $register {}
     )*};
 }
-registers!(u8 u16 u32 u64);
+registers! {
+    u8, AtomicU8;
+    u16, AtomicU16;
+    u32, AtomicU32;
+    u64, AtomicU64;
+}
+
+/// Orders what this processor does with memory and what it does with devices: what comes before is done, for
+/// every observer, before what comes after.
+fn barrier() {
+    // A fence of the language is for other processors; on arm64 devices are further out than those.
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: a barrier touches no memory and no register.
+    unsafe {
+        std::arch::asm!("dmb osh", options(nostack, preserves_flags));
+    }
+    #[cfg(not(target_arch = "aarch64"))]
+    std::sync::atomic::fence(Ordering::SeqCst); // `sync` on POWER, which orders devices too
+}
+
+/// Whose memory is mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Process,
+    Device,
+}
 
 /// A mapping of this process that nobody else unmaps; it is given back when this is dropped.
 #[derive(Debug)]
@@ -42,24 +89,31 @@ pub(crate) struct Mapping {
     len: usize,
     /// What was mapped.
     whole: (NonNull<u8>, usize),
+    owner: Owner,
 }
 
-// SAFETY: the memory belongs to this value alone and is only accessed through volatile accesses of its
-// bytes, which have no invariants: nothing depends on the thread.
+// SAFETY: the memory belongs to this value alone; nothing of it depends on the thread.
 unsafe impl Send for Mapping {}
-// SAFETY: as above. Two threads that write one place at once are in the same position as a thread and a
-// device: each access is one volatile machine access, and every value of the bytes is valid.
+// SAFETY: memory of the process is only ever accessed atomically, registers of a device only volatile, which
+// is what they are to be accessed with; every value of the bytes is valid.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// Maps `len` bytes of zeroed memory, aligned to `align`, a power of two, that child processes do not
     /// get.
     pub(crate) fn anonymous(kernel: &Arc<dyn Kernel>, len: usize, align: usize) -> Result<Self> {
-        // The kernel aligns to its pages; for more than that, so much more is mapped that it fits.
-        let slack = align.saturating_sub(kernel.page_size());
+        // A kernel aligns to 4 KiB at least; for more than that, so much more is mapped that it fits.
+        let slack = align.saturating_sub(4096);
         let too_large = || Error::new(ErrorKind::Exhausted, "mmap", format!("{len:#x} bytes"));
         let whole = len.checked_add(slack).ok_or_else(too_large)?;
-        let mut mapping = Self::new(kernel, MapSource::Anonymous, whole, Protection::READ_WRITE)?;
+        let source = MapSource::Anonymous;
+        let mut mapping = Self::new(
+            kernel,
+            source,
+            whole,
+            Protection::READ_WRITE,
+            Owner::Process,
+        )?;
         // SAFETY: the very mapping that was just made.
         unsafe { kernel.keep_from_children(mapping.addr, whole) }
             .map_err(|errno| Error::kernel("madvise(MADV_DONTFORK)", "a DMA buffer", errno))?;
@@ -73,12 +127,22 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// Maps `len` bytes of `source`.
-    pub(crate) fn new(
+    /// Maps `len` bytes of a device.
+    pub(crate) fn of_device(
         kernel: &Arc<dyn Kernel>,
         source: MapSource<'_>,
         len: usize,
         protection: Protection,
+    ) -> Result<Self> {
+        Self::new(kernel, source, len, protection, Owner::Device)
+    }
+
+    fn new(
+        kernel: &Arc<dyn Kernel>,
+        source: MapSource<'_>,
+        len: usize,
+        protection: Protection,
+        owner: Owner,
     ) -> Result<Self> {
         let addr = kernel.mmap(source, len, protection).map_err(|errno| {
             let what = match source {
@@ -92,6 +156,7 @@ impl Mapping {
             addr,
             len,
             whole: (addr, len),
+            owner,
         })
     }
 
@@ -134,15 +199,33 @@ impl Mapping {
     /// Reads one register, in one access.
     pub(crate) fn read<T: Register>(&self, offset: usize) -> Result<T> {
         let place = self.place::<T>("read mapped memory", offset)?;
-        // SAFETY: inside the mapping, aligned (the mapping is page aligned), and any bytes are a `T`.
-        Ok(unsafe { place.read_volatile() })
+        // SAFETY: inside the mapping, aligned (the mapping is page aligned), and any bytes are a `T`; memory
+        // of the process is accessed atomically everywhere.
+        Ok(unsafe {
+            match self.owner {
+                Owner::Process => T::load(place),
+                Owner::Device => {
+                    let value = place.read_volatile();
+                    barrier();
+                    value
+                }
+            }
+        })
     }
 
     /// Writes one register, in one access.
     pub(crate) fn write<T: Register>(&self, offset: usize, value: T) -> Result<()> {
         let place = self.place::<T>("write mapped memory", offset)?;
-        // SAFETY: inside the mapping and aligned; nobody holds a reference into it.
-        unsafe { place.write_volatile(value) };
+        // SAFETY: inside the mapping and aligned; memory of the process is accessed atomically everywhere.
+        unsafe {
+            match self.owner {
+                Owner::Process => T::store(place, value),
+                Owner::Device => {
+                    barrier();
+                    place.write_volatile(value);
+                }
+            }
+        }
         Ok(())
     }
 

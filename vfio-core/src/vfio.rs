@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::group::{Group, OpenGroups, SharedGroup};
 use crate::host::{self, Bdf, PciDevice};
 use crate::iommu::{self, BackendReport, Registry};
-use crate::kernel::{Kernel, Linux};
+use crate::kernel::{Errno, Kernel, Linux};
 
 /// VFIO on one kernel, with the backends that may be chosen.
 #[derive(Debug)]
@@ -58,9 +58,35 @@ impl Vfio {
     /// asked, and takes it out again.
     ///
     /// # Errors
-    /// The group cannot be opened, or is not viable.
+    /// [`ErrorKind::NoSuchDevice`]: there is no such group. [`ErrorKind::NotBound`],
+    /// [`ErrorKind::NotViable`], [`ErrorKind::NoVfio`], [`ErrorKind::NotPermitted`], [`ErrorKind::Busy`];
+    /// [`ErrorKind::Kernel`]: among others, the group was not released.
     pub fn verify(&self, group: u32) -> Result<Vec<BackendReport>> {
+        self.check_bound(group)?;
         iommu::verify(&self.kernel, &self.registry, group)
+    }
+
+    /// Whether a group is there and has a member that is bound to VFIO, as far as sysfs tells.
+    fn check_bound(&self, id: u32) -> Result<()> {
+        let error = |kind| Error::new(kind, "verify", format!("group {id}")).of_group(id);
+        let group = host::group(&*self.kernel, id).map_err(|why| match why.errno() {
+            Some(Errno::NOENT) => {
+                error(ErrorKind::NoSuchDevice).because(format!("group {id} is not there"))
+            }
+            _ => why,
+        })?;
+        if group.devices.iter().any(PciDevice::is_bound_to_vfio) {
+            return Ok(());
+        }
+        let members: Vec<_> = group.devices.iter().map(ToString::to_string).collect();
+        Err(error(ErrorKind::NotBound).because(if members.is_empty() {
+            "it has no PCI device".to_owned()
+        } else {
+            format!(
+                "no member is bound to a VFIO driver: {}",
+                members.join(", ")
+            )
+        }))
     }
 
     /// Opens a device that is bound to a VFIO driver: its group goes into a container (unless a device of

@@ -45,7 +45,8 @@ impl SimKernel {
     }
 }
 
-impl Kernel for SimKernel {
+// SAFETY: memory is mapped by Linux; nothing else can be mapped here.
+unsafe impl Kernel for SimKernel {
     fn open(&self, path: &Path) -> Result<OwnedFd> {
         self.world().open(path)
     }

@@ -40,19 +40,19 @@ impl Tool {
         format!("{} {}", self.package, self.version)
     }
 
-    /// The tool, to be given its arguments, in the root of the workspace. It is the one on `PATH` if that
-    /// has the very version, otherwise the cache's, into which it is installed first if need be.
-    pub(crate) fn command(&self, ui: &Ui) -> Result<Command> {
-        let program = if self.is_installed() {
+    /// The tool on `PATH` if that has the very version, otherwise the cache's, into which it is installed
+    /// first if need be.
+    pub(crate) fn find(&self, ui: &Ui) -> Result<Program> {
+        let path = if self.is_installed() {
             ui.note(format_args!("{} is the one on PATH", self.name()));
             PathBuf::from(self.package)
         } else {
             self.install(ui)?
         };
-        let mut command = Command::new(program);
-        command.arg(self.subcommand);
-        command.current_dir(workspace::root());
-        Ok(command)
+        Ok(Program {
+            path,
+            subcommand: self.subcommand,
+        })
     }
 
     fn is_installed(&self) -> bool {
@@ -91,6 +91,21 @@ impl Tool {
             Ok(())
         })?;
         Ok(entry.join("bin").join(self.package))
+    }
+}
+
+/// A tool that can be run.
+pub(crate) struct Program {
+    path: PathBuf,
+    subcommand: &'static str,
+}
+
+impl Program {
+    /// To be given its arguments; in the root of the workspace.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        command.arg(self.subcommand).current_dir(workspace::root());
+        command
     }
 }
 

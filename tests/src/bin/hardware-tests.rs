@@ -59,7 +59,13 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<u8> {
     let mut registry = Registry::linked()?;
     if let Some(name) = &args.backend {
-        registry = registry.only(name)?;
+        match registry.only(name) {
+            Ok(only) => registry = only,
+            Err(error) => {
+                eprintln!("error: {error}");
+                return Ok(exit::USAGE);
+            }
+        }
     }
     let vfio = Arc::new(Vfio::on(Arc::new(Linux), registry));
     let filter = args.filter.as_deref();

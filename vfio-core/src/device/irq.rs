@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::kernel::{Errno, Kernel};
 use crate::uapi;
 
@@ -67,13 +67,19 @@ impl Device {
     /// Only one kind can be in use at a time.
     ///
     /// # Errors
-    /// What the kernel answered; a positive answer means that fewer vectors could be had.
+    /// [`ErrorKind::Invalid`]: no eventfd. [`ErrorKind::Exhausted`]: fewer vectors can be had, which the
+    /// kernel says with their number. What the kernel answered.
     pub fn enable_irqs(
         &self,
         index: IrqIndex,
         start: u32,
         eventfds: &[BorrowedFd<'_>],
     ) -> Result<()> {
+        if eventfds.is_empty() {
+            return Err(self
+                .error(ErrorKind::Invalid, "VFIO_DEVICE_SET_IRQS")
+                .because("no eventfd is given"));
+        }
         calls::set_irq_eventfds(
             self,
             index.number(),
@@ -112,13 +118,11 @@ impl Device {
     /// # Errors
     /// What the kernel answered; the interrupts must have been enabled.
     pub fn fire_irqs(&self, index: IrqIndex, start: u32, count: u32) -> Result<()> {
-        calls::set_irqs(
-            self,
-            index.number(),
-            uapi::IRQ_SET_ACTION_TRIGGER,
-            start,
-            count,
-        )
+        if count == 0 {
+            return Ok(()); // to the kernel, that means to disable them all
+        }
+        let action = uapi::IRQ_SET_ACTION_TRIGGER;
+        calls::set_irqs(self, index.number(), action, start, count)
     }
 }
 

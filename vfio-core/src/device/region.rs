@@ -21,13 +21,13 @@ pub enum RegionIndex {
 }
 
 impl RegionIndex {
-    /// Its number in VFIO's interface.
-    pub const fn number(self) -> u32 {
+    /// Its number in VFIO's interface; `None` for a BAR that no device has.
+    pub fn number(self) -> Option<u32> {
         match self {
-            Self::Bar(bar) => uapi::PCI_BAR0_REGION_INDEX + bar as u32,
-            Self::Rom => uapi::PCI_ROM_REGION_INDEX,
-            Self::Config => uapi::PCI_CONFIG_REGION_INDEX,
-            Self::Other(number) => number,
+            Self::Bar(bar) => (bar < 6).then(|| uapi::PCI_BAR0_REGION_INDEX + u32::from(bar)),
+            Self::Rom => Some(uapi::PCI_ROM_REGION_INDEX),
+            Self::Config => Some(uapi::PCI_CONFIG_REGION_INDEX),
+            Self::Other(number) => Some(number),
         }
     }
 }
@@ -44,12 +44,17 @@ impl Device {
     /// A region. One that the device does not have has size 0.
     ///
     /// # Errors
-    /// What the kernel answered; it refuses numbers that no device of this kind has.
+    /// [`ErrorKind::Invalid`]: a BAR after the sixth. What the kernel answered; it refuses numbers that no
+    /// device of this kind has.
     pub fn region(&self, index: RegionIndex) -> Result<Region> {
+        let number = index.number().ok_or_else(|| {
+            self.error(ErrorKind::Invalid, "VFIO_DEVICE_GET_REGION_INFO")
+                .because("a device has six BARs, 0 to 5")
+        })?;
         Ok(Region {
             device: self.clone(),
             index,
-            info: calls::region_info(self, index.number())?,
+            info: calls::region_info(self, number)?,
         })
     }
 }
@@ -80,7 +85,8 @@ impl Region {
         self.info.flags & uapi::REGION_FLAG_MMAP != 0
     }
 
-    /// Reads a register at `offset`, in bytes, as one access of the device.
+    /// Reads a register at `offset`, in bytes, in one call. Of a BAR the kernel makes one access of the device;
+    /// config space it may take apart.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`]: outside, or misaligned. What the kernel answered: `EIO` if the device does
@@ -96,7 +102,8 @@ impl Region {
         Ok(value)
     }
 
-    /// Writes a register at `offset`, in bytes, as one access of the device.
+    /// Writes a register at `offset`, in bytes, in one call. Of a BAR the kernel makes one access of the device;
+    /// config space it may take apart.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`]: outside, or misaligned. What the kernel answered: `EIO` if the device does
@@ -130,8 +137,9 @@ impl Region {
             write: self.is_writable(),
         };
         Ok(RegionMap {
-            mapping: Mapping::new(self.device.kernel(), source, len, protection)?,
-            _device: self.device.clone(),
+            mapping: Mapping::of_device(self.device.kernel(), source, len, protection)?,
+            protection,
+            device: self.device.clone(),
         })
     }
 
@@ -180,12 +188,17 @@ impl Region {
 /// A mapped region. It keeps the device open, and is unmapped before the device is closed: a mapping that
 /// is left behind pins the device (`VFIO_GROUP_UNSET_CONTAINER` answers `EBUSY`).
 ///
+/// A read is done before what follows it, and what comes before a write is done when the device sees it: a
+/// driver fills a [`DmaBuffer`](crate::iommu::DmaBuffer), writes a doorbell here, and the device finds what was
+/// filled in, on every architecture.
+///
 /// An access while the device does not decode its memory, or sleeps, is a `SIGBUS`: the kernel takes the
 /// pages away.
 #[derive(Debug)]
 pub struct RegionMap {
     mapping: Mapping, // unmapped first
-    _device: Device,
+    protection: Protection,
+    device: Device,
 }
 
 impl RegionMap {
@@ -198,16 +211,29 @@ impl RegionMap {
     /// Reads a register at `offset`, in bytes, in one access.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`]: outside, or misaligned.
+    /// [`ErrorKind::Invalid`]: outside, or misaligned. [`ErrorKind::Unsupported`]: the region does not allow it.
     pub fn read<T: Register>(&self, offset: usize) -> Result<T> {
+        self.check("read", self.protection.read)?;
         self.mapping.read(offset)
     }
 
     /// Writes a register at `offset`, in bytes, in one access.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`]: outside, or misaligned.
+    /// [`ErrorKind::Invalid`]: outside, or misaligned. [`ErrorKind::Unsupported`]: the region does not allow it.
     pub fn write<T: Register>(&self, offset: usize, value: T) -> Result<()> {
+        self.check("write", self.protection.write)?;
         self.mapping.write(offset, value)
+    }
+
+    /// What the region does not allow would be a `SIGSEGV`.
+    fn check(&self, operation: &'static str, allowed: bool) -> Result<()> {
+        if allowed {
+            return Ok(());
+        }
+        Err(self
+            .device
+            .error(ErrorKind::Unsupported, operation)
+            .because("the region's flags do not allow it"))
     }
 }

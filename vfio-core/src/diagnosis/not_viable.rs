@@ -30,10 +30,16 @@ pub(super) fn diagnose(error: &Error, kernel: &dyn Kernel) -> Option<Diagnosis> 
     Some(Diagnosis {
         code: "VFIO-02",
         name: "group-not-viable",
-        cause: format!(
-            "group {id} can only be given away whole, and in the way is {}",
-            names.join(", ")
-        ),
+        cause: match names.is_empty() {
+            false => format!(
+                "group {id} can only be given away whole, and in the way is {}",
+                names.join(", ")
+            ),
+            true => format!(
+                "group {id} can only be given away whole, and somebody has a part of it who is no driver of \
+                 a PCI device: another user of VFIO, or a device on another bus"
+            ),
+        },
         evidence: evidence.collect(),
         remedies,
     })

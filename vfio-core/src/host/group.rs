@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::kernel::{Errno, Kernel};
 
 use super::pci::{PciDevice, device};
@@ -46,7 +46,8 @@ pub fn groups(kernel: &dyn Kernel) -> Result<Vec<IommuGroup>> {
         .filter_map(|name| name.to_str()?.parse().ok())
         .collect();
     ids.sort_unstable();
-    ids.into_iter().map(|id| group(kernel, id)).collect()
+    let found = ids.into_iter().map(|id| group(kernel, id));
+    found.filter(|group| !is_gone(group)).collect()
 }
 
 /// One group of this host.
@@ -62,6 +63,14 @@ pub fn group(kernel: &dyn Kernel, id: u32) -> Result<IommuGroup> {
         .iter()
         .filter_map(|name| name.to_str()?.parse().ok()) // members that are not on PCI have other names
         .map(|bdf| device(kernel, bdf))
+        .filter(|device| !is_gone(device))
         .collect::<Result<_>>()?;
     Ok(IommuGroup { id, devices })
+}
+
+/// Whether it was there when its name was read, and is no longer.
+fn is_gone<T>(found: &Result<T>) -> bool {
+    found.as_ref().is_err_and(|error| {
+        error.kind() == ErrorKind::NoSuchDevice || error.errno() == Some(Errno::NOENT)
+    })
 }

@@ -62,26 +62,24 @@ fn directory(bdf: Bdf) -> PathBuf {
 /// [`ErrorKind::NoSuchDevice`]; what the kernel answered.
 pub fn device(kernel: &dyn Kernel, bdf: Bdf) -> Result<PciDevice> {
     let dir = directory(bdf);
-    let absent = |errno| match errno {
-        Errno::NOENT | Errno::NOTDIR => Error::new(
-            ErrorKind::NoSuchDevice,
-            "look up PCI device",
-            bdf.to_string(),
-        )
-        .because(format!("{} is not there", dir.display()))
-        .of_device(bdf),
-        errno => Error::kernel("read", dir.display().to_string(), errno).of_device(bdf),
+    let failed = |file: &str, errno| match errno {
+        Errno::NOENT | Errno::NOTDIR => {
+            let operation = "look up PCI device";
+            Error::new(ErrorKind::NoSuchDevice, operation, bdf.to_string())
+                .because(format!("{} is not there", dir.display()))
+                .of_device(bdf)
+        }
+        errno => Error::kernel("read", dir.join(file).display().to_string(), errno).of_device(bdf),
     };
-    let id = |file: &str| hex_file(kernel, &dir.join(file)).map_err(absent);
+    let id = |file| hex_file(kernel, &dir.join(file)).map_err(|errno| failed(file, errno));
+    let link = |file| link_name(kernel, &dir.join(file)).map_err(|errno| failed(file, errno));
     Ok(PciDevice {
         bdf,
         vendor: u16::try_from(id("vendor")?).unwrap_or(u16::MAX),
         device: u16::try_from(id("device")?).unwrap_or(u16::MAX),
         class: id("class")?,
-        driver: link_name(kernel, &dir.join("driver")).map_err(absent)?,
-        group: link_name(kernel, &dir.join("iommu_group"))
-            .map_err(absent)?
-            .and_then(|name| name.parse().ok()),
+        driver: link("driver")?,
+        group: link("iommu_group")?.and_then(|name| name.parse().ok()),
     })
 }
 

@@ -44,7 +44,13 @@ pub struct Capabilities {
 /// [`Domain`](super::Domain) stands above it and has checked, before it calls: ranges and memory are of
 /// one size and aligned to the aperture's page size, the range is inside one aperture, overlaps no
 /// mapping, and an unmapped range is exactly one that was mapped.
-pub trait IommuBackend: Debug + Send + Sync {
+///
+/// # Safety
+///
+/// When [`unmap`](Self::unmap) answers the size of the whole range, or [`map`](Self::map) fails, no device
+/// reaches the memory through that range any more. Safe code frees the memory on this word.
+#[allow(unsafe_code)] // a promise that safe code relies on
+pub unsafe trait IommuBackend: Debug + Send + Sync {
     /// Asks the kernel what this context can do now.
     ///
     /// # Errors
@@ -54,11 +60,13 @@ pub trait IommuBackend: Debug + Send + Sync {
     /// Called before `size` bytes are placed for a device with `mask`: a backend with windows may create
     /// the one that serves it best. Afterwards [`capabilities`](Self::capabilities) names it.
     ///
+    /// Answers whether the apertures have changed.
+    ///
     /// # Errors
     /// What the kernel answered; the caller goes on with the apertures that there are.
-    fn make_room(&self, size: u64, mask: DmaMask) -> Result<()> {
+    fn make_room(&self, size: u64, mask: DmaMask) -> Result<bool> {
         let _ = (size, mask);
-        Ok(())
+        Ok(false)
     }
 
     /// Removes the window that starts at `start`, in which nothing is mapped.

@@ -46,11 +46,12 @@ impl DmaBuffer {
     #[allow(unsafe_code)] // keeps the contract of `Domain::map` by owning the memory
     fn map(&mut self, access: Access) -> Result<()> {
         let memory = self.memory()?.range()?;
+        self.mapped = true; // also if the backend panics after it has mapped
         // SAFETY: the memory belongs to this buffer, which lends no reference to it, and which frees it
         // only after it was unmapped or the context has ended.
-        unsafe { self.domain.map(self.addresses.range(), memory, access) }?;
-        self.mapped = true;
-        Ok(())
+        let mapped = unsafe { self.domain.map(self.addresses.range(), memory, access) };
+        self.mapped = mapped.is_ok();
+        mapped
     }
 
     /// Where the device finds it.

@@ -78,7 +78,9 @@ impl Refusals {
             .of_group(group);
         // The preferred one of those that the kernel has says best what is wrong.
         match self.errors.first().map(Error::kind) {
-            Some(kind @ (ErrorKind::NotPermitted | ErrorKind::Exhausted)) => error.of_kind(kind),
+            Some(kind @ (ErrorKind::NotPermitted | ErrorKind::Exhausted | ErrorKind::Busy)) => {
+                error.of_kind(kind)
+            }
             _ => error,
         }
         .caused_by(self.errors)

@@ -23,7 +23,8 @@ use super::buffer::DmaBuffer;
 /// kernel drops the context with all its mappings; every handle then answers [`ErrorKind::Gone`], and can
 /// not touch whatever comes next. A handle that outlives its device keeps the empty container's fd open.
 ///
-/// All methods may be called from several threads at once; calls on different ranges run concurrently.
+/// All methods may be called from several threads at once. Calls on different ranges run concurrently here;
+/// whether they do below is the backend's and the kernel's matter (on sPAPR one waits for the other).
 #[derive(Clone)]
 pub struct Domain(Arc<Shared>);
 
@@ -31,10 +32,17 @@ struct Shared {
     name: &'static str,
     kernel: Arc<dyn Kernel>,
     backend: Box<dyn IommuBackend>,
-    apertures: RwLock<Vec<Aperture>>,
-    books: Mutex<Books>,
+    ledger: Mutex<Ledger>,
     /// Held for reading by every call on the context, for writing by its end.
     life: RwLock<Life>,
+}
+
+/// What can be mapped, and what is. No call of the kernel that maps or unmaps is made under its lock.
+#[derive(Debug)]
+struct Ledger {
+    /// The lowest first.
+    apertures: Vec<Aperture>,
+    books: Books,
 }
 
 /// Where in its life an IOMMU context is.
@@ -53,13 +61,15 @@ impl Domain {
         kernel: Arc<dyn Kernel>,
         backend: Box<dyn IommuBackend>,
     ) -> Result<Self> {
-        let apertures = backend.capabilities()?.apertures;
+        let ledger = Ledger {
+            apertures: apertures(&*backend)?,
+            books: Books::default(),
+        };
         Ok(Self(Arc::new(Shared {
             name,
             kernel,
             backend,
-            apertures: RwLock::new(apertures),
-            books: Mutex::default(),
+            ledger: Mutex::new(ledger),
             life: RwLock::new(Life::Attached),
         })))
     }
@@ -99,14 +109,10 @@ impl Domain {
     pub unsafe fn map(&self, iova: IovaRange, memory: HostRange, access: Access) -> Result<()> {
         const OPERATION: &str = "map";
         self.alive(OPERATION, || {
-            self.check_placement(iova, memory)?;
-            self.books().begin_map(iova).map_err(|other| {
-                self.error(ErrorKind::Overlap, OPERATION, iova)
-                    .because(format!("{other} is mapped already"))
-            })?;
+            self.begin_map(iova, memory)?;
             // SAFETY: passed on to our caller.
             let result = unsafe { self.0.backend.map(iova, memory, access) };
-            self.books().finish(iova, result.is_ok());
+            self.ledger().books.finish(iova, result.is_ok());
             result
         })
     }
@@ -120,23 +126,29 @@ impl Domain {
     pub fn unmap(&self, iova: IovaRange) -> Result<u64> {
         const OPERATION: &str = "unmap";
         self.alive(OPERATION, || {
-            let mappings = self.books().begin_unmap(iova).map_err(|why| match why {
-                Unmappable::Bisects(mapping) => self
-                    .error(ErrorKind::Invalid, OPERATION, iova)
-                    .because(format!(
-                        "{mapping} was mapped whole and is only partly inside"
-                    )),
-                Unmappable::Changing(mapping) => self
-                    .error(ErrorKind::Busy, OPERATION, iova)
-                    .because(format!("another thread is changing {mapping}")),
-            })?;
+            let mappings = self
+                .ledger()
+                .books
+                .begin_unmap(iova)
+                .map_err(|why| match why {
+                    Unmappable::Bisects(mapping) => self
+                        .error(ErrorKind::Invalid, OPERATION, iova)
+                        .because(format!(
+                            "{mapping} was mapped whole and is only partly inside"
+                        )),
+                    Unmappable::Changing(mapping) => self
+                        .error(ErrorKind::Busy, OPERATION, iova)
+                        .because(format!("another thread is changing {mapping}")),
+                })?;
             let mut result = Ok(0);
             for mapping in mappings {
                 let this = match &result {
                     Ok(_) => self.unmap_one(mapping),
                     Err(_) => Ok(None), // not tried
                 };
-                self.books().finish(mapping, !matches!(this, Ok(Some(_))));
+                self.ledger()
+                    .books
+                    .finish(mapping, !matches!(this, Ok(Some(_))));
                 match this {
                     Ok(bytes) => result = result.map(|sum| sum + bytes.unwrap_or(0)),
                     Err(error) => result = Err(error),
@@ -177,12 +189,7 @@ impl Domain {
         }
         self.alive(OPERATION, || {
             let no_room = self.make_room(size, mask);
-            let apertures = self
-                .0
-                .apertures
-                .read()
-                .unwrap_or_else(PoisonError::into_inner);
-            let mut books = self.books();
+            let Ledger { apertures, books } = &mut *self.ledger();
             let found = apertures.iter().rev().find_map(|aperture| {
                 let within = aperture.range.intersection(mask.range())?;
                 let size = size.checked_next_multiple_of(aperture.page_size)?;
@@ -204,22 +211,20 @@ impl Domain {
 
     /// Lets the backend create a window; learns what it did.
     fn make_room(&self, size: u64, mask: DmaMask) -> Result<()> {
-        let made = self.0.backend.make_room(size, mask);
-        if let Err(error) = &made {
-            debug!(%error, "no window could be made; going on with those that there are");
+        match self.0.backend.make_room(size, mask) {
+            Ok(false) => Ok(()),
+            Ok(true) => self.learn_apertures(&mut self.ledger()),
+            Err(error) => {
+                debug!(%error, "no window could be made; going on with those that there are");
+                Err(error)
+            }
         }
-        self.learn_apertures()?;
-        made
     }
 
-    /// Asks the backend anew where mappings can be.
-    fn learn_apertures(&self) -> Result<()> {
-        let now = self.0.backend.capabilities()?.apertures;
-        *self
-            .0
-            .apertures
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = now;
+    /// Asks the backend anew where mappings can be: under the lock, so that an older answer never replaces a
+    /// newer one.
+    fn learn_apertures(&self, ledger: &mut Ledger) -> Result<()> {
+        ledger.apertures = apertures(&*self.0.backend)?;
         Ok(())
     }
 
@@ -232,28 +237,20 @@ impl Domain {
     pub fn remove_window(&self, start: Iova) -> Result<()> {
         const OPERATION: &str = "remove a window of";
         self.alive(OPERATION, || {
-            let apertures = self
-                .0
-                .apertures
-                .read()
-                .unwrap_or_else(PoisonError::into_inner);
-            let window = apertures
-                .iter()
-                .find(|a| a.range.first() == start)
-                .map(|a| a.range);
-            drop(apertures);
+            let ledger = &mut *self.ledger(); // held, so that nothing comes into use meanwhile
+            let starts_there = |aperture: &&Aperture| aperture.range.first() == start;
+            let window = ledger.apertures.iter().find(starts_there).map(|a| a.range);
             let window = window.ok_or_else(|| {
                 Error::new(ErrorKind::Invalid, OPERATION, self.object())
                     .because(format!("no window starts at {start}"))
             })?;
-            let books = self.books(); // held, so that nothing comes into use meanwhile
-            if let Some(used) = books.in_use(window) {
+            if let Some(used) = ledger.books.in_use(window) {
                 return Err(self
                     .error(ErrorKind::Busy, OPERATION, window)
                     .because(format!("{used} is mapped or reserved")));
             }
             self.0.backend.remove_window(start)?;
-            self.learn_apertures()
+            self.learn_apertures(ledger)
         })
     }
 
@@ -291,41 +288,32 @@ impl Domain {
         }
     }
 
-    fn check_placement(&self, iova: IovaRange, memory: HostRange) -> Result<()> {
-        let invalid = |why: String| {
-            Err(self
-                .error(ErrorKind::Invalid, "map", iova)
-                .of_memory(memory)
-                .because(why))
-        };
+    /// Checks a mapping that is about to be made, and takes its place in the books.
+    fn begin_map(&self, iova: IovaRange, memory: HostRange) -> Result<()> {
+        let error =
+            |kind, why: String| self.error(kind, "map", iova).of_memory(memory).because(why);
         if iova.size() != memory.len() as u64 {
-            return invalid("addresses and memory are not of one size".into());
+            let why = "addresses and memory are not of one size";
+            return Err(error(ErrorKind::Invalid, why.into()));
         }
-        let apertures = self
-            .0
-            .apertures
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let Ledger { apertures, books } = &mut *self.ledger();
         let Some(aperture) = apertures.iter().find(|a| a.range.contains(iova)) else {
             let known: Vec<_> = apertures.iter().map(|a| a.range.to_string()).collect();
-            return Err(self
-                .error(ErrorKind::OutOfReach, "map", iova)
-                .because(format!("the IOMMU can map {}", known.join(" "))));
+            let why = format!("the IOMMU can map {}", known.join(" "));
+            return Err(error(ErrorKind::OutOfReach, why));
         };
-        let aligned =
-            (iova.first().0 | iova.size() | memory.addr() as u64) % aperture.page_size == 0;
-        if aligned {
-            Ok(())
-        } else {
-            invalid(format!(
-                "addresses and sizes must be multiples of {:#x}",
-                aperture.page_size
-            ))
+        let page_size = aperture.page_size;
+        if (iova.first().0 | iova.size() | memory.addr() as u64) % page_size != 0 {
+            let why = format!("addresses and sizes must be multiples of {page_size:#x}");
+            return Err(error(ErrorKind::Invalid, why));
         }
+        books
+            .begin_map(iova)
+            .map_err(|other| error(ErrorKind::Overlap, format!("{other} is mapped already")))
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.0.books.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.0.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn object(&self) -> String {
@@ -334,6 +322,19 @@ impl Domain {
 
     fn error(&self, kind: ErrorKind, operation: &'static str, iova: IovaRange) -> Error {
         Error::new(kind, operation, self.object()).at(iova)
+    }
+}
+
+/// Where a backend can map: page sizes are powers of two, or nothing here would make sense.
+fn apertures(backend: &dyn IommuBackend) -> Result<Vec<Aperture>> {
+    let apertures = backend.capabilities()?.apertures;
+    match apertures.iter().find(|a| !a.page_size.is_power_of_two()) {
+        None => Ok(apertures),
+        Some(odd) => Err(
+            Error::new(ErrorKind::Kernel, "use", "what the IOMMU can map")
+                .at(odd.range)
+                .because(format!("its pages would have {:#x} bytes", odd.page_size)),
+        ),
     }
 }
 
@@ -365,6 +366,6 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.domain.books().unreserve(self.range);
+        self.domain.ledger().books.unreserve(self.range);
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::container::Container;
-use crate::error::{Error, Result};
-use crate::group::Group;
+use crate::error::{Error, ErrorKind, Result};
+use crate::group::{Group, Membership};
 use crate::kernel::Kernel;
 
 use super::backend::Capabilities;
@@ -41,59 +41,86 @@ pub struct BackendReport {
 /// Those of [`Container::open`].
 pub fn probe(kernel: &Arc<dyn Kernel>, registry: &Registry) -> Result<Vec<BackendReport>> {
     let container = Container::open(kernel)?;
-    Ok(report(registry, |registration| {
-        match is_advertised(registration, &container) {
+    report(registry, |registration| {
+        Ok(match is_advertised(registration, &container) {
             Ok(true) => Support::Advertised,
             Ok(false) => Support::Absent,
             Err(error) => Support::Unknown(error),
-        }
-    }))
+        })
+    })
 }
 
 /// Puts an idle group into a fresh container for each backend in turn, asks what only then can be asked,
 /// and takes it out again.
 ///
 /// # Errors
-/// The group cannot be opened, is not viable, or was not released.
+/// The group cannot be opened ([`ErrorKind::Busy`]: somebody has it), is not viable, or was not released
+/// ([`ErrorKind::Kernel`]).
 pub fn verify(
     kernel: &Arc<dyn Kernel>,
     registry: &Registry,
     group: u32,
 ) -> Result<Vec<BackendReport>> {
     drop(Group::open(kernel, group)?); // what concerns every backend is said once
-    Ok(report(registry, |registration| {
-        verify_one(kernel, registration, group).unwrap_or_else(Support::Unknown)
-    }))
+    report(registry, |registration| {
+        verify_one(kernel, registration, group)
+    })
 }
 
+/// The one error is that the group was not released; any other is the answer.
 fn verify_one(
     kernel: &Arc<dyn Kernel>,
     registration: &Registration,
     group: u32,
 ) -> Result<Support> {
-    let container = Container::open(kernel)?;
-    if !is_advertised(registration, &container)? {
-        return Ok(Support::Absent);
-    }
-    let mut membership = Group::open(kernel, group)?.join(&container)?;
-    match select(registration, &container) {
-        Err(error) => Ok(Support::Refused(error)),
+    let (container, mut membership) = match enter(kernel, registration, group) {
+        Ok(Some(entered)) => entered,
+        Ok(None) => return Ok(Support::Absent),
+        Err(error) => return Ok(Support::Unknown(error)),
+    };
+    let support = match select(registration, &container) {
+        Err(error) => Support::Refused(error),
         Ok(domain) => {
             membership.serves(domain.clone());
-            Ok(Support::Verified(domain.capabilities()?))
+            domain
+                .capabilities()
+                .map_or_else(Support::Unknown, Support::Verified)
         }
+    };
+    // `Busy` would say that somebody else has the group.
+    membership.dissolve().map_err(|error| {
+        error
+            .of_kind(ErrorKind::Kernel)
+            .because("the group was not released")
+    })?;
+    Ok(support)
+}
+
+/// Puts the group into a container of its own, if the kernel advertises the backend.
+fn enter(
+    kernel: &Arc<dyn Kernel>,
+    registration: &Registration,
+    group: u32,
+) -> Result<Option<(Container, Membership)>> {
+    let container = Container::open(kernel)?;
+    if !is_advertised(registration, &container)? {
+        return Ok(None);
     }
+    let membership = Group::open(kernel, group)?.join(&container)?;
+    Ok(Some((container, membership)))
 }
 
 fn report(
     registry: &Registry,
-    mut ask: impl FnMut(&Registration) -> Support,
-) -> Vec<BackendReport> {
+    mut ask: impl FnMut(&Registration) -> Result<Support>,
+) -> Result<Vec<BackendReport>> {
     registry
         .iter()
-        .map(|registration| BackendReport {
-            name: registration.name,
-            support: ask(registration),
+        .map(|registration| {
+            Ok(BackendReport {
+                name: registration.name,
+                support: ask(registration)?,
+            })
         })
         .collect()
 }

@@ -1,5 +1,4 @@
-//! The kernel that runs. With [`call`](crate::call) and [`memory`](crate::memory), one of the three
-//! places of this crate that contain `unsafe`, and the only one that issues an ioctl.
+//! The kernel that runs: the one place that makes system calls.
 #![allow(unsafe_code)] // This is the door: every block below says why it may be.
 
 use std::ffi::{OsString, c_void};
@@ -61,7 +60,8 @@ unsafe fn issue(fd: BorrowedFd<'_>, opcode: Opcode, arg: Arg<'_>) -> Result<Ioct
     unsafe { rustix::ioctl::ioctl(fd, Call { opcode, arg }) }
 }
 
-impl Kernel for Linux {
+// SAFETY: `mmap` is that of Linux, with no address asked for.
+unsafe impl Kernel for Linux {
     fn open(&self, path: &Path) -> Result<OwnedFd> {
         rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
     }

@@ -66,12 +66,19 @@ impl Protection {
 
 /// A Linux kernel, real or simulated.
 ///
+/// # Safety
+///
+/// What [`mmap`](Kernel::mmap) answers must be mapped, for `len` bytes and with those rights, until
+/// [`munmap`](Kernel::munmap) is called for it, aligned to 4096 bytes, and overlap nothing that anybody else
+/// uses. Safe code reads and writes there on this word.
+///
 /// # Errors
 ///
 /// Every method answers the errno of the system call behind it; what the errnos of an ioctl mean is in
 /// the project's page of kernel behaviours. `EINTR` is passed on: only the caller knows whether a call
 /// can be repeated.
-pub trait Kernel: Debug + Send + Sync {
+#[allow(unsafe_code)] // a promise that safe code relies on
+pub unsafe trait Kernel: Debug + Send + Sync {
     /// Opens a node such as `/dev/vfio/vfio` for reading and writing, close-on-exec.
     ///
     /// # Errors

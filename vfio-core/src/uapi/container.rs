@@ -24,9 +24,9 @@ pub const GROUP_UNSET_CONTAINER: Opcode = vfio(5);
 pub const GROUP_GET_DEVICE_FD: Opcode = vfio(6);
 
 /// Every device of the group is free for user space ([`GroupStatus::flags`]).
-pub const GROUP_FLAGS_VIABLE: u32 = 1 << 0;
+pub const GROUP_FLAGS_VIABLE: u32 = 0x1;
 /// The group is in a container ([`GroupStatus::flags`]).
-pub const GROUP_FLAGS_CONTAINER_SET: u32 = 1 << 1;
+pub const GROUP_FLAGS_CONTAINER_SET: u32 = 0x2;
 
 /// `struct vfio_group_status`
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -17,16 +17,16 @@ pub const DEVICE_SET_IRQS: Opcode = vfio(10);
 pub const DEVICE_RESET: Opcode = vfio(11);
 
 /// The device can be reset ([`DeviceInfo::flags`]).
-pub const DEVICE_FLAGS_RESET: u32 = 1 << 0;
+pub const DEVICE_FLAGS_RESET: u32 = 0x1;
 /// It is a PCI device ([`DeviceInfo::flags`]).
-pub const DEVICE_FLAGS_PCI: u32 = 1 << 1;
+pub const DEVICE_FLAGS_PCI: u32 = 0x2;
 
 /// The region can be read with `pread` ([`RegionInfo::flags`]).
-pub const REGION_FLAG_READ: u32 = 1 << 0;
+pub const REGION_FLAG_READ: u32 = 0x1;
 /// The region can be written with `pwrite` ([`RegionInfo::flags`]).
-pub const REGION_FLAG_WRITE: u32 = 1 << 1;
+pub const REGION_FLAG_WRITE: u32 = 0x2;
 /// The region can be mapped ([`RegionInfo::flags`]).
-pub const REGION_FLAG_MMAP: u32 = 1 << 2;
+pub const REGION_FLAG_MMAP: u32 = 0x4;
 
 /// Index of a PCI device's first BAR region; the other five follow.
 pub const PCI_BAR0_REGION_INDEX: u32 = 0;
@@ -43,26 +43,26 @@ pub const PCI_MSI_IRQ_INDEX: u32 = 1;
 pub const PCI_MSIX_IRQ_INDEX: u32 = 2;
 
 /// Interrupts of the index can be delivered to eventfds ([`IrqInfo::flags`]).
-pub const IRQ_INFO_EVENTFD: u32 = 1 << 0;
+pub const IRQ_INFO_EVENTFD: u32 = 0x1;
 /// Interrupts of the index can be masked and unmasked ([`IrqInfo::flags`]).
-pub const IRQ_INFO_MASKABLE: u32 = 1 << 1;
+pub const IRQ_INFO_MASKABLE: u32 = 0x2;
 /// The kernel masks the interrupt when it fires ([`IrqInfo::flags`]).
-pub const IRQ_INFO_AUTOMASKED: u32 = 1 << 2;
+pub const IRQ_INFO_AUTOMASKED: u32 = 0x4;
 /// Vectors cannot be added without disabling the index first ([`IrqInfo::flags`]).
-pub const IRQ_INFO_NORESIZE: u32 = 1 << 3;
+pub const IRQ_INFO_NORESIZE: u32 = 0x8;
 
 /// No data follows ([`IrqSet::flags`]).
-pub const IRQ_SET_DATA_NONE: u32 = 1 << 0;
+pub const IRQ_SET_DATA_NONE: u32 = 0x1;
 /// One `u8` an interrupt follows ([`IrqSet::flags`]).
-pub const IRQ_SET_DATA_BOOL: u32 = 1 << 1;
+pub const IRQ_SET_DATA_BOOL: u32 = 0x2;
 /// One eventfd, an `i32`, an interrupt follows; -1 takes it away ([`IrqSet::flags`]).
-pub const IRQ_SET_DATA_EVENTFD: u32 = 1 << 2;
+pub const IRQ_SET_DATA_EVENTFD: u32 = 0x4;
 /// Masks ([`IrqSet::flags`]).
-pub const IRQ_SET_ACTION_MASK: u32 = 1 << 3;
+pub const IRQ_SET_ACTION_MASK: u32 = 0x8;
 /// Unmasks ([`IrqSet::flags`]).
-pub const IRQ_SET_ACTION_UNMASK: u32 = 1 << 4;
+pub const IRQ_SET_ACTION_UNMASK: u32 = 0x10;
 /// Fires, or says what fires it ([`IrqSet::flags`]).
-pub const IRQ_SET_ACTION_TRIGGER: u32 = 1 << 5;
+pub const IRQ_SET_ACTION_TRIGGER: u32 = 0x20;
 
 /// `struct vfio_device_info`
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]

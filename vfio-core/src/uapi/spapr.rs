@@ -26,7 +26,7 @@ pub const SPAPR_TCE_CREATE: Opcode = vfio(19);
 pub const SPAPR_TCE_REMOVE: Opcode = vfio(20);
 
 /// The `ddw` part is valid ([`SpaprTceInfo::flags`]).
-pub const SPAPR_INFO_DDW: u32 = 1 << 0;
+pub const SPAPR_INFO_DDW: u32 = 0x1;
 
 /// `struct vfio_iommu_spapr_tce_info`
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -20,9 +20,9 @@ pub const IOMMU_MAP_DMA: Opcode = vfio(13);
 pub const IOMMU_UNMAP_DMA: Opcode = vfio(14);
 
 /// `iova_pgsizes` is valid ([`IommuType1Info::flags`]).
-pub const IOMMU_INFO_PGSIZES: u32 = 1 << 0;
+pub const IOMMU_INFO_PGSIZES: u32 = 0x1;
 /// There are capabilities ([`IommuType1Info::flags`]).
-pub const IOMMU_INFO_CAPS: u32 = 1 << 1;
+pub const IOMMU_INFO_CAPS: u32 = 0x2;
 
 /// Id of [`IommuType1CapIovaRange`].
 pub const IOMMU_TYPE1_INFO_CAP_IOVA_RANGE: u16 = 1;
@@ -30,9 +30,9 @@ pub const IOMMU_TYPE1_INFO_CAP_IOVA_RANGE: u16 = 1;
 pub const IOMMU_TYPE1_INFO_DMA_AVAIL: u16 = 3;
 
 /// The device may read ([`DmaMap::flags`]).
-pub const DMA_MAP_FLAG_READ: u32 = 1 << 0;
+pub const DMA_MAP_FLAG_READ: u32 = 0x1;
 /// The device may write ([`DmaMap::flags`]).
-pub const DMA_MAP_FLAG_WRITE: u32 = 1 << 1;
+pub const DMA_MAP_FLAG_WRITE: u32 = 0x2;
 
 /// `struct vfio_iommu_type1_info`
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -1,6 +1,7 @@
 //! The contract of a domain, over a backend that has windows and can be told to fail.
 
 use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use vfio_core::address::{Access, DmaMask, HostRange, Iova, IovaRange, PageSizes};
 use vfio_core::iommu::{
@@ -46,7 +47,9 @@ fn failure() -> Error {
     Error::new(ErrorKind::Kernel, "do", "what the test forbids")
 }
 
-impl IommuBackend for Windowed {
+#[allow(unsafe_code)] // the trait's promise
+// SAFETY: it maps nothing.
+unsafe impl IommuBackend for Windowed {
     fn capabilities(&self) -> Result<Capabilities> {
         let high = HAS_HIGH.get().then(|| aperture(HIGH));
         Ok(Capabilities {
@@ -61,9 +64,10 @@ impl IommuBackend for Windowed {
         })
     }
 
-    fn make_room(&self, _: u64, mask: DmaMask) -> Result<()> {
-        HAS_HIGH.set(HAS_HIGH.get() || mask.highest().0 >= HIGH.1);
-        Ok(())
+    fn make_room(&self, _: u64, mask: DmaMask) -> Result<bool> {
+        let makes = !HAS_HIGH.get() && mask.highest().0 >= HIGH.1;
+        HAS_HIGH.set(HAS_HIGH.get() || makes);
+        Ok(makes)
     }
 
     fn remove_window(&self, start: Iova) -> Result<()> {
@@ -91,9 +95,10 @@ impl IommuBackend for Windowed {
 }
 
 fn attached() -> (Device, Domain) {
-    fn attach(_: Container) -> Result<Box<dyn IommuBackend>> {
-        Ok(Box::new(Windowed))
-    }
+    attached_to(|_| Ok(Box::new(Windowed)))
+}
+
+fn attached_to(attach: fn(Container) -> Result<Box<dyn IommuBackend>>) -> (Device, Domain) {
     let windowed = Registration {
         name: "windowed",
         preference: 1,
@@ -303,4 +308,66 @@ fn a_buffer_that_cannot_be_unmapped_is_leaked_with_its_addresses() {
     UNMAP_ANSWERS.set(None);
     let next = domain.alloc(1, DmaMask::bits(32)).unwrap();
     assert_eq!(next.range(), iova(2 * PAGE, PAGE));
+}
+
+/// Its high window comes and goes, from any thread.
+#[derive(Debug, Default)]
+struct Toggling(AtomicBool);
+
+#[allow(unsafe_code)] // the trait's promise
+// SAFETY: it maps nothing.
+unsafe impl IommuBackend for Toggling {
+    fn capabilities(&self) -> Result<Capabilities> {
+        let high = self.0.load(Ordering::SeqCst).then(|| aperture(HIGH));
+        Ok(Capabilities {
+            page_sizes: PageSizes(PAGE),
+            apertures: [aperture(LOW)].into_iter().chain(high).collect(),
+            mappings_left: None,
+            windows: None,
+        })
+    }
+
+    fn make_room(&self, _: u64, _: DmaMask) -> Result<bool> {
+        Ok(!self.0.swap(true, Ordering::SeqCst))
+    }
+
+    fn remove_window(&self, _: Iova) -> Result<()> {
+        self.0.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+
+    unsafe fn map(&self, _: IovaRange, _: HostRange, _: Access) -> Result<()> {
+        Ok(())
+    }
+
+    fn unmap(&self, iova: IovaRange) -> Result<u64> {
+        Ok(iova.size())
+    }
+}
+
+#[test]
+fn threads_allocate_map_and_remove_windows_at_once() {
+    fn attach(_: Container) -> Result<Box<dyn IommuBackend>> {
+        Ok(Box::<Toggling>::default())
+    }
+    let (device, domain) = attached_to(attach);
+    std::thread::scope(|scope| {
+        for bits in [32, 64, 64] {
+            let domain = &domain;
+            scope.spawn(move || {
+                for _ in 0..5_000 {
+                    let buffer = domain.buffer(1, DmaMask::bits(bits), Access::Read).unwrap();
+                    buffer.write(0, 1u8).unwrap();
+                }
+            });
+        }
+        scope.spawn(|| {
+            for _ in 0..5_000 {
+                // Busy while a buffer is there, and not there half of the time.
+                let _ = domain.remove_window(Iova(HIGH.0));
+            }
+        });
+    });
+    drop(device);
+    assert_eq!(domain.capabilities().unwrap_err().kind(), ErrorKind::Gone);
 }

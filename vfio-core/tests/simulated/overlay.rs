@@ -45,7 +45,8 @@ impl Overlay {
 }
 
 #[allow(unsafe_code)] // passed on to the simulation
-impl Kernel for Overlay {
+// SAFETY: passed on to the simulation.
+unsafe impl Kernel for Overlay {
     fn open(&self, path: &Path) -> Result<OwnedFd> {
         self.sim.open(path)
     }

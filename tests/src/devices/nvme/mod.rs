@@ -69,8 +69,10 @@ impl Nvme {
 
     /// Disables the controller, which forgets its queues. What was asked for before has no answer.
     fn stop(&mut self) -> Result<()> {
-        self.config.enable(Command::MEMORY | Command::BUS_MASTER)?;
+        self.config.enable(Command::MEMORY)?;
         self.controller.disable()?;
+        // Not before: a controller that firmware left enabled would go on with firmware's queues.
+        self.config.enable(Command::BUS_MASTER)?;
         self.ring = Ring::new();
         self.raised = None;
         Ok(())

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{Findings, Run, accept};
-use crate::tools::{FUZZ, follow};
+use crate::tools::{FUZZ, Program, follow};
 use crate::ui::Ui;
 use crate::workspace::{cargo, output, root};
 
@@ -30,6 +30,7 @@ pub(super) const RUN: Run = Run {
 const RUNS: u32 = 200_000;
 
 fn run(ui: &Ui) -> Result<Findings> {
+    let cargo_fuzz = FUZZ.find(ui)?;
     let manifest = "fuzz/Cargo.toml";
     let (locked, said) = output(cargo().args([
         "metadata",
@@ -41,19 +42,20 @@ fn run(ui: &Ui) -> Result<Findings> {
     ]))?;
     ensure!(
         locked,
-        "fuzz/Cargo.lock does not fit: `cargo update --workspace --manifest-path {manifest}` mends \
-         it:\n{}",
+        "read {manifest} with its lock file; if that is behind, `cargo update --workspace \
+         --manifest-path {manifest}` renews it:\n{}",
         said.trim_end()
     );
     let dir = super::scratch("fuzz")?;
     let mut text = format!(
         "# Fuzzing\n\n\
          Each target gets {RUNS} inputs, from an empty corpus and a fixed seed, under AddressSanitizer and\n\
-         with overflow checks. What each one holds against what it reads is said in `fuzz/fuzz_targets/`.\n\n\
+         with overflow checks. What each one holds against what it reads is said in `fuzz/fuzz_targets/`. The\n\
+         coverage differs by a few edges from run to run.\n\n\
          | target | runs | coverage (edges) | crashes |\n|---|---|---|---|\n"
     );
     for target in targets()? {
-        let edges = fuzz(&target, &dir, ui)?;
+        let edges = fuzz(&cargo_fuzz, &target, &dir, ui)?;
         writeln!(text, "| {target} | {RUNS} | {edges} | 0 |")?;
     }
     Ok(Findings {
@@ -83,14 +85,14 @@ fn targets() -> Result<Vec<String>> {
 }
 
 /// Answers how many edges of the program were reached.
-fn fuzz(target: &str, dir: &Path, ui: &Ui) -> Result<u32> {
+fn fuzz(cargo_fuzz: &Program, target: &str, dir: &Path, ui: &Ui) -> Result<u32> {
     let corpus = dir.join("corpus").join(target);
     if corpus.is_dir() {
         fs::remove_dir_all(&corpus).with_context(|| format!("empty {}", corpus.display()))?;
     }
     fs::create_dir_all(&corpus).with_context(|| format!("create {}", corpus.display()))?;
 
-    let mut command = FUZZ.command(ui)?;
+    let mut command = cargo_fuzz.command();
     command
         .args(["run", "--fuzz-dir", "fuzz", "--target-dir"])
         .arg(dir)

@@ -28,7 +28,7 @@ const PACKAGES: [&str; 3] = ["vfio-core", "iommu-type1", "iommu-spapr"];
 
 fn run(ui: &Ui) -> Result<Findings> {
     let output = super::scratch("mutation")?;
-    let mut command = MUTANTS.command(ui)?;
+    let mut command = MUTANTS.find(ui)?.command();
     for package in PACKAGES {
         command.args(["--package", package]);
     }
