@@ -3,10 +3,10 @@
 use std::fmt;
 use std::io::{self, Write};
 
+use vfio_core::Error;
 use vfio_core::kernel::Linux;
-use vfio_core::{Error, ErrorKind};
 
-use crate::finding::Finding;
+use crate::finding::{self, Finding};
 
 /// Standard output. A reader that has gone away is not an error.
 #[derive(Debug, Default)]
@@ -43,10 +43,5 @@ fn advice(error: &Error) -> String {
     if let Some(diagnosis) = error.diagnose(&Linux) {
         return Finding::from(diagnosis).to_string();
     }
-    let next = match error.kind() {
-        ErrorKind::NoSuchDevice => "`vfioctl probe` lists the devices that have a group",
-        ErrorKind::Kernel | ErrorKind::NoBackend => "the kernel's log may say more: dmesg",
-        _ => return String::new(),
-    };
-    format!("  next: {next}\n")
+    finding::next(error).map_or_else(String::new, |next| format!("  next: {next}\n"))
 }

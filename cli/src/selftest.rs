@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use vfio_core::Vfio;
 use vfio_core::address::{Access, DmaMask, Size};
 use vfio_core::host::Bdf;
+use vfio_core::iommu::Capabilities;
+use vfio_core::{Error, ErrorKind, Result, Vfio};
 
 use crate::output::Output;
 use crate::status::Status;
@@ -42,6 +43,43 @@ pub(crate) fn run(vfio: &Vfio, out: &mut Output, bdf: Bdf) -> anyhow::Result<Sta
     buffer.unmap()?;
     ok("unmap", &format_args!("IOVA {}", buffer.range()))?;
     drop((buffer, device));
+    check_released(bdf, domain.capabilities())?;
     ok("release", &bdf)?;
     Ok(Status::FINE)
+}
+
+/// What a domain answers after its last device was dropped says whether the group was released.
+fn check_released(bdf: Bdf, answer: Result<Capabilities>) -> Result<()> {
+    let why = match answer {
+        Err(error) if error.kind() == ErrorKind::Gone => return Ok(()),
+        Err(error) => format!("its group was not released: {error}"),
+        Ok(_) => "its group was not released: the IOMMU still serves it".to_owned(),
+    };
+    Err(Error::new(ErrorKind::Kernel, "release", bdf.to_string())
+        .of_device(bdf)
+        .because(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vfio_core::address::PageSizes;
+
+    #[test]
+    fn only_a_context_that_is_gone_was_released() {
+        let bdf = "0000:00:04.0".parse().unwrap();
+        let failed = |kind| Err(Error::new(kind, "ask", "the context"));
+        check_released(bdf, failed(ErrorKind::Gone)).unwrap();
+        let alive = Capabilities {
+            page_sizes: PageSizes(4096),
+            apertures: Vec::new(),
+            mappings_left: None,
+            windows: None,
+        };
+        for answer in [failed(ErrorKind::Busy), Ok(alive)] {
+            let error = check_released(bdf, answer).unwrap_err();
+            assert!(error.to_string().contains("was not released"), "{error}");
+            assert_eq!(error.kind().exit_status(), 4);
+        }
+    }
 }

@@ -16,6 +16,12 @@ impl Status {
     /// Input or output failed. (2 is a wrong command line, and the argument parser's.)
     const FAILED: Self = Self(4);
 
+    /// As a number.
+    #[cfg(test)]
+    pub(crate) const fn number(self) -> u8 {
+        self.0
+    }
+
     /// What an error means.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         error

@@ -3,8 +3,9 @@
 mod report;
 mod text;
 
-use vfio_core::iommu::{BackendReport, Support};
-use vfio_core::{Vfio, host};
+use vfio_core::host::{self, IommuGroup};
+use vfio_core::iommu::BackendReport;
+use vfio_core::{ErrorKind, Result, Vfio};
 
 use crate::output::Output;
 use crate::status::Status;
@@ -16,52 +17,212 @@ pub(crate) fn run(
     verify: Option<Option<u32>>,
     json: bool,
 ) -> anyhow::Result<Status> {
-    let kernel = &**vfio.kernel();
-    let groups = host::groups(kernel)?;
-    let mut report = Report::new(kernel, &groups);
-    let mut status = match vfio.probe() {
-        Ok(backends) => {
-            report.backends(kernel, &backends);
-            Status::FINE
-        }
-        Err(error) => {
-            report.no_container(kernel, vfio.registry().iter().map(|r| r.name), &error);
-            error.kind().into()
-        }
-    };
-    if let (Some(group), Status::FINE) = (verify, status) {
-        // Without a number: one that nobody uses, as far as can be seen.
-        match group.or_else(|| {
-            groups
-                .iter()
-                .find(|group| group.is_ready())
-                .map(|group| group.id)
-        }) {
-            None => {
-                report.nothing_to_verify_with();
-                status = Status::FINDINGS;
-            }
-            Some(group) => {
-                let backends = vfio.verify(group)?;
-                report.verified_with_group = Some(group);
-                report.backends(kernel, &backends);
-                if !any_works(&backends) {
-                    status = Status::FINDINGS;
-                }
-            }
-        }
-    }
+    let report = ask(vfio, verify)?;
     if json {
         out.line(serde_json::to_string_pretty(&report)?)?;
     } else {
         text::print(&report, out)?;
     }
-    Ok(status)
+    Ok(report.status)
 }
 
-/// Whether some backend proved to work.
-fn any_works(backends: &[BackendReport]) -> bool {
-    backends
-        .iter()
-        .any(|backend| matches!(backend.support, Support::Verified(_)))
+/// What is known of the host. What could not be found out is a finding, and the rest is told all the same.
+fn ask(vfio: &Vfio, verify: Option<Option<u32>>) -> Result<Report> {
+    let kernel = &**vfio.kernel();
+    let groups = host::groups(kernel)?;
+    let mut report = Report::new(kernel, &groups);
+    let mut backends = match vfio.probe() {
+        Ok(backends) => backends,
+        Err(error) => {
+            report.no_container(kernel, vfio.registry().iter().map(|r| r.name), &error);
+            return Ok(report);
+        }
+    };
+    if groups.is_empty() {
+        report.no_iommu(kernel);
+    }
+    if let Some(group) = verify {
+        match verify_with(vfio, &groups, group) {
+            Ok(Some((group, verified))) => {
+                report.verified_with_group = Some(group);
+                backends = verified;
+            }
+            Ok(None) => report.nothing_to_verify_with(),
+            Err(error) => report.failed(kernel, &error),
+        }
+    }
+    report.backends(kernel, &backends);
+    Ok(report)
+}
+
+/// Verifies with that group, or with the first that is ready and idle; `None` if none is ready.
+fn verify_with(
+    vfio: &Vfio,
+    groups: &[IommuGroup],
+    asked: Option<u32>,
+) -> Result<Option<(u32, Vec<BackendReport>)>> {
+    let ready = groups.iter().filter(|group| group.is_ready());
+    let candidates = match asked {
+        Some(group) => vec![group],
+        None => ready.map(|group| group.id).collect(),
+    };
+    let mut busy = None;
+    for group in candidates {
+        match vfio.verify(group) {
+            Ok(backends) => return Ok(Some((group, backends))),
+            Err(error) if error.kind() == ErrorKind::Busy => busy = busy.or(Some(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    busy.map_or(Ok(None), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use vfio_core::address::{Iova, IovaRange, PageSizes};
+    use vfio_core::iommu::{Aperture, Capabilities, Reach, Registration, Registry, Support};
+    use vfio_core::kernel::Errno;
+    use vfio_core::uapi::{TYPE1_IOMMU, TYPE1V2_IOMMU};
+    use vfio_core::{Error, ErrorKind};
+    use vfio_sim::machine::{Device, Group};
+    use vfio_sim::{Machine, SimKernel};
+
+    use super::*;
+
+    /// A host with those groups, the first `busy` of them in use, and a backend that the kernel refuses.
+    fn boot(groups: impl IntoIterator<Item = Group>, busy: usize) -> (SimKernel, Vfio) {
+        let mut groups: Vec<_> = groups.into_iter().collect();
+        for group in groups.iter_mut().take(busy) {
+            group.node = Err(Errno::BUSY);
+        }
+        let machine = Machine {
+            groups,
+            ..Machine::x86_64()
+        };
+        let sim = SimKernel::new(machine.refuse(TYPE1V2_IOMMU, Errno::PERM));
+        let backend = Registration {
+            name: "type1v2",
+            preference: 1,
+            reach: Reach::Container {
+                extension: TYPE1V2_IOMMU,
+                attach: |_| unreachable!("the kernel refuses it"),
+            },
+        };
+        let vfio = Vfio::on(Arc::new(sim.clone()), Registry::of([backend]).unwrap());
+        (sim, vfio)
+    }
+
+    fn ready() -> [Group; 2] {
+        [
+            Group::new(1, [Device::edu("0000:00:01.0")]),
+            Group::new(2, [Device::edu("0000:00:02.0")]),
+        ]
+    }
+
+    fn code(report: &Report) -> u8 {
+        report.status.number()
+    }
+
+    fn names(report: &Report) -> Vec<&str> {
+        report.findings.iter().map(|f| f.name).collect()
+    }
+
+    #[test]
+    fn a_busy_group_is_passed_over() {
+        let (sim, vfio) = boot(ready(), 1);
+        let report = ask(&vfio, Some(None)).unwrap();
+        assert_eq!(report.verified_with_group, Some(2));
+        assert!(sim.is_idle());
+    }
+
+    #[test]
+    fn an_error_of_verifying_is_a_finding_in_the_report() {
+        for (busy, group) in [(2, None), (1, Some(1))] {
+            let (_, vfio) = boot(ready(), busy);
+            let report = ask(&vfio, Some(group)).unwrap();
+            assert_eq!((names(&report), code(&report)), (vec!["group-busy"], 4));
+            let error = report.findings[0].error.as_deref().unwrap();
+            assert!(error.contains("/dev/vfio/1"), "{error}");
+            assert_eq!((report.groups.len(), report.backends.len()), (2, 1));
+            assert_eq!(report.verified_with_group, None);
+        }
+    }
+
+    #[test]
+    fn a_group_that_is_absent_or_not_bound_is_a_finding() {
+        let unbound = Group::new(7, [Device::edu("0000:00:01.0").unbound()]);
+        let (_, vfio) = boot([unbound], 0);
+        let absent = ask(&vfio, Some(Some(99))).unwrap();
+        assert_eq!((names(&absent), code(&absent)), (vec!["failed"], 1));
+        assert!(absent.findings[0].cause.contains("group 99 is not there"));
+        let unbound = ask(&vfio, Some(Some(7))).unwrap();
+        assert_eq!((names(&unbound), code(&unbound)), (vec!["no-vfio-node"], 1));
+        let any = ask(&vfio, Some(None)).unwrap();
+        assert_eq!(
+            (names(&any), code(&any)),
+            (vec!["nothing-to-verify-with"], 1)
+        );
+    }
+
+    #[test]
+    fn a_host_without_groups_has_no_iommu() {
+        let (_, vfio) = boot([], 0);
+        let report = ask(&vfio, None).unwrap();
+        assert_eq!((names(&report), code(&report)), (vec!["iommu-off"], 1));
+        let (_, vfio) = boot(ready(), 0);
+        let fine = ask(&vfio, None).unwrap();
+        assert_eq!((names(&fine), code(&fine)), (vec![], 0));
+    }
+
+    #[test]
+    fn each_thing_is_found_once_and_not_at_all_if_a_backend_works() {
+        let (sim, _) = boot(ready(), 0);
+        let refused = |name, number: u32| {
+            let call = format!("type {number}");
+            let error =
+                Error::kernel("VFIO_IOMMU_ENABLE", call, Errno::ACCESS).of_kind(ErrorKind::NoVfio);
+            BackendReport {
+                name,
+                support: Support::Refused(error),
+            }
+        };
+        let both = [refused("a", TYPE1V2_IOMMU), refused("b", TYPE1_IOMMU)];
+        let mut report = Report::new(&sim, &[]);
+        report.backends(&sim, &both);
+        assert_eq!((report.findings.len(), code(&report)), (1, 1));
+
+        let range = IovaRange::inclusive(Iova(1 << 59), Iova(u64::MAX)).unwrap();
+        let works = BackendReport {
+            name: "c",
+            support: Support::Verified(Capabilities {
+                page_sizes: PageSizes(0x1000),
+                apertures: vec![Aperture {
+                    range,
+                    page_size: 0x1000,
+                }],
+                mappings_left: None,
+                windows: None,
+            }),
+        };
+        let mut report = Report::new(&sim, &[]);
+        report.backends(&sim, &[refused("a", TYPE1V2_IOMMU), works]);
+        assert_eq!((report.findings.len(), code(&report)), (0, 0));
+        let json = serde_json::to_value(&report).unwrap();
+        let capabilities = &json["backends"][1]["capabilities"];
+        let aperture = &capabilities["apertures"][0];
+        assert_eq!(aperture["first"], "0x800000000000000");
+        assert_eq!(aperture["last"], "0xffffffffffffffff");
+        assert_eq!(aperture["page_size"], 4096);
+        assert_eq!(capabilities["page_sizes"][0], 4096);
+    }
+
+    #[test]
+    fn that_nothing_works_is_a_finding_even_if_nobody_knows_why() {
+        let (sim, vfio) = boot(ready(), 0);
+        let report = ask(&vfio, Some(Some(1))).unwrap();
+        assert_eq!((names(&report), code(&report)), (vec!["no-backend"], 1));
+        assert!(sim.is_idle());
+    }
 }

@@ -4,9 +4,10 @@ use serde::Serialize;
 use vfio_core::host::{IommuGroup, PciDevice};
 use vfio_core::iommu::{BackendReport, Capabilities, Support};
 use vfio_core::kernel::Kernel;
-use vfio_core::{CONTAINER_NODE, Error};
+use vfio_core::{CONTAINER_NODE, Error, ErrorKind};
 
-use crate::finding::Finding;
+use crate::finding::{Finding, KERNEL_LOG};
+use crate::status::Status;
 
 /// What is known of the host. Fields are only ever added.
 #[derive(Debug, Serialize)]
@@ -20,6 +21,9 @@ pub(super) struct Report {
     pub(super) verified_with_group: Option<u32>,
     pub(super) groups: Vec<GroupRow>,
     pub(super) findings: Vec<Finding>,
+    /// Not fine as soon as there is a finding.
+    #[serde(skip)]
+    pub(super) status: Status,
 }
 
 /// The way in to VFIO.
@@ -41,7 +45,7 @@ pub(super) struct BackendRow {
     pub(super) capabilities: Option<CapabilitiesRow>,
 }
 
-/// What a verified backend can do; addresses and sizes in bytes.
+/// What a verified backend can do; sizes in bytes.
 #[derive(Debug, Serialize)]
 pub(super) struct CapabilitiesRow {
     pub(super) page_sizes: Vec<u64>,
@@ -50,11 +54,11 @@ pub(super) struct CapabilitiesRow {
     pub(super) windows: Option<WindowsRow>,
 }
 
-/// Addresses that can be mapped.
+/// Addresses that can be mapped; those are hexadecimal, for readers whose numbers end at 2^53.
 #[derive(Debug, Serialize)]
 pub(super) struct ApertureRow {
-    pub(super) first: u64,
-    pub(super) last: u64,
+    pub(super) first: String,
+    pub(super) last: String,
     pub(super) page_size: u64,
 }
 
@@ -103,18 +107,65 @@ impl Report {
             verified_with_group: None,
             groups: groups.iter().map(GroupRow::from).collect(),
             findings: Vec::new(),
+            status: Status::FINE,
         }
     }
 
-    /// What the backends answered.
+    /// Adds a finding, once; the first decides the status.
+    fn find(&mut self, finding: Finding, status: Status) {
+        if !self.findings.contains(&finding) {
+            self.findings.push(finding);
+        }
+        if self.status == Status::FINE {
+            self.status = status;
+        }
+    }
+
+    /// Something failed.
+    pub(super) fn failed(&mut self, kernel: &dyn Kernel, error: &Error) {
+        self.find(Finding::of_error(error, kernel), error.kind().into());
+    }
+
+    /// There are no groups: no IOMMU is at work.
+    pub(super) fn no_iommu(&mut self, kernel: &dyn Kernel) {
+        let error = Error::new(ErrorKind::NoGroup, "probe", "this host");
+        if let Some(diagnosis) = error.diagnose(kernel) {
+            self.find(diagnosis.into(), Status::FINDINGS);
+        }
+    }
+
+    /// What the backends answered. That one is refused is a finding only if no other works.
     pub(super) fn backends(&mut self, kernel: &dyn Kernel, backends: &[BackendReport]) {
         self.backends = backends.iter().map(BackendRow::from).collect();
+        let is_verified = |backend: &BackendReport| matches!(backend.support, Support::Verified(_));
+        let one_works = backends.iter().any(is_verified);
         for backend in backends {
-            if let Support::Refused(error) | Support::Unknown(error) = &backend.support {
-                self.findings
-                    .extend(error.diagnose(kernel).map(Finding::from));
+            let error = match &backend.support {
+                Support::Refused(error) if !one_works => error,
+                Support::Unknown(error) => error,
+                _ => continue,
+            };
+            if let Some(diagnosis) = error.diagnose(kernel) {
+                self.find(diagnosis.into(), Status::FINDINGS);
             }
         }
+        let hope = |backend: &BackendReport| matches!(backend.support, Support::Advertised);
+        if !one_works && self.findings.is_empty() && !backends.iter().any(hope) {
+            self.no_backend();
+        }
+    }
+
+    /// No backend is left, and no diagnosis says why.
+    fn no_backend(&mut self) {
+        let finding = Finding {
+            code: None,
+            name: "no-backend",
+            cause: "no backend that this program has works on this host".to_owned(),
+            error: None,
+            evidence: Vec::new(),
+            remedies: vec![KERNEL_LOG.to_owned()],
+        };
+        self.find(finding, Status::FINDINGS);
     }
 
     /// The container cannot be opened, so that no backend could be asked.
@@ -135,20 +186,21 @@ impl Report {
                 capabilities: None,
             })
             .collect();
-        self.findings
-            .extend(error.diagnose(kernel).map(Finding::from));
+        self.failed(kernel, error);
     }
 
     /// There is no group that could be tried.
     pub(super) fn nothing_to_verify_with(&mut self) {
-        self.findings.push(Finding {
+        let finding = Finding {
             code: None,
             name: "nothing-to-verify-with",
             cause: "no group is bound to a VFIO driver and free of others, so nothing was verified"
                 .to_owned(),
+            error: None,
             evidence: Vec::new(),
             remedies: vec!["bind a device that nothing on this host needs to vfio-pci".to_owned()],
-        });
+        };
+        self.find(finding, Status::FINDINGS);
     }
 }
 
@@ -178,8 +230,8 @@ impl From<&Capabilities> for CapabilitiesRow {
                 .apertures
                 .iter()
                 .map(|aperture| ApertureRow {
-                    first: aperture.range.first().0,
-                    last: aperture.range.last().0,
+                    first: format!("{:#x}", aperture.range.first().0),
+                    last: format!("{:#x}", aperture.range.last().0),
                     page_size: aperture.page_size,
                 })
                 .collect(),

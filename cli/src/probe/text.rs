@@ -63,9 +63,9 @@ fn describe(capabilities: &CapabilitiesRow) -> Vec<String> {
         None => "IOVA",
     };
     for aperture in &capabilities.apertures {
-        let (first, last) = (aperture.first, aperture.last);
+        let (first, last) = (&aperture.first, &aperture.last);
         lines.push(format!(
-            "{what} [{first:#x}-{last:#x}], pages of {}",
+            "{what} [{first}-{last}], pages of {}",
             Size(aperture.page_size)
         ));
     }

@@ -198,6 +198,27 @@ fn vfio_09_a_node_is_missing() {
 }
 
 #[test]
+fn vfio_09_a_group_that_is_not_bound_is_not_said_to_be() {
+    let missing = || Error::kernel("open", "/dev/vfio/2", Errno::NOENT).of_group(2);
+    let not_bound = Error::new(ErrorKind::NotBound, "verify", "group 2").of_group(2);
+    let bridge = Device {
+        class: 0x06_0400,
+        ..Device::edu("0000:00:03.0").driven_by("pcieport")
+    };
+    let nvme = Device::nvme("0000:00:05.0").driven_by("nvme");
+    let kernel = overlay(host([bridge.clone(), nvme]));
+    for error in [&missing(), &not_bound] {
+        let diagnosis = error.diagnose(&kernel).unwrap();
+        says(&diagnosis, "VFIO-09", &["no member of group 2", "pcieport"]);
+        assert_eq!(diagnosis.remedies.len(), 1);
+        assert!(diagnosis.remedies[0].contains("echo 0000:00:05.0 >"));
+    }
+    let bridge = not_bound.diagnose(&overlay(host([bridge]))).unwrap();
+    says(&bridge, "VFIO-09", &["use another group"]);
+    assert_eq!(missing().of_group(99).diagnose(&kernel), None);
+}
+
+#[test]
 fn vfio_10_somebody_has_the_group() {
     let busy = || overlay(node(Errno::BUSY));
     let unseen = diagnose(

@@ -1,12 +1,20 @@
 //! What a host can do: asked without attaching, or verified and released.
 
+use std::ffi::OsString;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use vfio_core::address::{Access, HostRange, IovaRange, PageSizes};
-use vfio_core::iommu::{BackendReport, Capabilities, IommuBackend, Reach, Registration, Support};
-use vfio_core::kernel::Errno;
-use vfio_core::uapi::{TYPE1_IOMMU, TYPE1V2_IOMMU};
-use vfio_core::{Container, Error, ErrorKind, Result};
+use vfio_core::iommu::{
+    BackendReport, Capabilities, IommuBackend, Reach, Registration, Registry, Support,
+};
+use vfio_core::kernel::{self, Arg, Errno, Kernel, MapSource, Opcode, Protection};
+use vfio_core::uapi::{GROUP_UNSET_CONTAINER, TYPE1_IOMMU, TYPE1V2_IOMMU};
+use vfio_core::{Container, Error, ErrorKind, Result, Vfio};
+use vfio_sim::SimKernel;
 use vfio_sim::machine::Device;
 
 use crate::setup::{BDF, alone, backend, boot, changes, host, open, v1, v2};
@@ -54,6 +62,96 @@ unsafe impl IommuBackend for Forgetful {
 
     fn unmap(&self, _: IovaRange) -> Result<u64> {
         unreachable!("nothing is mapped")
+    }
+}
+
+/// A kernel that does not let a group out of its container.
+#[derive(Debug)]
+struct Stuck(SimKernel);
+
+#[allow(unsafe_code)] // passed on to the simulation
+// SAFETY: passed on to the simulation.
+unsafe impl Kernel for Stuck {
+    fn open(&self, path: &Path) -> kernel::Result<OwnedFd> {
+        self.0.open(path)
+    }
+
+    unsafe fn ioctl(
+        &self,
+        fd: BorrowedFd<'_>,
+        opcode: Opcode,
+        arg: Arg<'_>,
+    ) -> kernel::Result<u32> {
+        if opcode == GROUP_UNSET_CONTAINER {
+            return Err(Errno::BUSY);
+        }
+        // SAFETY: passed on to our caller.
+        unsafe { self.0.ioctl(fd, opcode, arg) }
+    }
+
+    unsafe fn ioctl_fd(
+        &self,
+        fd: BorrowedFd<'_>,
+        opcode: Opcode,
+        arg: Arg<'_>,
+    ) -> kernel::Result<OwnedFd> {
+        // SAFETY: passed on to our caller.
+        unsafe { self.0.ioctl_fd(fd, opcode, arg) }
+    }
+
+    fn pread(&self, fd: BorrowedFd<'_>, bytes: &mut [u8], offset: u64) -> kernel::Result<usize> {
+        self.0.pread(fd, bytes, offset)
+    }
+
+    fn pwrite(&self, fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> kernel::Result<usize> {
+        self.0.pwrite(fd, bytes, offset)
+    }
+
+    fn mmap(
+        &self,
+        source: MapSource<'_>,
+        len: usize,
+        protection: Protection,
+    ) -> kernel::Result<NonNull<u8>> {
+        self.0.mmap(source, len, protection)
+    }
+
+    unsafe fn munmap(&self, addr: NonNull<u8>, len: usize) -> kernel::Result<()> {
+        // SAFETY: passed on to our caller.
+        unsafe { self.0.munmap(addr, len) }
+    }
+
+    unsafe fn keep_from_children(&self, addr: NonNull<u8>, len: usize) -> kernel::Result<()> {
+        // SAFETY: passed on to our caller.
+        unsafe { self.0.keep_from_children(addr, len) }
+    }
+
+    fn eventfd(&self) -> kernel::Result<OwnedFd> {
+        self.0.eventfd()
+    }
+
+    fn memlock_limit(&self) -> Option<u64> {
+        self.0.memlock_limit()
+    }
+
+    fn page_size(&self) -> usize {
+        self.0.page_size()
+    }
+
+    fn identity(&self) -> (String, String) {
+        self.0.identity()
+    }
+
+    fn read(&self, path: &Path) -> kernel::Result<Vec<u8>> {
+        self.0.read(path)
+    }
+
+    fn list(&self, path: &Path) -> kernel::Result<Vec<OsString>> {
+        self.0.list(path)
+    }
+
+    fn read_link(&self, path: &Path) -> kernel::Result<PathBuf> {
+        self.0.read_link(path)
     }
 }
 
@@ -134,4 +232,34 @@ fn a_group_in_use_is_not_verified_and_not_disturbed() {
     assert_eq!(vfio.verify(2).unwrap_err().kind(), ErrorKind::Busy);
     assert_eq!(sim.open_objects(), before);
     device.domain().capabilities().unwrap();
+}
+
+#[test]
+fn a_group_that_was_not_released_is_an_error() {
+    for backend in [v2(), Forgetful::BACKEND] {
+        let kernel = Arc::new(Stuck(SimKernel::new(alone())));
+        let vfio = Vfio::on(kernel, Registry::of([backend]).unwrap());
+        let error = vfio.verify(2).unwrap_err();
+        assert_eq!(error.operation(), "VFIO_GROUP_UNSET_CONTAINER");
+        // Not `Busy`: nobody else has it.
+        assert_eq!(error.kind(), ErrorKind::Kernel);
+        assert!(error.to_string().contains("not released"), "{error}");
+    }
+}
+
+#[test]
+fn a_group_that_is_absent_or_not_bound_is_said_before_anything_is_opened() {
+    let spoiler = Device::nvme("0000:00:05.0").driven_by("nvme");
+    let (sim, vfio) = boot(host([Device::edu(BDF).unbound(), spoiler]), [v2()]);
+    let absent = vfio.verify(99).unwrap_err();
+    assert_eq!(absent.kind(), ErrorKind::NoSuchDevice);
+    assert!(absent.to_string().contains("group 99 is not there"));
+    let unbound = vfio.verify(2).unwrap_err();
+    assert_eq!(unbound.kind(), ErrorKind::NotBound);
+    let text = unbound.to_string();
+    assert!(text.contains("0000:00:04.0 (no driver), 0000:00:05.0 (nvme)"));
+    let (_, vfio) = boot(host([]), [v2()]);
+    let empty = vfio.verify(2).unwrap_err().to_string();
+    assert!(empty.contains("no PCI device"), "{empty}");
+    assert_eq!(changes(&sim), Vec::<String>::new());
 }

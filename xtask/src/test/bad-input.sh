@@ -39,6 +39,8 @@ expect malformed 2 "is not a PCI address" vfioctl selftest 00:99.9
 expect absent 1 "is not there" vfioctl selftest 0fff:00:00.0
 expect unbound 1 "VFIO-09" vfioctl selftest "$BDF3"
 expect "nothing to verify with" 1 "bind a device" vfioctl probe --verify
+expect "verify: absent group" 1 "group 9999 is not there" vfioctl probe --verify=9999
+expect "verify: unbound group" 1 "$BDF3 (no driver)" vfioctl probe --verify="${node3##*/}"
 bind "$BDF"
 bind "$BDF3"
 expect "not viable" 1 "$BDF2 (nvme)" vfioctl selftest "$BDF"
@@ -49,7 +51,11 @@ expect healthy 0 "ok  release" vfioctl selftest "$BDF3"
 exec 9<>"$node3"
 expect "busy" 4 "VFIO-10" vfioctl selftest "$BDF3"
 expect "busy, who it is" 4 "(process $$)" vfioctl selftest "$BDF3"
+expect "verify: busy" 4 "VFIO-10" vfioctl probe --verify
+expect "verify: busy, the report all the same" 4 "verified_with_group" \
+    vfioctl probe --json --verify="${node3##*/}"
 exec 9>&-
+expect "verify: idle again" 0 "verified with group ${node3##*/}" vfioctl probe --verify
 
 echo 'somebody:x:1000:1000::/:/bin/sh' >>/etc/passwd
 expect "not permitted" 3 "VFIO-08" su somebody -c "vfioctl selftest $BDF3"
