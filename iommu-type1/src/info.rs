@@ -29,21 +29,17 @@ pub(crate) fn capabilities(bytes: &[u8]) -> Result<Capabilities> {
         .smallest()
         .ok_or_else(|| unusable("it names no page sizes"))?;
 
-    let mut ranges = None;
-    let mut mappings_left = None;
-    if info.flags & uapi::IOMMU_INFO_CAPS != 0 {
-        for (header, bytes) in info_chain::capabilities(bytes, info.cap_offset) {
-            match header.id {
-                uapi::IOMMU_TYPE1_INFO_CAP_IOVA_RANGE => ranges = iova_ranges(bytes),
-                uapi::IOMMU_TYPE1_INFO_DMA_AVAIL => {
-                    mappings_left = IommuType1DmaAvail::read_from_prefix(bytes)
-                        .ok()
-                        .map(|(available, _)| available.avail);
-                }
-                _ => {}
-            }
-        }
-    }
+    // The first capability of a kind counts, so that a chain with many, or a circle, costs no more.
+    let capability = |id| match info.flags & uapi::IOMMU_INFO_CAPS {
+        0 => None,
+        _ => info_chain::capabilities(bytes, info.cap_offset)
+            .find(|(header, _)| header.id == id)
+            .map(|(_, bytes)| bytes),
+    };
+    let ranges = capability(uapi::IOMMU_TYPE1_INFO_CAP_IOVA_RANGE).and_then(iova_ranges);
+    let mappings_left = capability(uapi::IOMMU_TYPE1_INFO_DMA_AVAIL)
+        .and_then(|bytes| IommuType1DmaAvail::read_from_prefix(bytes).ok())
+        .map(|(available, _)| available.avail);
     // A kernel before 5.4 does not say what it can map; then every address may be tried.
     let ranges = ranges.unwrap_or_else(|| {
         IovaRange::inclusive(Iova(0), Iova(u64::MAX))

@@ -315,12 +315,14 @@ mod tests {
         let error = Error::new(ErrorKind::NoBackend, "choose", "a backend")
             .because("none is left")
             .at(range)
+            .of_memory(HostRange::new(0x5000, 1).unwrap())
             .of_group(7)
             .caused_by(vec![cause]);
         assert_eq!(error.operation(), "choose");
         assert_eq!(error.object(), "a backend");
         assert_eq!(error.reason(), Some("none is left"));
         assert_eq!(error.iova(), Some(range));
+        assert_eq!(error.memory(), HostRange::new(0x5000, 1));
         assert_eq!(error.group(), Some(7));
         assert_eq!(error.answer(), None);
         let source = std::error::Error::source(&error).unwrap();

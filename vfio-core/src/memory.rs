@@ -87,8 +87,8 @@ pub(crate) struct Mapping {
     /// What is used of it.
     addr: NonNull<u8>,
     len: usize,
-    /// What was mapped.
-    whole: (NonNull<u8>, usize),
+    /// What was mapped; `None` once it was left mapped for ever.
+    whole: Option<(NonNull<u8>, usize)>,
     owner: Owner,
 }
 
@@ -155,7 +155,7 @@ impl Mapping {
             kernel: Arc::clone(kernel),
             addr,
             len,
-            whole: (addr, len),
+            whole: Some((addr, len)),
             owner,
         })
     }
@@ -172,8 +172,8 @@ impl Mapping {
     }
 
     /// Leaves the memory mapped for ever: somebody may still use it.
-    pub(crate) fn leak(self) {
-        std::mem::forget(self);
+    pub(crate) fn leak(mut self) {
+        self.whole = None;
     }
 
     /// Where a `T` at `offset` is, if it is inside and aligned.
@@ -263,7 +263,9 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        let (addr, len) = self.whole;
+        let Some((addr, len)) = self.whole else {
+            return;
+        };
         // SAFETY: the mapping is ours and nothing refers to it any more. That no device reaches it is
         // the owner's promise: `DmaBuffer` leaks what it could not unmap from the IOMMU.
         if let Err(errno) = unsafe { self.kernel.munmap(addr, len) } {

@@ -128,6 +128,13 @@ fn vfio_04_too_little_memory_may_be_locked() {
     let diagnosis = diagnose_with(limited, out_of_memory()).unwrap();
     says(&diagnosis, "VFIO-04", &["8M", "8388608", "LimitMEMLOCK"]);
     assert_eq!(diagnose_with(overlay(alone()), out_of_memory()), None);
+    for (capabilities, exempt) in [("0000000000004000", true), ("0000000000002000", false)] {
+        let status = format!("Name:\tit\nCapEff:\t{capabilities}\n");
+        let limited = overlay(alone())
+            .memlock(8 << 20)
+            .file("/proc/self/status", &status);
+        assert_eq!(diagnose_with(limited, out_of_memory()).is_none(), exempt);
+    }
 }
 
 #[test]

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)] // a test that cannot be set up must fail
 
 mod bad_input;
+mod board;
 mod choosing;
+mod device;
 mod diagnosis;
 mod domain;
 mod overlay;

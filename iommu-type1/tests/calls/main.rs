@@ -1,0 +1,115 @@
+//! What type1 asks of the kernel, and what it makes of the answers.
+#![allow(clippy::unwrap_used)] // a test that cannot be set up must fail
+
+mod kernel;
+
+use iommu_type1::{TYPE1, TYPE1_V2};
+use vfio_core::ErrorKind;
+use vfio_core::address::{Access, HostRange, Iova, IovaRange};
+use vfio_core::iommu::IommuBackend;
+use vfio_core::kernel::{Errno, Opcode};
+use vfio_core::uapi::{self, DmaMap, DmaUnmap, IommuType1Info};
+use zerocopy::{FromBytes, IntoBytes};
+
+use kernel::attach;
+
+fn iova() -> IovaRange {
+    IovaRange::new(Iova(0x10_0000), 0x3000).unwrap()
+}
+
+#[allow(unsafe_code)] // nothing is mapped: the kernel is a script
+fn map(backend: &dyn IommuBackend, access: Access) -> vfio_core::Result<()> {
+    let memory = HostRange::new(0x7000_0000, 0x3000).unwrap();
+    // SAFETY: no device reaches anything.
+    unsafe { backend.map(iova(), memory, access) }
+}
+
+#[test]
+fn a_map_carries_both_ranges_and_the_rights() {
+    let (backend, log) = attach(&TYPE1_V2, |_, _| Ok(0));
+    let backend = backend.unwrap();
+    for (access, flags) in [
+        (Access::Read, uapi::DMA_MAP_FLAG_READ),
+        (Access::Write, uapi::DMA_MAP_FLAG_WRITE),
+        (
+            Access::ReadWrite,
+            uapi::DMA_MAP_FLAG_READ | uapi::DMA_MAP_FLAG_WRITE,
+        ),
+    ] {
+        map(&*backend, access).unwrap();
+        let calls = log.take();
+        let [(uapi::IOMMU_MAP_DMA, bytes)] = &calls[..] else {
+            unreachable!("{calls:?}");
+        };
+        let call = DmaMap::read_from_bytes(bytes).unwrap();
+        assert_eq!((call.argsz as usize, call.flags), (bytes.len(), flags));
+        assert_eq!(
+            (call.vaddr, call.iova, call.size),
+            (0x7000_0000, 0x10_0000, 0x3000)
+        );
+    }
+}
+
+#[test]
+fn an_unmap_answers_what_the_kernel_unmapped() {
+    let (backend, log) = attach(&TYPE1, |opcode, bytes| {
+        assert_eq!(opcode, uapi::IOMMU_UNMAP_DMA);
+        let (call, _) = DmaUnmap::mut_from_prefix(bytes).unwrap();
+        call.size -= 0x1000;
+        Ok(0)
+    });
+    assert_eq!(backend.unwrap().unmap(iova()).unwrap(), 0x2000);
+    let calls = log.take();
+    let call = DmaUnmap::read_from_bytes(&calls[0].1).unwrap();
+    assert_eq!((call.iova, call.size, call.flags), (0x10_0000, 0x3000, 0));
+}
+
+#[test]
+fn a_failure_names_the_call_and_the_ranges() {
+    let (backend, _) = attach(&TYPE1_V2, |opcode, _| match opcode {
+        uapi::IOMMU_MAP_DMA => Err(Errno::NOMEM),
+        _ => Ok(1), // positive, and a failure
+    });
+    let backend = backend.unwrap();
+    let error = map(&*backend, Access::Read).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exhausted);
+    assert_eq!(error.operation(), "VFIO_IOMMU_MAP_DMA");
+    assert_eq!(error.iova(), Some(iova()));
+    let error = backend.unmap(iova()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Kernel);
+    assert_eq!(error.operation(), "VFIO_IOMMU_UNMAP_DMA");
+    assert!(backend.capabilities().is_err());
+}
+
+/// Answers that the whole answer needs `wanted` bytes.
+fn info(wanted: u32) -> impl FnMut(Opcode, &mut [u8]) -> Result<u32, Errno> {
+    move |_, bytes| {
+        let answer = IommuType1Info {
+            argsz: wanted,
+            flags: uapi::IOMMU_INFO_PGSIZES,
+            iova_pgsizes: 0x1000,
+            ..Default::default()
+        };
+        bytes[..size_of::<IommuType1Info>()].copy_from_slice(answer.as_bytes());
+        Ok(0)
+    }
+}
+
+#[test]
+fn an_answer_that_does_not_fit_is_asked_for_again_with_room() {
+    for (wanted, asked) in [
+        (24, vec![1024]),
+        (1024, vec![1024]),
+        (1025, vec![1024, 1025]),
+        (1 << 20, vec![1024, 1 << 20]),
+    ] {
+        let (backend, log) = attach(&TYPE1_V2, info(wanted));
+        backend.unwrap().capabilities().unwrap();
+        let sizes: Vec<_> = log.take().iter().map(|(_, bytes)| bytes.len()).collect();
+        assert_eq!(sizes, asked);
+    }
+    let (backend, log) = attach(&TYPE1_V2, info((1 << 20) + 1));
+    let error = backend.unwrap().capabilities().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Kernel);
+    assert_eq!(log.take().len(), 1);
+}

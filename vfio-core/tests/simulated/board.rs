@@ -1,0 +1,221 @@
+//! A simulated kernel whose devices have regions and interrupts: memory, and a log.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex};
+
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use vfio_core::iommu::Registry;
+use vfio_core::kernel::{Arg, Errno, Kernel, MapSource, Opcode, Protection, Result};
+use vfio_core::uapi::{self, DeviceInfo, IrqInfo, IrqSet, RegionInfo};
+use vfio_core::{Device, Vfio};
+use vfio_sim::SimKernel;
+use zerocopy::FromBytes;
+
+use crate::setup::{BDF, alone, open, v2};
+
+/// Room for each region, in bytes.
+pub(crate) const ROOM: u64 = 0x1000;
+const REGIONS: u64 = 9;
+
+/// What the kernel says of a region: its size and flags.
+pub(crate) fn region(index: u32) -> Option<(u64, u32)> {
+    match index {
+        0 => Some((
+            ROOM,
+            uapi::REGION_FLAG_READ | uapi::REGION_FLAG_WRITE | uapi::REGION_FLAG_MMAP,
+        )),
+        1 => Some((0x10, uapi::REGION_FLAG_READ)),
+        2 => Some((0x10, uapi::REGION_FLAG_WRITE)),
+        7 => Some((0x100, uapi::REGION_FLAG_READ | uapi::REGION_FLAG_WRITE)),
+        3..=6 | 8 => Some((0, 0)),
+        _ => None,
+    }
+}
+
+/// The kernel.
+#[derive(Debug)]
+pub(crate) struct Board {
+    pub(crate) sim: SimKernel,
+    memory: OwnedFd,
+    state: Mutex<State>,
+}
+
+/// What a test sets, and what it looks at.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) has_reset: bool,
+    /// Only so many bytes are moved at a time.
+    pub(crate) moves: Option<usize>,
+    /// The calls that do something, with their numbers.
+    pub(crate) log: Vec<String>,
+}
+
+impl Board {
+    /// The kernel, and the device that is open on it.
+    pub(crate) fn open() -> (Arc<Self>, Device) {
+        let memory = memfd_create("regions", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&memory, REGIONS * ROOM).unwrap();
+        let board = Arc::new(Self {
+            sim: SimKernel::new(alone()),
+            memory,
+            state: Mutex::default(),
+        });
+        let vfio = Vfio::on(board.clone(), Registry::of([v2()]).unwrap());
+        (board, open(&vfio, BDF).unwrap())
+    }
+
+    pub(crate) fn set(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().unwrap());
+    }
+
+    pub(crate) fn take_log(&self) -> Vec<String> {
+        std::mem::take(&mut self.state.lock().unwrap().log)
+    }
+
+    fn answer(&self, opcode: Opcode, bytes: &mut [u8]) -> Result<()> {
+        let mut state = self.state.lock().unwrap();
+        let sized = bytes.first_chunk().map(|it| u32::from_ne_bytes(*it));
+        assert_eq!(sized.unwrap_or(0) as usize, bytes.len());
+        match opcode {
+            uapi::DEVICE_GET_INFO => {
+                let info = DeviceInfo::mut_from_bytes(bytes).unwrap();
+                info.flags = uapi::DEVICE_FLAGS_PCI | u32::from(state.has_reset);
+                (info.num_regions, info.num_irqs) = (9, 5);
+            }
+            uapi::DEVICE_GET_REGION_INFO => {
+                let info = RegionInfo::mut_from_bytes(bytes).unwrap();
+                (info.size, info.flags) = region(info.index).ok_or(Errno::INVAL)?;
+                info.offset = u64::from(info.index) * ROOM;
+            }
+            uapi::DEVICE_GET_IRQ_INFO => {
+                let info = IrqInfo::mut_from_bytes(bytes).unwrap();
+                (info.count, info.flags) = match info.index {
+                    uapi::PCI_INTX_IRQ_INDEX => {
+                        (1, uapi::IRQ_INFO_MASKABLE | uapi::IRQ_INFO_AUTOMASKED)
+                    }
+                    uapi::PCI_MSI_IRQ_INDEX => (1, uapi::IRQ_INFO_NORESIZE),
+                    uapi::PCI_MSIX_IRQ_INDEX => (3, uapi::IRQ_INFO_EVENTFD),
+                    _ => return Err(Errno::INVAL),
+                };
+            }
+            uapi::DEVICE_RESET => state.log.push("reset".into()),
+            uapi::DEVICE_SET_IRQS => {
+                let (set, fds) = IrqSet::read_from_prefix(bytes).unwrap();
+                state.log.push(format!(
+                    "irqs {:#x} of {} from {}: {}, {} fds",
+                    set.flags,
+                    set.index,
+                    set.start,
+                    set.count,
+                    fds.len() / 4
+                ));
+            }
+            _ => return Err(Errno::NOTTY),
+        }
+        Ok(())
+    }
+
+    fn moved(&self, len: usize) -> usize {
+        len.min(self.state.lock().unwrap().moves.unwrap_or(len))
+    }
+}
+
+#[allow(unsafe_code)] // passed on to the simulation
+// SAFETY: memory is mapped by the simulation, which promises it.
+unsafe impl Kernel for Board {
+    fn open(&self, path: &Path) -> Result<OwnedFd> {
+        self.sim.open(path)
+    }
+
+    unsafe fn ioctl(&self, fd: BorrowedFd<'_>, opcode: Opcode, arg: Arg<'_>) -> Result<u32> {
+        let mut read = Vec::new();
+        let bytes = match (opcode, arg) {
+            (uapi::DEVICE_RESET, Arg::None) => &mut read,
+            (uapi::DEVICE_SET_IRQS, Arg::In(bytes)) => {
+                read.extend(bytes);
+                &mut read[..]
+            }
+            (
+                uapi::DEVICE_GET_INFO | uapi::DEVICE_GET_REGION_INFO | uapi::DEVICE_GET_IRQ_INFO,
+                Arg::InOut(bytes),
+            ) => bytes,
+            // SAFETY: passed on to our caller.
+            (_, arg) => return unsafe { self.sim.ioctl(fd, opcode, arg) },
+        };
+        self.answer(opcode, bytes).map(|()| 0)
+    }
+
+    unsafe fn ioctl_fd(&self, fd: BorrowedFd<'_>, opcode: Opcode, arg: Arg<'_>) -> Result<OwnedFd> {
+        // SAFETY: passed on to our caller.
+        unsafe { self.sim.ioctl_fd(fd, opcode, arg) }
+    }
+
+    fn pread(&self, _: BorrowedFd<'_>, bytes: &mut [u8], offset: u64) -> Result<usize> {
+        let len = self.moved(bytes.len());
+        self.sim
+            .pread(self.memory.as_fd(), &mut bytes[..len], offset)
+    }
+
+    fn pwrite(&self, _: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Result<usize> {
+        let len = self.moved(bytes.len());
+        self.sim.pwrite(self.memory.as_fd(), &bytes[..len], offset)
+    }
+
+    fn mmap(
+        &self,
+        source: MapSource<'_>,
+        len: usize,
+        protection: Protection,
+    ) -> Result<NonNull<u8>> {
+        let source = match source {
+            MapSource::Shared { offset, .. } => MapSource::Shared {
+                fd: self.memory.as_fd(),
+                offset,
+            },
+            anonymous => anonymous,
+        };
+        self.sim.mmap(source, len, protection)
+    }
+
+    unsafe fn munmap(&self, addr: NonNull<u8>, len: usize) -> Result<()> {
+        self.set(|state| state.log.push(format!("munmap {len:#x}")));
+        // SAFETY: passed on to our caller.
+        unsafe { self.sim.munmap(addr, len) }
+    }
+
+    unsafe fn keep_from_children(&self, addr: NonNull<u8>, len: usize) -> Result<()> {
+        // SAFETY: passed on to our caller.
+        unsafe { self.sim.keep_from_children(addr, len) }
+    }
+
+    fn eventfd(&self) -> Result<OwnedFd> {
+        self.sim.eventfd()
+    }
+
+    fn memlock_limit(&self) -> Option<u64> {
+        self.sim.memlock_limit()
+    }
+
+    fn page_size(&self) -> usize {
+        self.sim.page_size()
+    }
+
+    fn identity(&self) -> (String, String) {
+        self.sim.identity()
+    }
+
+    fn read(&self, path: &Path) -> Result<Vec<u8>> {
+        self.sim.read(path)
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<OsString>> {
+        self.sim.list(path)
+    }
+
+    fn read_link(&self, path: &Path) -> Result<PathBuf> {
+        self.sim.read_link(path)
+    }
+}
