@@ -161,7 +161,7 @@ const SUITES: &[Suite] = &[
         long::fuzz,
     ),
     suite(
-        Needs::Nothing,
+        Needs::Time,
         "reports",
         "the reports of the long runs are those of these sources",
         long::reports_are_fresh,
