@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use self::report::Report;
 use super::tally::Tally;
 use crate::ui::Ui;
-use crate::workspace::root;
+use crate::workspace::{root, target};
 
 /// A run that takes too long for every commit.
 struct Run {
@@ -102,11 +102,7 @@ fn accept(_: &Report) -> Result<()> {
 
 /// A directory for what a run builds, apart from that of other builds: their flags differ.
 fn scratch(name: &str) -> Result<PathBuf> {
-    let target = match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(path) => std::path::absolute(path).context("find CARGO_TARGET_DIR")?,
-        None => root().join("target"),
-    };
-    let path = target.join("long").join(name);
+    let path = target()?.join("long").join(name);
     std::fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
     Ok(path)
 }
