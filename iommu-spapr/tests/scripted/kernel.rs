@@ -77,6 +77,12 @@ impl Scripted {
         self
     }
 
+    pub(crate) fn windows(self: Arc<Self>, count: u32) -> Arc<Self> {
+        let info = |script: &mut Script| script.info.ddw.max_dynamic_windows_supported = count;
+        info(&mut self.script.lock().unwrap());
+        self
+    }
+
     /// Where the next windows are put.
     pub(crate) fn windows_start(&self, at: u64) {
         self.script.lock().unwrap().window_start = at;
@@ -141,6 +147,7 @@ impl Scripted {
             match name {
                 "GET_INFO" => {
                     let argsz = u32::read_from_prefix(bytes).unwrap().0;
+                    assert_eq!(argsz as usize, bytes.len());
                     let info = SpaprTceInfo {
                         argsz,
                         ..script.info

@@ -99,6 +99,32 @@ fn a_window_refused_for_its_size_alone_is_asked_for_when_less_is_needed() {
 }
 
 #[test]
+fn no_more_windows_than_the_kernel_has() {
+    let kernel = Scripted::new().windows(1);
+    let device = kernel.open(SPAPR_V2);
+    assert!(place(device.domain(), 0x1000, ALL) < 0x4000_0000);
+    assert_eq!(kernel.names(), [""; 0]);
+
+    let kernel = Scripted::new().windows(3); // two is what this backend has use for
+    let device = kernel.open(SPAPR_V2);
+    place(device.domain(), 0x1000, ALL);
+    kernel.calls();
+    let error = device.domain().alloc(1 << 40, ALL).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exhausted);
+    assert_eq!(kernel.names(), [""; 0]);
+}
+
+#[test]
+fn why_there_is_no_window_is_said() {
+    let kernel = Scripted::new();
+    let device = kernel.open(SPAPR_V2);
+    kernel.next("CREATE", Err(Errno::NOMEM));
+    kernel.next("CREATE", Err(Errno::NOMEM));
+    let error = device.domain().alloc(2 << 30, ALL).unwrap_err();
+    assert_eq!(error.errno(), Some(Errno::NOMEM), "{error}");
+}
+
+#[test]
 fn as_few_levels_as_possible_and_never_more_than_kernels_have() {
     let kernel = Scripted::new().levels(u32::MAX);
     let device = kernel.open(SPAPR_V2);

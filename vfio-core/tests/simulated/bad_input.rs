@@ -89,10 +89,13 @@ fn a_group_that_is_not_viable_names_who_is_in_the_way() {
 
 #[test]
 fn a_group_whose_node_may_not_be_opened() {
-    for errno in [Errno::ACCESS, Errno::PERM] {
+    for (errno, why) in [
+        (Errno::ACCESS, "this user may not open"),
+        (Errno::PERM, "the kernel forbids it"),
+    ] {
         let error = refused_node(errno);
         assert_eq!(error.kind(), ErrorKind::NotPermitted);
-        says(&error, &[&errno.to_string()]);
+        says(&error, &[&errno.to_string(), why]);
     }
 }
 

@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use vfio_core::iommu::Registry;
+use vfio_core::iommu::{Registration, Registry};
 use vfio_core::kernel::{Arg, Errno, Kernel, MapSource, Opcode, Protection, Result};
 use vfio_core::uapi::{self, DeviceInfo, IrqInfo, IrqSet, RegionInfo};
 use vfio_core::{Device, Vfio};
@@ -30,7 +30,9 @@ pub(crate) fn region(index: u32) -> Option<(u64, u32)> {
         1 => Some((0x10, uapi::REGION_FLAG_READ)),
         2 => Some((0x10, uapi::REGION_FLAG_WRITE)),
         7 => Some((0x100, uapi::REGION_FLAG_READ | uapi::REGION_FLAG_WRITE)),
-        3..=6 | 8 => Some((0, 0)),
+        3 => Some((ROOM, uapi::REGION_FLAG_READ | uapi::REGION_FLAG_MMAP)),
+        4 => Some((ROOM, uapi::REGION_FLAG_WRITE | uapi::REGION_FLAG_MMAP)),
+        5 | 6 | 8 => Some((0, 0)),
         _ => None,
     }
 }
@@ -56,6 +58,10 @@ pub(crate) struct State {
 impl Board {
     /// The kernel, and the device that is open on it.
     pub(crate) fn open() -> (Arc<Self>, Device) {
+        Self::open_with(v2())
+    }
+
+    pub(crate) fn open_with(backend: Registration) -> (Arc<Self>, Device) {
         let memory = memfd_create("regions", MemfdFlags::CLOEXEC).unwrap();
         ftruncate(&memory, REGIONS * ROOM).unwrap();
         let board = Arc::new(Self {
@@ -63,7 +69,7 @@ impl Board {
             memory,
             state: Mutex::default(),
         });
-        let vfio = Vfio::on(board.clone(), Registry::of([v2()]).unwrap());
+        let vfio = Vfio::on(board.clone(), Registry::of([backend]).unwrap());
         (board, open(&vfio, BDF).unwrap())
     }
 

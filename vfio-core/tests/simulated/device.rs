@@ -153,6 +153,21 @@ fn a_region_that_cannot_be_mapped_says_so() {
 }
 
 #[test]
+fn a_mapped_region_is_used_only_as_it_allows() {
+    let (_, device) = Board::open();
+    let map = |bar| device.region(RegionIndex::Bar(bar)).unwrap().map().unwrap();
+    let (readable, writable) = (map(3), map(4));
+    assert_eq!(readable.read::<u32>(0).unwrap(), 0);
+    writable.write(0, 1u32).unwrap();
+    for error in [
+        readable.write(0, 1u32).unwrap_err(),
+        writable.read::<u32>(0).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    }
+}
+
+#[test]
 fn interrupts_say_what_they_can() {
     let (_, device) = Board::open();
     let can = |index| {

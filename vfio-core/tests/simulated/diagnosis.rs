@@ -80,6 +80,14 @@ fn vfio_01_no_iommu() {
 }
 
 #[test]
+fn vfio_01_no_iommu_and_so_no_vfio() {
+    let kernel: Arc<dyn Kernel> = Arc::new(overlay(without_iommu("x86_64")));
+    let error = Container::open(&kernel).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoVfio);
+    says(&error.diagnose(&*kernel).unwrap(), "VFIO-01", &["VT-d"]);
+}
+
+#[test]
 fn vfio_01_no_iommu_in_front_of_this_device() {
     let machine = Machine {
         ungrouped: vec![Device::edu(BDF)],
@@ -134,6 +142,13 @@ fn vfio_04_too_little_memory_may_be_locked() {
             .memlock(8 << 20)
             .file("/proc/self/status", &status);
         assert_eq!(diagnose_with(limited, out_of_memory()).is_none(), exempt);
+    }
+    let limited = overlay(alone()).memlock(8 << 20);
+    for error in [
+        Error::kernel("VFIO_IOMMU_MAP_DMA", "it", Errno::INVAL),
+        Error::kernel("mmap", "it", Errno::NOMEM),
+    ] {
+        assert_eq!(error.diagnose(&limited), None, "{error}");
     }
 }
 
@@ -197,6 +212,7 @@ fn vfio_09_a_node_is_missing() {
         "VFIO-09",
         &[
             "no driver",
+            "\"/sys/bus/pci/devices/0000:00:04.0/driver\"",
             "echo 0000:00:04.0 > /sys/bus/pci/drivers_probe",
         ],
     );
@@ -256,6 +272,29 @@ fn what_is_not_known_is_not_guessed() {
     ] {
         assert_eq!(error.diagnose(&kernel), None, "{error}");
     }
+}
+
+#[test]
+fn members_that_went_away_meanwhile_are_left_out_and_others_are_not() {
+    let member = "/sys/kernel/iommu_groups/2/devices/0000:00:0a.0";
+    let gone = overlay(alone()).link(member, "../../../../devices/0000:00:0a.0");
+    assert_eq!(vfio_core::host::group(&gone, 2).unwrap().devices.len(), 1);
+    assert_eq!(vfio_core::host::groups(&gone).unwrap().len(), 1);
+    let odd = gone.file("/sys/bus/pci/devices/0000:00:0a.0/vendor", "what?");
+    let error = vfio_core::host::groups(&odd).unwrap_err();
+    assert_eq!(error.errno(), Some(Errno::INVAL), "{error}");
+}
+
+/// Its directory goes away between the list of groups and the look into it.
+#[test]
+fn groups_that_went_away_meanwhile_are_left_out() {
+    let gone = overlay(alone()).file("/sys/kernel/iommu_groups/3/name", "");
+    let ids: Vec<_> = vfio_core::host::groups(&gone)
+        .unwrap()
+        .iter()
+        .map(|group| group.id)
+        .collect();
+    assert_eq!(ids, [2]);
 }
 
 #[test]

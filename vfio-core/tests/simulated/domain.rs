@@ -10,7 +10,8 @@ use vfio_core::iommu::{
 use vfio_core::uapi::TYPE1V2_IOMMU;
 use vfio_core::{Container, Device, Error, ErrorKind, Result};
 
-use crate::setup::{BDF, alone, boot, open};
+use crate::board::Board;
+use crate::setup::{BDF, alone, boot, open, v2};
 
 const PAGE: u64 = 0x1_0000;
 const LOW: (u64, u64) = (0, 0x3fff_ffff);
@@ -98,16 +99,19 @@ fn attached() -> (Device, Domain) {
     attached_to(|_| Ok(Box::new(Windowed)))
 }
 
-fn attached_to(attach: fn(Container) -> Result<Box<dyn IommuBackend>>) -> (Device, Domain) {
-    let windowed = Registration {
+fn windowed(attach: fn(Container) -> Result<Box<dyn IommuBackend>>) -> Registration {
+    Registration {
         name: "windowed",
         preference: 1,
         reach: Reach::Container {
             extension: TYPE1V2_IOMMU,
             attach,
         },
-    };
-    let (_, vfio) = boot(alone(), [windowed]);
+    }
+}
+
+fn attached_to(attach: fn(Container) -> Result<Box<dyn IommuBackend>>) -> (Device, Domain) {
+    let (_, vfio) = boot(alone(), [windowed(attach)]);
     let device = open(&vfio, BDF).unwrap();
     let domain = device.domain().clone();
     (device, domain)
@@ -153,6 +157,11 @@ fn what_is_wrong_is_refused_before_the_backend_is_asked() {
 
     let error = domain.unmap(iova(PAGE, PAGE)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    assert!(
+        error.to_string().contains("the windowed context"),
+        "{error}"
+    );
+    assert_eq!(format!("{domain:?}"), "Domain(\"windowed\")");
     assert_eq!(logged(), [""; 0]);
 }
 
@@ -283,12 +292,13 @@ fn a_buffer_is_mapped_while_it_lives() {
 #[test]
 fn a_buffer_outlives_its_device() {
     let (device, domain) = attached();
-    let buffer = domain
+    let mut buffer = domain
         .buffer(5, DmaMask::bits(32), Access::ReadWrite)
         .unwrap();
     drop(device);
     buffer.write(0, 1u8).unwrap();
     logged();
+    buffer.unmap().unwrap();
     drop(buffer);
     assert_eq!(logged(), [""; 0], "the kernel has taken it away already");
     assert_eq!(
@@ -299,13 +309,16 @@ fn a_buffer_outlives_its_device() {
 
 #[test]
 fn a_buffer_that_cannot_be_unmapped_is_leaked_with_its_addresses() {
-    let (_device, domain) = attached();
-    let buffer = domain
+    let (board, device) = Board::open_with(windowed(|_| Ok(Box::new(Windowed))));
+    let domain = device.domain();
+    let mut buffer = domain
         .buffer(5, DmaMask::bits(32), Access::ReadWrite)
         .unwrap();
     UNMAP_ANSWERS.set(Some(None));
+    assert_eq!(buffer.unmap().unwrap_err().kind(), ErrorKind::Kernel);
     drop(buffer);
     UNMAP_ANSWERS.set(None);
+    assert_eq!(board.take_log(), [""; 0]);
     let next = domain.alloc(1, DmaMask::bits(32)).unwrap();
     assert_eq!(next.range(), iova(2 * PAGE, PAGE));
 }
@@ -370,4 +383,43 @@ fn threads_allocate_map_and_remove_windows_at_once() {
     });
     drop(device);
     assert_eq!(domain.capabilities().unwrap_err().kind(), ErrorKind::Gone);
+}
+
+#[test]
+fn what_is_misaligned_alike_is_refused() {
+    let (_device, domain) = attached();
+    for (first, size, addr) in [
+        (0x8000, 0x8000, 0x1_0000),
+        (0, 0x8000, 0x8000),
+        (0x8000, PAGE, 0x8000),
+    ] {
+        let error = map(&domain, first, size, addr).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+    }
+    assert!(logged().is_empty());
+}
+
+#[test]
+fn a_backend_without_windows_says_so() {
+    let (_, vfio) = boot(alone(), [v2()]);
+    let device = open(&vfio, BDF).unwrap();
+    let error = device.domain().remove_window(Iova(0)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn bytes_are_copied_to_and_from_their_place() {
+    let (_device, domain) = attached();
+    let buffer = domain
+        .buffer(1, DmaMask::bits(32), Access::ReadWrite)
+        .unwrap();
+    buffer.copy_from(0x100, &[1, 2, 3]).unwrap();
+    let read = |at| buffer.read::<u8>(at).unwrap();
+    assert_eq!(
+        [0xff, 0x100, 0x101, 0x102, 0x103].map(read),
+        [0, 1, 2, 3, 0]
+    );
+    let mut two = [0; 2];
+    buffer.copy_to(0x101, &mut two).unwrap();
+    assert_eq!(two, [2, 3]);
 }

@@ -82,7 +82,7 @@ const BREAKS: &[Break] = &[
 
 /// Plants every break, one after the other.
 pub(super) fn run(tally: &mut Tally) -> Result<()> {
-    let copy = target()?.join("broken");
+    let copy = target()?.join("broken/tree");
     mirror(root(), &copy)?;
     // Red means nothing where it is not green before.
     for command in BREAKS.iter().map(|it| it.seen_by).collect::<BTreeSet<_>>() {
@@ -128,14 +128,14 @@ impl Break {
     }
 }
 
-/// Cargo in the copy. It builds where the original is built: what comes from elsewhere is built once, and
-/// the members of the two workspaces do not get into each other's way.
+/// Cargo in the copy. It builds apart from the original: in one place, programs of the two would replace each
+/// other, and cargo would take a broken one for the original's.
 fn in_copy(copy: &Path, args: &[&str]) -> Result<(bool, String)> {
     let mut command: Command = cargo();
     command
         .current_dir(copy)
         .args(args)
-        .env("CARGO_TARGET_DIR", target()?);
+        .env("CARGO_TARGET_DIR", target()?.join("broken/target"));
     output(&mut command)
 }
 
