@@ -48,6 +48,20 @@ fn attach_only(tally: &mut Tally, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// What each machine's IOMMU can do, as a person asks for it.
+pub(super) fn probe(tally: &mut Tally) -> Result<()> {
+    for (name, words) in [
+        ("x86_64", ["type1v2  verified", "type1    verified"]),
+        ("aarch64", ["type1v2  verified", "type1    verified"]),
+        ("pseries", ["sPAPR v2 verified", "sPAPR v1 verified"]),
+        ("powernv9", ["sPAPR v2 verified", "sPAPR v1 verified"]),
+    ] {
+        let request = script(name, &["nvme"], "vfioctl probe --verify")?;
+        expect(tally, &format!("probe on {name}"), &request, 0, &words);
+    }
+    Ok(())
+}
+
 /// The backends that are not preferred: taken when they are asked for, and tried after a refusal.
 pub(super) fn fallback(tally: &mut Tally) -> Result<()> {
     for (name, devices, backend) in [

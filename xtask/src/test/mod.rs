@@ -102,6 +102,12 @@ const SUITES: &[Suite] = &[
     ),
     suite(
         Needs::Lab,
+        "probe",
+        "what each machine's IOMMU can do",
+        machines::probe,
+    ),
+    suite(
+        Needs::Lab,
         "x86_64",
         "hardware suite: type1 over VT-d",
         machines::x86_64,
@@ -161,7 +167,7 @@ const SUITES: &[Suite] = &[
         long::fuzz,
     ),
     suite(
-        Needs::Time,
+        Needs::Nothing,
         "reports",
         "the reports of the long runs are those of these sources",
         long::reports_are_fresh,
