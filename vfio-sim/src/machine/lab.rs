@@ -3,7 +3,7 @@
 use vfio_core::kernel::Errno;
 use vfio_core::uapi::{SPAPR_TCE_IOMMU, SPAPR_TCE_V2_IOMMU, TYPE1_IOMMU, TYPE1V2_IOMMU};
 
-use crate::machine::{Device, Extension, Group, IommuDriver, Machine};
+use super::{Device, Extension, Group, IommuDriver, Machine};
 
 const TYPE1_NESTING_IOMMU: u32 = 6;
 const UNMAP_ALL: u32 = 9;

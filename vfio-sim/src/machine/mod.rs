@@ -1,6 +1,13 @@
 //! Machines, described as data.
 
+mod device;
+mod iommu;
+mod lab;
+
 use vfio_core::kernel::Errno;
+
+pub use device::Device;
+pub use iommu::{Extension, IommuDriver};
 
 /// A host: its kernel, its IOMMUs, its devices.
 ///
@@ -67,32 +74,6 @@ impl Machine {
     }
 }
 
-/// A driver that VFIO has for one kind of IOMMU: type1 or sPAPR.
-#[derive(Debug, Clone)]
-pub struct IommuDriver {
-    /// What it answers `VFIO_CHECK_EXTENSION` with 1 for.
-    pub extensions: Vec<Extension>,
-}
-
-impl IommuDriver {
-    /// What `VFIO_SET_IOMMU` of that type answers; `None` if it is not advertised.
-    pub(crate) fn set_iommu(&self, number: usize) -> Option<Result<(), Errno>> {
-        self.extensions
-            .iter()
-            .find(|extension| usize::try_from(extension.number) == Ok(number))
-            .map(|extension| extension.set_iommu)
-    }
-}
-
-/// An extension that is advertised.
-#[derive(Debug, Clone, Copy)]
-pub struct Extension {
-    /// Its number.
-    pub number: u32,
-    /// What `VFIO_SET_IOMMU` answers when it is asked for as a type: some are none, some are refused.
-    pub set_iommu: Result<(), Errno>,
-}
-
 /// An IOMMU group.
 #[derive(Debug, Clone)]
 pub struct Group {
@@ -117,76 +98,5 @@ impl Group {
     /// Whether no member belongs to a driver that does DMA on the kernel's behalf.
     pub fn is_viable(&self) -> bool {
         !self.devices.iter().any(Device::belongs_to_the_kernel)
-    }
-}
-
-/// A PCI device.
-#[derive(Debug, Clone)]
-pub struct Device {
-    /// Where it is, as sysfs names it: `0000:00:1f.2`.
-    pub bdf: String,
-    /// Its vendor id.
-    pub vendor: u16,
-    /// Its device id.
-    pub device: u16,
-    /// Its class code: base class, subclass, programming interface.
-    pub class: u32,
-    /// The driver that it is bound to.
-    pub driver: Option<String>,
-}
-
-impl Device {
-    /// QEMU's `edu`, bound to `vfio-pci`.
-    pub fn edu(bdf: &str) -> Self {
-        Self {
-            bdf: bdf.into(),
-            vendor: 0x1234,
-            device: 0x11e8,
-            class: 0x00_ff00,
-            driver: Some("vfio-pci".into()),
-        }
-    }
-
-    /// QEMU's `nvme`, bound to `vfio-pci`.
-    pub fn nvme(bdf: &str) -> Self {
-        Self {
-            bdf: bdf.into(),
-            vendor: 0x1b36,
-            device: 0x0010,
-            class: 0x01_0802,
-            driver: Some("vfio-pci".into()),
-        }
-    }
-
-    /// The same, bound to another driver.
-    #[must_use]
-    pub fn driven_by(self, driver: &str) -> Self {
-        Self {
-            driver: Some(driver.into()),
-            ..self
-        }
-    }
-
-    /// The same, bound to no driver.
-    #[must_use]
-    pub fn unbound(self) -> Self {
-        Self {
-            driver: None,
-            ..self
-        }
-    }
-
-    pub(crate) fn is_bound_to_vfio(&self) -> bool {
-        self.driver
-            .as_ref()
-            .is_some_and(|driver| driver.contains("vfio"))
-    }
-
-    /// Drivers that do no DMA themselves leave the group to user space (`driver_managed_dma`).
-    fn belongs_to_the_kernel(&self) -> bool {
-        match self.driver.as_deref() {
-            None | Some("pci-stub" | "pcieport") => false,
-            Some(_) => !self.is_bound_to_vfio(),
-        }
     }
 }
