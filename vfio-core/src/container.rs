@@ -37,6 +37,15 @@ impl Container {
                 _ => error,
             }
         })?;
+        Self::adopt(kernel, fd)
+    }
+
+    /// A container that somebody else opened.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`]: another version of the interface. What the kernel answered, `ENOTTY` among
+    /// others: the fd is none of a container.
+    pub(crate) fn adopt(kernel: &Arc<dyn Kernel>, fd: OwnedFd) -> Result<Self> {
         let container = Self(Arc::new(Inner {
             fd,
             kernel: Arc::clone(kernel),

@@ -48,24 +48,29 @@
 //! model and no interrupt routing for virtual machines. It handles neither iommufd nor noiommu yet.
 
 pub mod address;
+mod address_space;
 pub mod call;
 mod container;
 pub mod device;
 pub mod diagnosis;
 mod error;
 mod group;
+mod handover;
 pub mod host;
 pub mod info_chain;
 pub mod iommu;
 pub mod kernel;
 mod memory;
+mod patience;
 pub mod uapi;
 mod vfio;
 
+pub use address_space::AddressSpaceId;
 pub use container::{CONTAINER_NODE, Container};
 pub use device::Device;
 pub use error::{Answer, Error, ErrorKind, Result};
 pub use group::group_node;
+pub use handover::Handover;
 pub use inventory;
 pub use memory::Register;
 pub use vfio::Vfio;

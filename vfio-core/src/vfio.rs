@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::container::Container;
+use crate::address_space::{AddressSpaceId, AddressSpaces};
 use crate::device::Device;
 use crate::error::{Error, ErrorKind, Result};
-use crate::group::{Group, OpenGroups, SharedGroup};
+use crate::group::{OpenGroups, Shared};
 use crate::host::{self, Bdf, PciDevice};
-use crate::iommu::{self, BackendReport, Registry};
+use crate::iommu::{self, Attachment, BackendReport, Registry, Road};
 use crate::kernel::{Errno, Kernel, Linux};
 
 /// VFIO on one kernel, with the backends that may be chosen.
@@ -16,6 +16,7 @@ pub struct Vfio {
     kernel: Arc<dyn Kernel>,
     registry: Registry,
     groups: Arc<OpenGroups>,
+    spaces: AddressSpaces,
 }
 
 impl Vfio {
@@ -33,6 +34,7 @@ impl Vfio {
             kernel,
             registry,
             groups: Arc::default(),
+            spaces: AddressSpaces::default(),
         }
     }
 
@@ -89,8 +91,9 @@ impl Vfio {
         }))
     }
 
-    /// Opens a device that is bound to a VFIO driver: its group goes into a container (unless a device of
-    /// the group is open already), which gets the preferred backend that the kernel does not refuse.
+    /// Opens a device that is bound to a VFIO driver, in an address space of its own, unless a device of its
+    /// group is open already: its group goes into a container, which gets the preferred backend that the kernel
+    /// does not refuse.
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchDevice`], [`ErrorKind::NoGroup`], [`ErrorKind::NotBound`],
@@ -98,37 +101,84 @@ impl Vfio {
     /// [`ErrorKind::Busy`], [`ErrorKind::NoBackend`]; otherwise what the kernel answered. Then everything
     /// is as it was.
     pub fn open(&self, bdf: Bdf) -> Result<Device> {
+        self.open_anywhere(bdf, None)
+    }
+
+    /// Opens a device in an address space: its group joins a container of that address space if the kernel lets
+    /// it, and gets one of its own otherwise.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open). [`ErrorKind::Busy`] also: a device of its group is open in another address
+    /// space.
+    pub fn open_in(&self, bdf: Bdf, space: AddressSpaceId) -> Result<Device> {
+        self.open_anywhere(bdf, Some(space))
+    }
+
+    fn open_anywhere(&self, bdf: Bdf, space: Option<AddressSpaceId>) -> Result<Device> {
         let device = host::device(&*self.kernel, bdf)?;
-        let id = self.assignable_group(&device)?;
-        let group = self
-            .shared_group(id)
-            .map_err(|error| error.of_device(bdf))?;
-        Device::open(group, bdf)
+        check_driver(&device)?;
+        let shared = match device.group {
+            Some(id) => {
+                let road = Road::new(&self.kernel, Ok(id));
+                self.groups
+                    .share(id, space, |space| self.attach(bdf, space, road))
+            }
+            None => {
+                let road = Road::new(&self.kernel, Err(no_group(bdf)));
+                let space = space.unwrap_or_else(AddressSpaceId::unique);
+                self.attach(bdf, space, road).map(Shared::Other)
+            }
+        };
+        Device::open(shared.map_err(|error| error.of_device(bdf))?, bdf)
     }
 
-    /// The group of a device that could be opened as far as sysfs tells.
-    fn assignable_group(&self, device: &PciDevice) -> Result<u32> {
-        let error = |kind| Error::new(kind, "open", device.bdf.to_string()).of_device(device.bdf);
-        let group = device.group.ok_or_else(|| {
-            error(ErrorKind::NoGroup).because("it has no IOMMU group: no IOMMU translates its DMA")
-        })?;
-        if !device.is_bound_to_vfio() {
-            let why = match &device.driver {
-                Some(driver) => format!("it is bound to {driver}, not to a VFIO driver"),
-                None => "it is bound to no driver; it must be bound to a VFIO driver".to_owned(),
-            };
-            return Err(error(ErrorKind::NotBound).of_group(group).because(why));
-        }
-        Ok(group)
+    /// The group of a device that was handed over, which must not be open here.
+    pub(crate) fn share_new(
+        &self,
+        id: u32,
+        bdf: Bdf,
+        attach: impl FnOnce() -> Result<Attachment>,
+    ) -> Result<Shared> {
+        // No device is in an address space that was named a moment ago.
+        let space = AddressSpaceId::unique();
+        self.groups
+            .share(id, Some(space), |space| {
+                self.spaces.attach(space, |_| attach(), Attachment::domain)
+            })
+            .map_err(|error| error.of_device(bdf))
     }
 
-    /// The group in its container, shared by all its open devices.
-    fn shared_group(&self, id: u32) -> Result<Arc<SharedGroup>> {
-        self.groups.share(id, || {
-            // The container first, so that VFIO's absence is said as that.
-            let container = Container::open(&self.kernel)?;
-            let group = Group::open(&self.kernel, id)?;
-            iommu::attach(&self.registry, &container, group)
-        })
+    fn attach(&self, bdf: Bdf, space: AddressSpaceId, road: Road) -> Result<Attachment> {
+        self.spaces.attach(
+            space,
+            |domains| iommu::attach(&self.registry, road, bdf, domains),
+            Attachment::domain,
+        )
     }
+}
+
+fn no_group(bdf: Bdf) -> Error {
+    Error::new(ErrorKind::NoGroup, "open", bdf.to_string())
+        .of_device(bdf)
+        .because("it has no IOMMU group: no IOMMU translates its DMA")
+}
+
+/// Whether user space may have it, as far as sysfs tells.
+fn check_driver(device: &PciDevice) -> Result<()> {
+    if device.is_bound_to_vfio() {
+        return Ok(());
+    }
+    let why = match &device.driver {
+        Some(driver) => format!("it is bound to {driver}, not to a VFIO driver"),
+        None => "it is bound to no driver; it must be bound to a VFIO driver".to_owned(),
+    };
+    let error = match device.group {
+        // What must be mended first.
+        None => no_group(device.bdf),
+        Some(group) => Error::new(ErrorKind::NotBound, "open", device.bdf.to_string())
+            .of_device(device.bdf)
+            .of_group(group)
+            .because(why),
+    };
+    Err(error)
 }

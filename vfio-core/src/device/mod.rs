@@ -8,9 +8,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::group::SharedGroup;
+use crate::group::{Shared, SharedGroup};
 use crate::host::Bdf;
-use crate::iommu::Domain;
+use crate::iommu::{Attachment, Domain, Stay};
 use crate::kernel::Kernel;
 use crate::uapi;
 
@@ -30,23 +30,80 @@ struct Inner {
     fd: OwnedFd, // closed first, while the group is still in the container
     bdf: Bdf,
     domain: Domain,
-    group: Arc<SharedGroup>,
+    hold: Hold,
+}
+
+/// What must be kept while the device is open.
+#[derive(Debug)]
+enum Hold {
+    Group(Arc<SharedGroup>),
+    Own(Stay),
 }
 
 impl Device {
-    pub(crate) fn open(group: Arc<SharedGroup>, bdf: Bdf) -> Result<Self> {
-        let domain = group
-            .membership()
-            .domain()
-            .cloned()
-            .ok_or_else(|| Error::new(ErrorKind::NoBackend, "open", bdf.to_string()))?;
-        let fd = group.membership().device(bdf)?;
+    pub(crate) fn open(shared: Shared, bdf: Bdf) -> Result<Self> {
+        let no_backend = || Error::new(ErrorKind::NoBackend, "open", bdf.to_string());
+        let (fd, domain, hold) = match shared {
+            Shared::Other(Attachment::Own(fd, stay)) => {
+                (fd, stay.domain().clone(), Hold::Own(stay))
+            }
+            Shared::Other(Attachment::Group(_)) => return Err(no_backend()),
+            Shared::Group(group) => {
+                let membership = group.membership();
+                let domain = membership.domain().cloned().ok_or_else(no_backend)?;
+                (membership.device(bdf)?, domain, Hold::Group(group))
+            }
+        };
         Ok(Self(Arc::new(Inner {
             fd,
             bdf,
             domain,
-            group,
+            hold,
         })))
+    }
+
+    /// A device of the group that somebody else opened.
+    pub(crate) fn adopt(shared: Shared, bdf: Bdf, fd: OwnedFd) -> Result<Self> {
+        let no_backend = || Error::new(ErrorKind::NoBackend, "take over", bdf.to_string());
+        let Shared::Group(group) = shared else {
+            return Err(no_backend());
+        };
+        let domain = group
+            .membership()
+            .domain()
+            .cloned()
+            .ok_or_else(no_backend)?;
+        let device = Self(Arc::new(Inner {
+            fd,
+            bdf,
+            domain,
+            hold: Hold::Group(group),
+        }));
+        device.info()?; // it is one
+        Ok(device)
+    }
+
+    /// Closes the device now, if this is the last handle of it, and its group, if it is the last device of
+    /// that; says what could not be released. Otherwise only the handle goes.
+    ///
+    /// What is merely dropped is closed too; what cannot be released is logged then.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`]: the kernel did not let the group out of its container; mappings may still be there,
+    /// and memory that was mapped is not given back. Otherwise what the kernel answered.
+    pub fn close(self) -> Result<()> {
+        let Some(inner) = Arc::into_inner(self.0) else {
+            return Ok(());
+        };
+        let Inner { fd, hold, .. } = inner;
+        drop(fd);
+        match hold {
+            Hold::Group(group) => group.close(),
+            Hold::Own(stay) => {
+                drop(stay);
+                Ok(())
+            }
+        }
     }
 
     /// Which device it is.
@@ -86,7 +143,7 @@ impl Device {
     }
 
     fn kernel(&self) -> &Arc<dyn Kernel> {
-        self.0.group.membership().kernel()
+        self.0.domain.kernel()
     }
 
     fn fd(&self) -> BorrowedFd<'_> {

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::host::Bdf;
 use crate::iommu::Domain;
 use crate::kernel::{Arg, Errno, Kernel};
+use crate::patience::retry;
 use crate::uapi;
 
 use super::Group;
@@ -30,7 +31,8 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    pub(super) fn new(group: Group, container: &Container) -> Self {
+    /// Of a group that was put into the container.
+    pub(crate) fn new(group: Group, container: &Container) -> Self {
         Self {
             group: Some(group),
             domain: None,
@@ -38,9 +40,10 @@ impl Membership {
         }
     }
 
-    /// From now on the group leaving ends this domain.
-    pub(crate) fn serves(&mut self, domain: Domain) {
+    /// From now on the group is a member of this domain.
+    pub(crate) fn serving(mut self, domain: Domain) -> Self {
         self.domain = Some(domain);
+        self
     }
 
     /// What its devices can reach.
@@ -69,21 +72,29 @@ impl Membership {
         let group = self.group.as_ref().ok_or_else(|| error(Errno::NODEV))?;
         let name = CString::new(bdf.to_string()).map_err(|_| error(Errno::INVAL))?;
         // SAFETY: the call reads a C string and returns a new fd.
-        unsafe {
+        let open = || unsafe {
             self.kernel().ioctl_fd(
                 group.fd.as_fd(),
                 uapi::GROUP_GET_DEVICE_FD,
                 Arg::In(name.as_bytes_with_nul()),
             )
-        }
-        .map_err(|errno| error(errno).of_group(group.id))
+        };
+        // A device that was bound a moment ago may not be known yet (A14).
+        retry(open, |errno| *errno == Errno::NODEV).map_err(|errno| error(errno).of_group(group.id))
+    }
+
+    /// Takes the group out and closes it.
+    pub(crate) fn close(mut self) -> Result<()> {
+        let closed = self.take_out();
+        self.group = None;
+        closed
     }
 
     fn take_out(&self) -> Result<()> {
         match (&self.group, &self.domain) {
             (None, _) => Ok(()),
             (Some(group), None) => group.leave(),
-            (Some(group), Some(domain)) => domain.end(|| group.leave()),
+            (Some(group), Some(domain)) => domain.leave(|| group.leave()),
         }
     }
 }

@@ -16,10 +16,11 @@ use crate::container::Container;
 use crate::error::{Answer, Error, ErrorKind, Result};
 use crate::host;
 use crate::kernel::{Arg, Errno, Kernel};
+use crate::patience::retry;
 use crate::uapi::{self, GroupStatus};
 
 pub(crate) use membership::Membership;
-pub(crate) use open::{OpenGroups, SharedGroup};
+pub(crate) use open::{OpenGroups, Shared, SharedGroup};
 
 /// The node of a group.
 pub fn group_node(id: u32) -> PathBuf {
@@ -38,7 +39,9 @@ impl Group {
     /// Opens a group that is viable: no member belongs to a kernel driver.
     pub(crate) fn open(kernel: &Arc<dyn Kernel>, id: u32) -> Result<Self> {
         let node = group_node(id);
-        let fd = kernel.open(&node).map_err(|errno| {
+        // A group that was bound a moment ago may not be there yet (A12).
+        let opened = retry(|| kernel.open(&node), |errno| *errno == Errno::NODEV);
+        let fd = opened.map_err(|errno| {
             let error = Error::kernel("open", node.display().to_string(), errno).of_group(id);
             match errno {
                 Errno::BUSY => {
@@ -50,6 +53,11 @@ impl Group {
                 _ => error,
             }
         })?;
+        Self::adopt(kernel, id, fd)
+    }
+
+    /// A viable group that somebody else opened.
+    pub(crate) fn adopt(kernel: &Arc<dyn Kernel>, id: u32, fd: OwnedFd) -> Result<Self> {
         let group = Self {
             fd,
             id,
@@ -59,6 +67,11 @@ impl Group {
             return Err(group.not_viable());
         }
         Ok(group)
+    }
+
+    /// Whether it is in a container.
+    pub(crate) fn is_in_container(&self) -> Result<bool> {
+        Ok(self.status()?.flags & uapi::GROUP_FLAGS_CONTAINER_SET != 0)
     }
 
     fn status(&self) -> Result<GroupStatus> {
@@ -94,15 +107,20 @@ impl Group {
             .because(why)
     }
 
+    /// The kernel that it belongs to.
+    pub(crate) fn kernel(&self) -> &Arc<dyn Kernel> {
+        &self.kernel
+    }
+
     /// Its number.
     pub(crate) fn id(&self) -> u32 {
         self.id
     }
 
     /// Puts the group into a container.
-    pub(crate) fn join(self, container: &Container) -> Result<Membership> {
+    pub(crate) fn set_container(&self, container: &Container) -> Result<()> {
         let container_fd = container.fd().as_raw_fd();
-        // SAFETY: the call reads one i32, the fd of a container that the membership keeps open.
+        // SAFETY: the call reads one i32, the fd of a container that is open.
         let joined = unsafe {
             call::zero(
                 &*self.kernel,
@@ -111,21 +129,22 @@ impl Group {
                 Arg::In(container_fd.as_bytes()),
             )
         };
-        joined.map_err(|answer| self.error("VFIO_GROUP_SET_CONTAINER", answer))?;
-        Ok(Membership::new(self, container))
+        joined.map_err(|answer| self.error("VFIO_GROUP_SET_CONTAINER", answer))
     }
 
     fn leave(&self) -> Result<()> {
         // SAFETY: the call takes no argument.
-        unsafe {
+        let leave = || unsafe {
             call::zero(
                 &*self.kernel,
                 self.fd.as_fd(),
                 uapi::GROUP_UNSET_CONTAINER,
                 Arg::None,
             )
-        }
-        .map_err(|answer| self.error("VFIO_GROUP_UNSET_CONTAINER", answer))
+        };
+        // A child process between fork and exec has the device open for a moment (A11).
+        retry(leave, |answer| *answer == Answer::Errno(Errno::BUSY))
+            .map_err(|answer| self.error("VFIO_GROUP_UNSET_CONTAINER", answer))
     }
 
     fn error(&self, operation: &'static str, answer: Answer) -> Error {

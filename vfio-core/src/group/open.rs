@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
-use crate::error::Result;
+use crate::address_space::AddressSpaceId;
+use crate::error::{Error, ErrorKind, Result};
+use crate::iommu::Attachment;
 
 use super::Membership;
 
@@ -15,46 +17,82 @@ pub(crate) struct OpenGroups {
 }
 
 impl OpenGroups {
-    /// The group, which `open` opens if no device of it is open. Waits for one that is being closed: the
-    /// kernel would say that it is busy.
+    /// The group, if a device of it is open; otherwise what `attach` answers, and then the group is open, if it
+    /// is what is used. Waits for a group that is being closed: the kernel would say that it is busy.
+    ///
+    /// A group that is open in another address space than `wanted` is refused. `attach` is told which one to use.
     pub(crate) fn share(
         self: &Arc<Self>,
         id: u32,
-        open: impl FnOnce() -> Result<Membership>,
-    ) -> Result<Arc<SharedGroup>> {
+        wanted: Option<AddressSpaceId>,
+        attach: impl FnOnce(AddressSpaceId) -> Result<Attachment>,
+    ) -> Result<Shared> {
         let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(known) = by_id.get(&id) {
             if let Some(open) = known.upgrade() {
-                return Ok(open);
+                return open.in_space(wanted).map(Shared::Group);
             }
             by_id = self
                 .closed
                 .wait(by_id)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+        let space = wanted.unwrap_or_else(AddressSpaceId::unique);
+        let membership = match attach(space)? {
+            Attachment::Group(membership) => membership,
+            own @ Attachment::Own(..) => return Ok(Shared::Other(own)),
+        };
         let shared = Arc::new(SharedGroup {
-            membership: open()?,
-            _entry: Entry {
+            membership,
+            space,
+            entry: Entry {
                 id,
                 groups: Arc::clone(self),
             },
         });
         by_id.insert(id, Arc::downgrade(&shared));
-        Ok(shared)
+        Ok(Shared::Group(shared))
     }
+}
+
+/// How a device of a group is reached.
+pub(crate) enum Shared {
+    /// Through the group, which its devices share.
+    Group(Arc<SharedGroup>),
+    /// In another way.
+    Other(Attachment),
 }
 
 /// A group in its container, held by each open device of it. With the last it is closed.
 #[derive(Debug)]
 pub(crate) struct SharedGroup {
     membership: Membership, // closed before the entry goes, and with it the bar to opening it anew
-    _entry: Entry,
+    space: AddressSpaceId,
+    entry: Entry,
 }
 
 impl SharedGroup {
     /// The group in its container.
     pub(crate) fn membership(&self) -> &Membership {
         &self.membership
+    }
+
+    /// Gives up one hold on the group; the last one closes it.
+    pub(crate) fn close(self: Arc<Self>) -> Result<()> {
+        match Arc::into_inner(self) {
+            Some(last) => last.membership.close(),
+            None => Ok(()),
+        }
+    }
+
+    fn in_space(self: Arc<Self>, wanted: Option<AddressSpaceId>) -> Result<Arc<Self>> {
+        if wanted.is_none_or(|wanted| wanted == self.space) {
+            return Ok(self);
+        }
+        let id = self.entry.id;
+        Err(Error::new(ErrorKind::Busy, "open", format!("group {id}"))
+            .of_group(id)
+            .because("a device of it is open in another address space, and a group has but one"))
     }
 }
 

@@ -1,9 +1,11 @@
 //! What a backend is.
 
 use std::fmt::Debug;
+use std::os::fd::OwnedFd;
 
 use crate::address::{Access, DmaMask, HostRange, Iova, IovaRange, PageSizes};
 use crate::error::{Error, ErrorKind, Result};
+use crate::host::Bdf;
 
 /// A range of addresses that the IOMMU can map: a usable IOVA range of type1, a DMA window of sPAPR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +82,18 @@ pub unsafe trait IommuBackend: Debug + Send + Sync {
             format!("a window at {start}"),
         )
         .because("this IOMMU has no windows"))
+    }
+
+    /// Opens a device that this context then translates for, until the fd and its duplicates are closed: for
+    /// a backend that has no container ([`Reach::Own`](super::Reach::Own)).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`]: the devices of this backend come from a group. What the kernel answered.
+    fn open_device(&self, device: Bdf) -> Result<OwnedFd> {
+        Err(
+            Error::new(ErrorKind::Unsupported, "open", device.to_string())
+                .because("the devices of this backend come from a group"),
+        )
     }
 
     /// Lets the device reach `memory` at `iova`.

@@ -1,12 +1,15 @@
 //! What a user holds of an IOMMU context.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::address::{Access, DmaMask, HostRange, Iova, IovaRange};
+use crate::container::Container;
 use crate::error::{Error, ErrorKind, Result};
+use crate::host::Bdf;
 use crate::kernel::Kernel;
 
 use super::backend::{Aperture, Capabilities, IommuBackend};
@@ -19,9 +22,9 @@ use super::buffer::DmaBuffer;
 /// refused, an unmap covers whole mappings and answers how many bytes they had, an empty range cannot be
 /// said. Every check is made before the kernel is asked.
 ///
-/// It is a handle: clones speak of the same context. When the last group has left the container, the
-/// kernel drops the context with all its mappings; every handle then answers [`ErrorKind::Gone`], and can
-/// not touch whatever comes next. A handle that outlives its device keeps the empty container's fd open.
+/// It is a handle: clones speak of the same context. When the last group has left the container (over a
+/// backend without groups: when its last device was closed), the kernel drops the context with all its
+/// mappings; every handle then answers [`ErrorKind::Gone`], and can not touch whatever comes next. A handle that outlives its device keeps the empty container's fd open.
 ///
 /// All methods may be called from several threads at once. Calls on different ranges run concurrently here;
 /// whether they do below is the backend's and the kernel's matter (on sPAPR one waits for the other).
@@ -31,6 +34,8 @@ pub struct Domain(Arc<Shared>);
 struct Shared {
     name: &'static str,
     kernel: Arc<dyn Kernel>,
+    /// What groups are put into; `None` over a backend that has no container.
+    container: Option<Container>,
     backend: Box<dyn IommuBackend>,
     ledger: Mutex<Ledger>,
     /// Held for reading by every call on the context, for writing by its end.
@@ -48,7 +53,8 @@ struct Ledger {
 /// Where in its life an IOMMU context is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
-    Attached,
+    /// So many groups are in it; devices, where there are no groups.
+    Attached(usize),
     /// The last group left, and the kernel dropped every mapping.
     Ended,
     /// The last group could not be taken out: mappings may be there still.
@@ -59,6 +65,7 @@ impl Domain {
     pub(crate) fn new(
         name: &'static str,
         kernel: Arc<dyn Kernel>,
+        container: Option<Container>,
         backend: Box<dyn IommuBackend>,
     ) -> Result<Self> {
         let ledger = Ledger {
@@ -68,9 +75,10 @@ impl Domain {
         Ok(Self(Arc::new(Shared {
             name,
             kernel,
+            container,
             backend,
             ledger: Mutex::new(ledger),
-            life: RwLock::new(Life::Attached),
+            life: RwLock::new(Life::Attached(1)),
         })))
     }
 
@@ -81,6 +89,25 @@ impl Domain {
 
     pub(crate) fn kernel(&self) -> &Arc<dyn Kernel> {
         &self.0.kernel
+    }
+
+    pub(crate) fn container(&self) -> Option<&Container> {
+        self.0.container.as_ref()
+    }
+
+    /// Opens a device where that is the backend's business.
+    pub(crate) fn open_device(&self, bdf: Bdf) -> Result<OwnedFd> {
+        self.0.backend.open_device(bdf)
+    }
+
+    /// Whether a device or group is in it still.
+    pub(crate) fn is_attached(&self) -> bool {
+        let life = self.0.life.read().unwrap_or_else(PoisonError::into_inner);
+        matches!(*life, Life::Attached(_))
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakDomain {
+        WeakDomain(Arc::downgrade(&self.0))
     }
 
     /// Asks the kernel what the context can do now.
@@ -263,15 +290,31 @@ impl Domain {
         DmaBuffer::new(self, size, mask, access)
     }
 
-    /// Ends this life: `release` takes the last group out of the container. It waits until no call is in
-    /// the kernel, and none comes after it.
-    pub(crate) fn end(&self, release: impl FnOnce() -> Result<()>) -> Result<()> {
+    /// Lets another group in, which `join` puts into the container, while no call is in the kernel.
+    pub(crate) fn enter<T>(&self, join: impl FnOnce() -> Result<T>) -> Result<T> {
+        let mut life = self.0.life.write().unwrap_or_else(PoisonError::into_inner);
+        let Life::Attached(members) = &mut *life else {
+            return Err(self.dead(*life, "join"));
+        };
+        let joined = join()?;
+        *members += 1;
+        // What the IOMMUs of all groups can map may be less.
+        if let Err(error) = self.learn_apertures(&mut self.ledger()) {
+            warn!(%error, "going on with what could be mapped before");
+        }
+        Ok(joined)
+    }
+
+    /// `release` takes a group out of the container. With the last one this life ends: no call is in the
+    /// kernel then, and none comes after it.
+    pub(crate) fn leave(&self, release: impl FnOnce() -> Result<()>) -> Result<()> {
         let mut life = self.0.life.write().unwrap_or_else(PoisonError::into_inner);
         let released = release();
-        *life = if released.is_ok() {
-            Life::Ended
-        } else {
-            Life::Unreleased
+        *life = match (*life, &released) {
+            (Life::Attached(members), Ok(())) if members > 1 => Life::Attached(members - 1),
+            (Life::Attached(members), Err(_)) if members > 1 => Life::Attached(members),
+            (_, Ok(())) => Life::Ended,
+            (_, Err(_)) => Life::Unreleased,
         };
         released
     }
@@ -280,12 +323,23 @@ impl Domain {
     fn alive<T>(&self, operation: &'static str, call: impl FnOnce() -> Result<T>) -> Result<T> {
         let life = self.0.life.read().unwrap_or_else(PoisonError::into_inner);
         match *life {
-            Life::Attached => call(),
-            Life::Ended => Err(Error::new(ErrorKind::Gone, operation, self.object())
-                .because("its last group left the container; the kernel dropped every mapping")),
-            Life::Unreleased => Err(Error::new(ErrorKind::Busy, operation, self.object())
-                .because("its last group could not be taken out; mappings may still be there")),
+            Life::Attached(_) => call(),
+            ended => Err(self.dead(ended, operation)),
         }
+    }
+
+    fn dead(&self, life: Life, operation: &'static str) -> Error {
+        let (kind, why) = match life {
+            Life::Unreleased => (
+                ErrorKind::Busy,
+                "its last group could not be taken out; mappings may still be there",
+            ),
+            _ => (
+                ErrorKind::Gone,
+                "its last group left the container; the kernel dropped every mapping",
+            ),
+        };
+        Error::new(kind, operation, self.object()).because(why)
     }
 
     /// Checks a mapping that is about to be made, and takes its place in the books.
@@ -325,6 +379,22 @@ impl Domain {
     }
 }
 
+/// A domain that is held by others.
+#[derive(Debug)]
+pub(crate) struct WeakDomain(Weak<Shared>);
+
+impl WeakDomain {
+    pub(crate) fn upgrade(&self) -> Option<Domain> {
+        self.0.upgrade().map(Domain)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Domain").field(&self.name).finish()
+    }
+}
+
 /// Where a backend can map: page sizes are powers of two, or nothing here would make sense.
 fn apertures(backend: &dyn IommuBackend) -> Result<Vec<Aperture>> {
     let apertures = backend.capabilities()?.apertures;
@@ -338,9 +408,18 @@ fn apertures(backend: &dyn IommuBackend) -> Result<Vec<Aperture>> {
     }
 }
 
+/// The same context.
+impl PartialEq for Domain {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Domain {}
+
 impl fmt::Debug for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Domain").field(&self.0.name).finish()
+        self.0.fmt(f)
     }
 }
 

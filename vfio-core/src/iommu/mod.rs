@@ -7,10 +7,15 @@ mod choose;
 mod domain;
 mod probe;
 mod registry;
+mod road;
+mod stay;
 
 pub use backend::{Aperture, Capabilities, IommuBackend, WindowLimits};
 pub use buffer::DmaBuffer;
-pub(crate) use choose::attach;
+pub(crate) use choose::{Attachment, attach, resume};
+pub(crate) use domain::WeakDomain;
 pub use domain::{Domain, Reservation};
 pub use probe::{BackendReport, Support, probe, verify};
-pub use registry::{Reach, Registration, Registry};
+pub use registry::{BACKEND_VARIABLE, MakeContext, Reach, Registration, Registry};
+pub(crate) use road::Road;
+pub(crate) use stay::Stay;

@@ -7,9 +7,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::group::{Group, Membership};
 use crate::kernel::Kernel;
 
-use super::backend::Capabilities;
-use super::choose::{is_advertised, select};
-use super::registry::{Registration, Registry};
+use super::backend::{Capabilities, IommuBackend};
+use super::choose::select;
+use super::registry::{Reach, Registration, Registry};
 
 /// How far a backend is supported.
 #[derive(Debug)]
@@ -35,14 +35,24 @@ pub struct BackendReport {
     pub support: Support,
 }
 
-/// Asks an empty container which backends the kernel advertises. Attaches nothing, changes nothing.
+/// Asks which backends the kernel advertises. Attaches nothing, changes nothing.
 ///
 /// # Errors
-/// Those of [`Container::open`].
+/// Those of [`Container::open`], if a backend needs a container.
 pub fn probe(kernel: &Arc<dyn Kernel>, registry: &Registry) -> Result<Vec<BackendReport>> {
-    let container = Container::open(kernel)?;
+    let mut container = None;
     report(registry, |registration| {
-        Ok(match is_advertised(registration, &container) {
+        let has_it = match registration.reach {
+            Reach::Container { extension, .. } => {
+                let container = match &mut container {
+                    Some(open) => open,
+                    empty => empty.insert(Container::open(kernel)?),
+                };
+                container.check_extension(extension)
+            }
+            Reach::Own { probe, .. } => probe(kernel),
+        };
+        Ok(match has_it {
             Ok(true) => Support::Advertised,
             Ok(false) => Support::Absent,
             Err(error) => Support::Unknown(error),
@@ -51,7 +61,7 @@ pub fn probe(kernel: &Arc<dyn Kernel>, registry: &Registry) -> Result<Vec<Backen
 }
 
 /// Puts an idle group into a fresh container for each backend in turn, asks what only then can be asked,
-/// and takes it out again.
+/// and takes it out again. A backend without groups is asked what it can do for no device.
 ///
 /// # Errors
 /// The group cannot be opened ([`ErrorKind::Busy`]: somebody has it), is not viable, or was not released
@@ -62,33 +72,43 @@ pub fn verify(
     group: u32,
 ) -> Result<Vec<BackendReport>> {
     drop(Group::open(kernel, group)?); // what concerns every backend is said once
-    report(registry, |registration| {
-        verify_one(kernel, registration, group)
+    report(registry, |registration| match registration.reach {
+        Reach::Container { extension, attach } => {
+            verify_with_group(kernel, registration, extension, attach, group)
+        }
+        Reach::Own { probe, attach } => Ok(match probe(kernel) {
+            Ok(true) => match attach(kernel) {
+                Ok(backend) => seen(backend.capabilities()),
+                Err(error) => Support::Refused(error),
+            },
+            Ok(false) => Support::Absent,
+            Err(error) => Support::Unknown(error),
+        }),
     })
 }
 
 /// The one error is that the group was not released; any other is the answer.
-fn verify_one(
+fn verify_with_group(
     kernel: &Arc<dyn Kernel>,
     registration: &Registration,
+    extension: u32,
+    attach: fn(Container) -> Result<Box<dyn IommuBackend>>,
     group: u32,
 ) -> Result<Support> {
-    let (container, mut membership) = match enter(kernel, registration, group) {
+    let (container, mut membership) = match enter(kernel, extension, group) {
         Ok(Some(entered)) => entered,
         Ok(None) => return Ok(Support::Absent),
         Err(error) => return Ok(Support::Unknown(error)),
     };
-    let support = match select(registration, &container) {
+    let support = match select(registration, extension, &container, attach) {
         Err(error) => Support::Refused(error),
         Ok(domain) => {
-            membership.serves(domain.clone());
-            domain
-                .capabilities()
-                .map_or_else(Support::Unknown, Support::Verified)
+            membership = membership.serving(domain.clone());
+            seen(domain.capabilities())
         }
     };
     // `Busy` would say that somebody else has the group.
-    membership.dissolve().map_err(|error| {
+    membership.close().map_err(|error| {
         error
             .of_kind(ErrorKind::Kernel)
             .because("the group was not released")
@@ -96,17 +116,23 @@ fn verify_one(
     Ok(support)
 }
 
+fn seen(capabilities: Result<Capabilities>) -> Support {
+    capabilities.map_or_else(Support::Unknown, Support::Verified)
+}
+
 /// Puts the group into a container of its own, if the kernel advertises the backend.
 fn enter(
     kernel: &Arc<dyn Kernel>,
-    registration: &Registration,
+    extension: u32,
     group: u32,
 ) -> Result<Option<(Container, Membership)>> {
     let container = Container::open(kernel)?;
-    if !is_advertised(registration, &container)? {
+    if !container.check_extension(extension)? {
         return Ok(None);
     }
-    let membership = Group::open(kernel, group)?.join(&container)?;
+    let group = Group::open(kernel, group)?;
+    group.set_container(&container)?;
+    let membership = Membership::new(group, &container);
     Ok(Some((container, membership)))
 }
 

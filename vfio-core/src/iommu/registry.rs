@@ -1,7 +1,10 @@
 //! Which backends this program has.
 
+use std::sync::Arc;
+
 use crate::container::Container;
 use crate::error::{Error, ErrorKind, Result};
+use crate::kernel::Kernel;
 
 use super::IommuBackend;
 
@@ -17,7 +20,18 @@ pub enum Reach {
         /// backend is tried.
         attach: fn(Container) -> Result<Box<dyn IommuBackend>>,
     },
+    /// In the backend's own way, with neither container nor group.
+    Own {
+        /// Whether the kernel has it. Attaches nothing.
+        probe: fn(&Arc<dyn Kernel>) -> Result<bool>,
+        /// Makes a context that no device uses yet; whatever it fails with is a refusal, and the next backend
+        /// is tried. Devices come with [`IommuBackend::open_device`].
+        attach: MakeContext,
+    },
 }
+
+/// How a backend with neither container nor group makes a context.
+pub type MakeContext = fn(&Arc<dyn Kernel>) -> Result<Box<dyn IommuBackend>>;
 
 /// A backend as it presents itself.
 ///
@@ -45,6 +59,9 @@ pub struct Registration {
 }
 
 inventory::collect!(Registration);
+
+/// The environment variable that [`Registry::from_env`] reads: the name of a backend.
+pub const BACKEND_VARIABLE: &str = "VFIO_IOMMU_BACKEND";
 
 /// The backends that may be chosen, in the order in which they are tried.
 #[derive(Debug, Clone)]
@@ -101,6 +118,28 @@ impl Registry {
                 .because(format!("there are {}", known.join(", "))))
             }
         }
+    }
+
+    /// Of these backends the one that the environment variable [`BACKEND_VARIABLE`] names; all of them where
+    /// it is not set, or empty. Nothing reads it unless this is called.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Registry`]: there is none with that name.
+    pub fn from_env(&self) -> Result<Self> {
+        match std::env::var_os(BACKEND_VARIABLE) {
+            Some(name) if !name.is_empty() => self.only(&name.to_string_lossy()).map_err(|error| {
+                let why = error.reason().unwrap_or_default();
+                let why = format!("{BACKEND_VARIABLE} asks for it, and {why}");
+                error.because(why)
+            }),
+            _ => Ok(self.clone()),
+        }
+    }
+
+    /// Whether some backend has neither container nor group.
+    pub(super) fn has_own_ways(&self) -> bool {
+        self.iter()
+            .any(|registration| matches!(registration.reach, Reach::Own { .. }))
     }
 
     /// The backends, the preferred one first.

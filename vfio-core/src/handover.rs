@@ -1,0 +1,125 @@
+//! What somebody with more rights has opened for this process.
+
+use std::os::fd::OwnedFd;
+
+use crate::container::Container;
+use crate::device::Device;
+use crate::error::{Error, ErrorKind, Result};
+use crate::group::{Group, Membership};
+use crate::host::{self, Bdf};
+use crate::iommu::{self, Attachment, Road};
+use crate::vfio::Vfio;
+
+/// The fds of a device that another process (a broker) opened and sent, and how far it has come with them.
+///
+/// The broker may stop anywhere on the way: with the group's node opened; with the group in a container; with the
+/// IOMMU set; with the device opened. On sPAPR it must stop before it enables, registers or creates anything: the
+/// kernel ties the container to the process that does that first.
+///
+/// The broker closes its own copies, or at least keeps its hands off them: whoever takes the group out of the
+/// container ends every mapping.
+#[derive(Debug)]
+pub struct Handover {
+    group: OwnedFd,
+    container: Option<OwnedFd>,
+    backend: Option<String>,
+    device: Option<OwnedFd>,
+}
+
+impl Handover {
+    /// An opened group (`/dev/vfio/N`), in no container yet.
+    pub fn of_group(group: OwnedFd) -> Self {
+        Self {
+            group,
+            container: None,
+            backend: None,
+            device: None,
+        }
+    }
+
+    /// And an opened container (`/dev/vfio/vfio`), which needs rights of its own on some hosts.
+    #[must_use]
+    pub fn with_container(mut self, container: OwnedFd) -> Self {
+        self.container = Some(container);
+        self
+    }
+
+    /// The group is in the container, and that has the IOMMU of the backend with this name.
+    #[must_use]
+    pub fn with_iommu_of(mut self, backend: &str) -> Self {
+        self.backend = Some(backend.to_owned());
+        self
+    }
+
+    /// And the opened device; the IOMMU must have been set before.
+    #[must_use]
+    pub fn with_device(mut self, device: OwnedFd) -> Self {
+        self.device = Some(device);
+        self
+    }
+}
+
+impl Vfio {
+    /// Takes over a device that somebody else has opened, and goes on from where that one stopped. The fds are
+    /// this process's from then on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`]: what was handed over does not fit together: an IOMMU or a device without its
+    /// container, a group that is in a container although no IOMMU is named. [`ErrorKind::Busy`]: this process has
+    /// a device of the group open already. [`ErrorKind::Registry`]: the named backend is not linked. Otherwise
+    /// those of [`open`](Self::open).
+    pub fn adopt(&self, bdf: Bdf, handover: Handover) -> Result<Device> {
+        let id = host::device(&**self.kernel(), bdf)?
+            .group
+            .ok_or_else(|| no_fit(bdf, "it has no IOMMU group"))?;
+        let Handover {
+            group,
+            container,
+            backend,
+            mut device,
+        } = handover;
+        let shared = self.share_new(id, bdf, || {
+            let group = Group::adopt(self.kernel(), id, group)?;
+            let container = container
+                .map(|fd| Container::adopt(self.kernel(), fd))
+                .transpose()?;
+            let Some(backend) = backend else {
+                if group.is_in_container()? {
+                    return Err(no_fit(
+                        bdf,
+                        "its group is in a container, and no IOMMU is named",
+                    ));
+                }
+                if device.is_some() {
+                    return Err(no_fit(
+                        bdf,
+                        "a device cannot be open before its IOMMU is set",
+                    ));
+                }
+                let road = Road::given(container, group);
+                return iommu::attach(self.registry(), road, bdf, &[]);
+            };
+            let container = container
+                .ok_or_else(|| no_fit(bdf, "an IOMMU is set, and its container is missing"))?;
+            if !group.is_in_container()? {
+                return Err(no_fit(bdf, "its group is in no container"));
+            }
+            let membership = Membership::new(group, &container);
+            let domain =
+                iommu::resume(self.registry(), &backend, &container).inspect_err(|_| {
+                    device = None; // closed before the group leaves
+                })?;
+            Ok(Attachment::Group(membership.serving(domain)))
+        })?;
+        match device {
+            Some(fd) => Device::adopt(shared, bdf, fd),
+            None => Device::open(shared, bdf),
+        }
+    }
+}
+
+fn no_fit(bdf: Bdf, why: &str) -> Error {
+    Error::new(ErrorKind::Invalid, "take over", bdf.to_string())
+        .of_device(bdf)
+        .because(why)
+}
