@@ -1,12 +1,14 @@
 //! Container, group, choice of the backend and order of release, on simulated kernels.
 #![allow(clippy::unwrap_used)] // a test that cannot be set up must fail
 
+mod address_spaces;
 mod bad_input;
 mod board;
 mod choosing;
 mod device;
 mod diagnosis;
 mod domain;
+mod handover;
 mod overlay;
 mod probing;
 mod registry;

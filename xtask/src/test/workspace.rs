@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 
 use super::tally::Tally;
-use crate::workspace::{cargo, output};
+use crate::workspace::{cargo, output, target};
 
 /// `cargo fmt`
 pub(super) fn format(tally: &mut Tally) -> Result<()> {
@@ -29,12 +29,22 @@ pub(super) fn clippy(tally: &mut Tally) -> Result<()> {
 
 /// Unit, integration and documentation tests.
 pub(super) fn unit(tally: &mut Tally) -> Result<()> {
+    // Another workspace: each has a place of its own to build in.
+    let outside = target()?.join("outside");
     for (prefix, args) in [
-        ("unit", ["test", "--workspace", "--locked", "--all-targets"]),
-        ("doc", ["test", "--workspace", "--locked", "--doc"]),
+        ("unit", ["--workspace", "--all-targets"].as_slice()),
+        ("doc", &["--workspace", "--doc"]),
+        ("outside", &["--manifest-path=tests/outside/Cargo.toml"]),
     ] {
         let step = tally.ui.step(format!("{prefix} tests"));
-        let (success, text) = output(cargo().args(args).arg("--no-fail-fast"))?;
+        let mut command = cargo();
+        command
+            .args(["test", "--locked", "--no-fail-fast"])
+            .args(args);
+        if prefix == "outside" {
+            command.arg("--target-dir").arg(&outside);
+        }
+        let (success, text) = output(&mut command)?;
         drop(step);
         tally.record_tests(prefix, &text, success);
     }

@@ -1,0 +1,159 @@
+//! A device that a broker opened, wherever the broker stopped.
+#![allow(unsafe_code)] // the broker's own calls
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use vfio_core::iommu::Registry;
+use vfio_core::kernel::{Arg, Kernel};
+use vfio_core::uapi;
+use vfio_core::{CONTAINER_NODE, ErrorKind, Handover, Result, Vfio, group_node};
+use vfio_sim::SimKernel;
+
+use crate::setup::{BDF, alone, open, v1, v2};
+
+/// Who has the rights: makes the calls that it is told to, and keeps nothing.
+struct Broker(SimKernel);
+
+impl Broker {
+    fn new() -> Self {
+        Self(SimKernel::new(alone()))
+    }
+
+    fn group(&self) -> OwnedFd {
+        self.0.open(&group_node(2)).unwrap()
+    }
+
+    fn container(&self) -> OwnedFd {
+        self.0.open(Path::new(CONTAINER_NODE)).unwrap()
+    }
+
+    fn joined(&self) -> (OwnedFd, OwnedFd) {
+        let (group, container) = (self.group(), self.container());
+        let fd = container.as_raw_fd().to_ne_bytes();
+        // SAFETY: the calls of a broker, on fds that are open.
+        unsafe {
+            self.0
+                .ioctl(group.as_fd(), uapi::GROUP_SET_CONTAINER, Arg::In(&fd))
+                .unwrap();
+        }
+        (group, container)
+    }
+
+    fn with_iommu(&self) -> (OwnedFd, OwnedFd) {
+        let (group, container) = self.joined();
+        let iommu = Arg::Value(uapi::TYPE1V2_IOMMU as usize);
+        // SAFETY: as above.
+        unsafe {
+            self.0
+                .ioctl(container.as_fd(), uapi::SET_IOMMU, iommu)
+                .unwrap();
+        }
+        (group, container)
+    }
+
+    fn device(&self, group: &OwnedFd) -> OwnedFd {
+        let name = CString::new(BDF).unwrap();
+        let name = Arg::In(name.as_bytes_with_nul());
+        // SAFETY: as above.
+        unsafe {
+            self.0
+                .ioctl_fd(group.as_fd(), uapi::GROUP_GET_DEVICE_FD, name)
+                .unwrap()
+        }
+    }
+
+    /// What the process without rights makes of it.
+    fn hands(&self, handover: Handover) -> Result<vfio_core::Device> {
+        let registry = Registry::of([v1(), v2()]).unwrap();
+        let vfio = Vfio::on(Arc::new(self.0.clone()), registry);
+        vfio.adopt(BDF.parse().unwrap(), handover)
+    }
+}
+
+#[test]
+fn a_device_is_taken_over_wherever_the_broker_stopped() {
+    let broker = Broker::new();
+    let opened = || Handover::of_group(broker.group());
+    let iommu_set = || {
+        let (group, container) = broker.with_iommu();
+        Handover::of_group(group)
+            .with_container(container)
+            .with_iommu_of("v2")
+    };
+    let device_open = || {
+        let (group, container) = broker.with_iommu();
+        let device = broker.device(&group);
+        Handover::of_group(group)
+            .with_container(container)
+            .with_iommu_of("v2")
+            .with_device(device)
+    };
+    let stops: [&dyn Fn() -> Handover; 3] = [
+        &opened,
+        &|| opened().with_container(broker.container()),
+        &iommu_set,
+    ];
+    for stop in stops {
+        let device = broker.hands(stop()).unwrap();
+        assert_eq!(device.domain().name(), "v2");
+        device.domain().capabilities().unwrap();
+        device.close().unwrap();
+        assert!(broker.0.is_idle());
+    }
+    let device = broker.hands(device_open());
+    assert!(
+        device.is_ok() || device.is_err_and(|error| error.operation() == "VFIO_DEVICE_GET_INFO")
+    );
+    assert!(broker.0.is_idle());
+}
+
+#[test]
+fn what_does_not_fit_together_is_refused_and_closed() {
+    let broker = Broker::new();
+    let refused = |handover: Handover, word: &str| {
+        let error = broker.hands(handover).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        assert!(error.to_string().contains(word), "{error}");
+        assert!(broker.0.is_idle(), "{word}");
+    };
+    let (group, _) = broker.joined();
+    refused(Handover::of_group(group), "no IOMMU is named");
+    let alone = Handover::of_group(broker.group()).with_container(broker.container());
+    refused(alone.with_iommu_of("v2"), "in no container");
+    let (group, container) = broker.with_iommu();
+    drop(container); // the group keeps it (A8)
+    refused(
+        Handover::of_group(group).with_iommu_of("v2"),
+        "its container is missing",
+    );
+}
+
+#[test]
+fn a_backend_that_is_not_linked_is_named_and_everything_is_closed() {
+    let broker = Broker::new();
+    let (group, container) = broker.with_iommu();
+    let device = broker.device(&group);
+    let handover = Handover::of_group(group)
+        .with_container(container)
+        .with_iommu_of("v9")
+        .with_device(device);
+    let error = broker.hands(handover).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Registry);
+    assert!(broker.0.is_idle());
+}
+
+#[test]
+fn a_group_that_is_open_here_is_not_taken_over() {
+    let broker = Broker::new();
+    let vfio = Vfio::on(Arc::new(broker.0.clone()), Registry::of([v2()]).unwrap());
+    let device = open(&vfio, BDF).unwrap();
+    let other = broker.container(); // any fd
+    let error = vfio
+        .adopt(BDF.parse().unwrap(), Handover::of_group(other))
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    device.domain().capabilities().unwrap();
+}
