@@ -65,6 +65,11 @@ impl Container {
         Ok(container)
     }
 
+    /// Its fd, if nobody else has a handle of it.
+    pub(crate) fn into_fd(self) -> Option<OwnedFd> {
+        Arc::into_inner(self.0).map(|inner| inner.fd)
+    }
+
     /// The kernel that it belongs to.
     pub fn kernel(&self) -> &Arc<dyn Kernel> {
         &self.0.kernel

@@ -26,7 +26,27 @@ pub struct Handover {
     device: Option<OwnedFd>,
 }
 
+/// The fds of a [`Handover`], for sending.
+#[derive(Debug)]
+pub struct HandoverFds {
+    /// The group.
+    pub group: OwnedFd,
+    /// The container.
+    pub container: Option<OwnedFd>,
+    /// The device.
+    pub device: Option<OwnedFd>,
+}
+
 impl Handover {
+    /// Its fds, to be sent to whoever is to have the device.
+    pub fn into_fds(self) -> HandoverFds {
+        HandoverFds {
+            group: self.group,
+            container: self.container,
+            device: self.device,
+        }
+    }
+
     /// An opened group (`/dev/vfio/N`), in no container yet.
     pub fn of_group(group: OwnedFd) -> Self {
         Self {
@@ -60,6 +80,20 @@ impl Handover {
 }
 
 impl Vfio {
+    /// Opens what takes rights, the nodes of a device's group and of a new container, for somebody who has none.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn hand_over(&self, bdf: Bdf) -> Result<Handover> {
+        let id = self.assignable_group(bdf)?;
+        let container = Container::open(self.kernel())?;
+        let group = Group::open(self.kernel(), id).map_err(|error| error.of_device(bdf))?;
+        let container = container
+            .into_fd()
+            .ok_or_else(|| no_fit(bdf, "its container is in use"))?;
+        Ok(Handover::of_group(group.into_fd()).with_container(container))
+    }
+
     /// Takes over a device that somebody else has opened, and goes on from where that one stopped. The fds are
     /// this process's from then on.
     ///

@@ -70,7 +70,7 @@ pub use container::{CONTAINER_NODE, Container};
 pub use device::Device;
 pub use error::{Answer, Error, ErrorKind, Result};
 pub use group::group_node;
-pub use handover::Handover;
+pub use handover::{Handover, HandoverFds};
 pub use inventory;
 pub use memory::Register;
 pub use vfio::Vfio;

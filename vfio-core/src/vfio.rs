@@ -132,6 +132,13 @@ impl Vfio {
         Device::open(shared.map_err(|error| error.of_device(bdf))?, bdf)
     }
 
+    /// The group of a device that could be opened through it, as far as sysfs tells.
+    pub(crate) fn assignable_group(&self, bdf: Bdf) -> Result<u32> {
+        let device = host::device(&*self.kernel, bdf)?;
+        check_driver(&device)?;
+        device.group.ok_or_else(|| no_group(bdf))
+    }
+
     /// The group of a device that was handed over, which must not be open here.
     pub(crate) fn share_new(
         &self,

@@ -66,12 +66,10 @@
 //! - Accounting of locked memory: there is no limit.
 //! - Memory: it is this host's, with this host's page size, whatever [`Machine::page_size`] says.
 mod container;
-mod device;
 mod event;
 mod files;
 mod group;
 mod host_tree;
-mod iommu;
 mod kernel;
 pub mod machine;
 mod world;

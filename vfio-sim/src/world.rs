@@ -88,9 +88,7 @@ impl World {
         let answer = match &object {
             Object::Container(id) => self.container_ioctl(*id, opcode, &arg).map(Answer::Value),
             Object::Group(id) => self.group_ioctl(*id, opcode, &mut arg),
-            Object::Device { bdf, .. } => {
-                self.device_ioctl(bdf, opcode, &mut arg).map(Answer::Value)
-            }
+            Object::Device { .. } => Err(Errno::NOTTY),
         };
         let number = answer.as_ref().map(|answer| match answer {
             Answer::Value(value) => *value,

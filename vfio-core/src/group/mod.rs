@@ -107,6 +107,11 @@ impl Group {
             .because(why)
     }
 
+    /// Its fd, for somebody else.
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
     /// The kernel that it belongs to.
     pub(crate) fn kernel(&self) -> &Arc<dyn Kernel> {
         &self.kernel

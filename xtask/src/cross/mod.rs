@@ -37,6 +37,16 @@ pub(crate) fn binaries(arch: Arch, ui: &Ui) -> Result<Binaries> {
     })
 }
 
+/// Builds one more program of a package for `arch`, and answers where it is.
+pub(crate) fn program(arch: Arch, package: &str, name: &str, ui: &Ui) -> Result<PathBuf> {
+    let mut command = cargo(arch, "build", ui)?;
+    command.args(["--package", package, "--bin", name]);
+    let label = format!("build {name} for {}", arch.debian());
+    run(&mut command, &label, ui).with_context(|| label.clone())?;
+    let dir = target_directory(arch)?.join(triple(arch)).join(PROFILE);
+    Ok(dir.join(name))
+}
+
 /// Builds one integration test of a package for `arch`, and answers where its program is.
 pub(crate) fn test_binary(arch: Arch, package: &str, test: &str, ui: &Ui) -> Result<PathBuf> {
     let _timing = ui.time(Phase::Build);

@@ -62,6 +62,18 @@ pub(super) fn probe(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
+/// A process without rights assigns a device that a broker opened for it.
+pub(super) fn handover(tally: &mut Tally) -> Result<()> {
+    for name in ["x86_64", "aarch64", "pseries", "powernv9"] {
+        let mut request = script(name, &["nvme"], "broker $BDF")?;
+        let built = cross::program(request.machine.arch, "vfio-tests", "broker", tally.ui)?;
+        request.files = vec![FileSpec::parse(&format!("{}:/bin/broker", built.display()))];
+        let words = ["user 65534: DMA both ways"];
+        expect(tally, &format!("handover on {name}"), &request, 0, &words);
+    }
+    Ok(())
+}
+
 /// The backends that are not preferred: taken when they are asked for, and tried after a refusal.
 pub(super) fn fallback(tally: &mut Tally) -> Result<()> {
     for (name, devices, backend) in [

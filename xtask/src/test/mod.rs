@@ -132,6 +132,12 @@ const SUITES: &[Suite] = &[
     ),
     suite(
         Needs::Lab,
+        "handover",
+        "a process without rights assigns a device that a broker opened",
+        machines::handover,
+    ),
+    suite(
+        Needs::Lab,
         "fallback",
         "a backend that is advertised and refused",
         machines::fallback,
