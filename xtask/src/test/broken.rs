@@ -65,6 +65,20 @@ const BREAKS: &[Break] = &[
         seen_by: SPAPR,
     },
     Break {
+        name: "the first group that leaves ends the context of the others",
+        file: "vfio-core/src/iommu/domain.rs",
+        find: "if members > 1 => Life::Attached(members - 1),",
+        replace: "if members > 1 => Life::Ended,",
+        seen_by: CORE,
+    },
+    Break {
+        name: "a group joins a container of any address space",
+        file: "vfio-core/src/address_space.rs",
+        find: ".filter(|(id, _)| *id == space)",
+        replace: ".filter(|(id, _)| *id == space || space != *id)",
+        seen_by: CORE,
+    },
+    Break {
         name: "the preferred backend is tried last",
         file: "vfio-core/src/iommu/registry.rs",
         find: "(r.preference, r.name)",
