@@ -1,5 +1,6 @@
-//! The project's own commands: `cargo xtask demo`, `cargo xtask test`, `cargo xtask lab`.
+//! The project's own commands: `cargo xtask demo`, `test`, `bench`, `lab`.
 
+mod bench;
 mod cache;
 mod cross;
 mod demo;
@@ -30,6 +31,8 @@ enum Command {
     Lab(lab::LabArgs),
     /// Show the product doing its job on three architectures
     Demo,
+    /// Measure the product beside its peers
+    Bench(bench::BenchArgs),
     /// Run everything that proves the project
     Test(test::TestArgs),
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Lab(args) => lab::run(&args, &ui),
         Command::Demo => platform::require_lab().and_then(|()| demo::run(&ui)),
+        Command::Bench(args) => platform::require_lab().and_then(|()| bench::run(&args, &ui)),
         Command::Test(args) => test::run(&args, &ui),
     };
     result.unwrap_or_else(|error| {

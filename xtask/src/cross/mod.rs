@@ -5,7 +5,7 @@
 mod toolchain;
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -45,6 +45,18 @@ pub(crate) fn program(arch: Arch, package: &str, name: &str, ui: &Ui) -> Result<
     run(&mut command, &label, ui).with_context(|| label.clone())?;
     let dir = target_directory(arch)?.join(triple(arch)).join(PROFILE);
     Ok(dir.join(name))
+}
+
+/// Builds a program of a package that is outside of the workspace, and answers where it is.
+pub(crate) fn outside(arch: Arch, manifest: &Path, name: &str, ui: &Ui) -> Result<PathBuf> {
+    let mut command = cargo(arch, "build", ui)?;
+    command.arg("--manifest-path").arg(manifest);
+    let label = format!("build {name} for {}", arch.debian());
+    run(&mut command, &label, ui).with_context(|| label.clone())?;
+    Ok(target_directory(arch)?
+        .join(triple(arch))
+        .join(PROFILE)
+        .join(name))
 }
 
 /// Builds one integration test of a package for `arch`, and answers where its program is.

@@ -74,6 +74,18 @@ pub(super) fn handover(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
+/// What is counted is not more than the peers need.
+pub(super) fn bench(tally: &mut Tally) -> Result<()> {
+    tally.check("counts beside the peers", |ui| {
+        let measured = crate::bench::core(ui)?;
+        for one in &measured {
+            ensure!(one.met, "the goal is not met: {one:?}");
+        }
+        Ok(())
+    });
+    Ok(())
+}
+
 /// The backends that are not preferred: taken when they are asked for, and tried after a refusal.
 pub(super) fn fallback(tally: &mut Tally) -> Result<()> {
     for (name, devices, backend) in [

@@ -138,6 +138,12 @@ const SUITES: &[Suite] = &[
     ),
     suite(
         Needs::Lab,
+        "bench",
+        "counts beside the peers",
+        machines::bench,
+    ),
+    suite(
+        Needs::Lab,
         "fallback",
         "a backend that is advertised and refused",
         machines::fallback,
