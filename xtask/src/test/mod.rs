@@ -5,6 +5,7 @@ mod fresh;
 mod licences;
 mod long;
 mod machines;
+mod numbers;
 mod rule;
 mod tally;
 mod workspace;
@@ -75,6 +76,12 @@ const SUITES: &[Suite] = &[
         "rule",
         "no crate uses a sibling that it must not",
         rule::check,
+    ),
+    suite(
+        Needs::Nothing,
+        "numbers",
+        "quoted kernel behaviours are on their page",
+        numbers::check,
     ),
     suite(
         Needs::Nothing,
