@@ -39,8 +39,8 @@ const BREAKS: &[Break] = &[
     Break {
         name: "the group leaves its container before the device is closed",
         file: "vfio-core/src/device/mod.rs",
-        find: "    fd: OwnedFd, // closed first, while the group is still in the container\n    bdf: Bdf,\n    domain: Domain,\n    group: Arc<SharedGroup>,",
-        replace: "    group: Arc<SharedGroup>,\n    bdf: Bdf,\n    domain: Domain,\n    fd: OwnedFd,",
+        find: "    fd: OwnedFd, // closed first, while the group is still in the container\n    bdf: Bdf,\n    domain: Domain,\n    hold: Hold,",
+        replace: "    hold: Hold,\n    bdf: Bdf,\n    domain: Domain,\n    fd: OwnedFd,",
         seen_by: CORE,
     },
     Break {
