@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vfio_core::iommu::{IommuBackend, Reach, Registration, Registry};
-use vfio_core::kernel::{Arg, Errno, Kernel, MapSource, Opcode, Protection, Result};
+use vfio_core::kernel::{Arg, Errno, Kernel, Opcode, Protection, RegionMapping, Result};
 use vfio_core::uapi;
 use vfio_core::{Container, Device, Vfio};
 use vfio_sim::{Machine, SimKernel};
@@ -178,8 +178,20 @@ unsafe impl Kernel for Forger {
         Ok(bytes.len())
     }
 
-    fn mmap(&self, source: MapSource<'_>, len: usize, access: Protection) -> Result<NonNull<u8>> {
-        self.kernel.mmap(source, len, access)
+    fn mmap(&self, len: usize) -> Result<NonNull<u8>> {
+        self.kernel.mmap(len)
+    }
+
+    fn map_region(
+        &self,
+        device: BorrowedFd<'_>,
+        offset: u64,
+        len: usize,
+        protection: Protection,
+        align: usize,
+    ) -> Result<RegionMapping> {
+        self.kernel
+            .map_region(device, offset, len, protection, align)
     }
 
     unsafe fn munmap(&self, addr: NonNull<u8>, len: usize) -> Result<()> {

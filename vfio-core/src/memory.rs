@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::address::HostRange;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernel::{Kernel, MapSource, Protection};
+use crate::kernel::Kernel;
 
 /// A value that is read and written in one access: `u8`, `u16`, `u32`, `u64`.
 ///
@@ -106,14 +106,10 @@ impl Mapping {
         let slack = align.saturating_sub(4096);
         let too_large = || Error::new(ErrorKind::Exhausted, "mmap", format!("{len:#x} bytes"));
         let whole = len.checked_add(slack).ok_or_else(too_large)?;
-        let source = MapSource::Anonymous;
-        let mut mapping = Self::new(
-            kernel,
-            source,
-            whole,
-            Protection::READ_WRITE,
-            Owner::Process,
-        )?;
+        let addr = kernel
+            .mmap(whole)
+            .map_err(|errno| Error::kernel("mmap", format!("{whole:#x} bytes of memory"), errno))?;
+        let mut mapping = Self::owning(kernel, addr, whole, Owner::Process);
         // SAFETY: the very mapping that was just made.
         unsafe { kernel.keep_from_children(mapping.addr, whole) }
             .map_err(|errno| Error::kernel("madvise(MADV_DONTFORK)", "a DMA buffer", errno))?;
@@ -127,37 +123,31 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// Maps `len` bytes of a device.
-    pub(crate) fn of_device(
+    /// The pages of a device that [`Kernel::map_region`] mapped, from now on owned here.
+    ///
+    /// # Safety
+    /// `addr` and `len` are those of that mapping, which nobody else uses or gives back.
+    pub(crate) unsafe fn of_device(
         kernel: &Arc<dyn Kernel>,
-        source: MapSource<'_>,
+        addr: NonNull<u8>,
         len: usize,
-        protection: Protection,
-    ) -> Result<Self> {
-        Self::new(kernel, source, len, protection, Owner::Device)
+    ) -> Self {
+        Self::owning(kernel, addr, len, Owner::Device)
     }
 
-    fn new(
-        kernel: &Arc<dyn Kernel>,
-        source: MapSource<'_>,
-        len: usize,
-        protection: Protection,
-        owner: Owner,
-    ) -> Result<Self> {
-        let addr = kernel.mmap(source, len, protection).map_err(|errno| {
-            let what = match source {
-                MapSource::Anonymous => "memory",
-                MapSource::Shared { .. } => "a region",
-            };
-            Error::kernel("mmap", format!("{len:#x} bytes of {what}"), errno)
-        })?;
-        Ok(Self {
+    fn owning(kernel: &Arc<dyn Kernel>, addr: NonNull<u8>, len: usize, owner: Owner) -> Self {
+        Self {
             kernel: Arc::clone(kernel),
             addr,
             len,
             whole: Some((addr, len)),
             owner,
-        })
+        }
+    }
+
+    /// Where it starts.
+    pub(crate) fn addr(&self) -> NonNull<u8> {
+        self.addr
     }
 
     /// Where it is.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vfio_core::kernel::{Arg, Errno, Kernel, Linux, MapSource, Opcode, Protection, Result};
+use vfio_core::kernel::{Arg, Errno, Kernel, Linux, Opcode, Protection, RegionMapping, Result};
 
 use crate::event::{Event, Object};
 use crate::machine::Machine;
@@ -74,13 +74,19 @@ unsafe impl Kernel for SimKernel {
         Linux.pwrite(fd, bytes, offset)
     }
 
-    fn mmap(
+    fn mmap(&self, len: usize) -> Result<NonNull<u8>> {
+        Linux.mmap(len)
+    }
+
+    fn map_region(
         &self,
-        source: MapSource<'_>,
+        device: BorrowedFd<'_>,
+        offset: u64,
         len: usize,
         protection: Protection,
-    ) -> Result<NonNull<u8>> {
-        Linux.mmap(source, len, protection)
+        align: usize,
+    ) -> Result<RegionMapping> {
+        Linux.map_region(device, offset, len, protection, align)
     }
 
     unsafe fn munmap(&self, addr: NonNull<u8>, len: usize) -> Result<()> {

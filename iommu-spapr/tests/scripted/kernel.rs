@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use iommu_spapr::{SPAPR_V1, SPAPR_V2};
 use vfio_core::address::{Access, HostRange, Iova, IovaRange};
 use vfio_core::iommu::{Domain, IommuBackend, Reach, Registration, Registry};
-use vfio_core::kernel::{Arg, Errno, Kernel, MapSource, Opcode, Protection, Result};
+use vfio_core::kernel::{Arg, Errno, Kernel, Opcode, Protection, RegionMapping, Result};
 use vfio_core::uapi::{self, SpaprTceCreate, SpaprTceInfo};
 use vfio_core::{Container, Device, Vfio};
 use vfio_sim::{Machine, SimKernel};
@@ -210,13 +210,19 @@ unsafe impl Kernel for Scripted {
         self.sim.pwrite(fd, bytes, offset)
     }
 
-    fn mmap(
+    fn mmap(&self, len: usize) -> Result<NonNull<u8>> {
+        self.sim.mmap(len)
+    }
+
+    fn map_region(
         &self,
-        source: MapSource<'_>,
+        device: BorrowedFd<'_>,
+        offset: u64,
         len: usize,
         protection: Protection,
-    ) -> Result<NonNull<u8>> {
-        self.sim.mmap(source, len, protection)
+        align: usize,
+    ) -> Result<RegionMapping> {
+        self.sim.map_region(device, offset, len, protection, align)
     }
 
     unsafe fn munmap(&self, addr: NonNull<u8>, len: usize) -> Result<()> {

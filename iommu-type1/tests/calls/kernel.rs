@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use vfio_core::Container;
 use vfio_core::iommu::{IommuBackend, Reach, Registration};
-use vfio_core::kernel::{Arg, Errno, Kernel, Linux, MapSource, Opcode, Protection, Result};
+use vfio_core::kernel::{Arg, Errno, Kernel, Linux, Opcode, Protection, RegionMapping, Result};
 use vfio_core::uapi;
 
 /// What the kernel answers to an ioctl: it may change the bytes of the call.
@@ -96,7 +96,18 @@ unsafe impl Kernel for Scripted {
         Err(Errno::NOSYS)
     }
 
-    fn mmap(&self, _: MapSource<'_>, _: usize, _: Protection) -> Result<NonNull<u8>> {
+    fn mmap(&self, _: usize) -> Result<NonNull<u8>> {
+        Err(Errno::NOSYS)
+    }
+
+    fn map_region(
+        &self,
+        _: BorrowedFd<'_>,
+        _: u64,
+        _: usize,
+        _: Protection,
+        _: usize,
+    ) -> Result<RegionMapping> {
         Err(Errno::NOSYS)
     }
 

@@ -3,6 +3,7 @@
 mod calls;
 mod irq;
 mod region;
+mod region_map;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use crate::kernel::Kernel;
 use crate::uapi;
 
 pub use irq::{EventFd, IrqIndex, IrqInfo};
-pub use region::{Region, RegionIndex, RegionMap};
+pub use region::{Region, RegionIndex};
+pub use region_map::RegionMap;
 
 /// A device that this process owns through VFIO.
 ///

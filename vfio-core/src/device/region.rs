@@ -1,11 +1,11 @@
 //! Regions: BARs, ROM, config space.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernel::{MapSource, Protection};
-use crate::memory::{Mapping, Register};
+use crate::kernel::Protection;
+use crate::memory::Register;
 use crate::uapi;
 
-use super::{Device, calls};
+use super::{Device, RegionMap, calls};
 
 /// Which region of a PCI device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,25 +121,44 @@ impl Region {
     /// # Errors
     /// [`ErrorKind::Unsupported`]: it cannot be mapped. What the kernel answered.
     pub fn map(&self) -> Result<RegionMap> {
+        self.map_part(0, self.size())
+    }
+
+    /// Maps `size` bytes of the region from `offset` on, which is a multiple of the page size. Large parts lie so that
+    /// the kernel can use huge pages for them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`]: it cannot be mapped. [`ErrorKind::Invalid`]: empty, outside or misaligned. What
+    /// the kernel answered.
+    pub fn map_part(&self, offset: u64, size: u64) -> Result<RegionMap> {
+        const OPERATION: &str = "map";
         if !self.is_mappable() {
             return Err(self
-                .error(ErrorKind::Unsupported, "map")
+                .error(ErrorKind::Unsupported, OPERATION)
                 .because("the kernel offers no mapping of it"));
         }
-        let len =
-            usize::try_from(self.size()).map_err(|_| self.error(ErrorKind::Exhausted, "map"))?;
-        let source = MapSource::Shared {
-            fd: self.device.fd(),
-            offset: self.info.offset,
-        };
+        let page = self.device.kernel().page_size() as u64;
+        let end = offset.checked_add(size);
+        if size == 0 || offset % page != 0 || end.is_none_or(|end| end > self.size()) {
+            return Err(self.error(ErrorKind::Invalid, OPERATION).because(format!(
+                "{size:#x} bytes at {offset:#x} are empty, misaligned, or outside of its {:#x} bytes",
+                self.size()
+            )));
+        }
+        let len = usize::try_from(size).map_err(|_| self.error(ErrorKind::Exhausted, OPERATION))?;
+        let place = self
+            .info
+            .offset
+            .checked_add(offset)
+            .ok_or_else(|| self.error(ErrorKind::Kernel, OPERATION))?;
         let protection = Protection {
             read: self.is_readable(),
             write: self.is_writable(),
         };
-        Ok(RegionMap {
-            mapping: Mapping::of_device(self.device.kernel(), source, len, protection)?,
-            protection,
-            device: self.device.clone(),
+        RegionMap::new(&self.device, place, len, protection).map_err(|errno| {
+            Error::kernel("mmap", self.name(), errno)
+                .of_device(self.device.bdf())
+                .because(format!("{size:#x} bytes at {offset:#x}"))
         })
     }
 
@@ -182,58 +201,5 @@ impl Region {
 
     fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
         Error::new(kind, operation, self.name()).of_device(self.device.bdf())
-    }
-}
-
-/// A mapped region. It keeps the device open, and is unmapped before the device is closed: a mapping that
-/// is left behind pins the device (`VFIO_GROUP_UNSET_CONTAINER` answers `EBUSY`).
-///
-/// A read is done before what follows it, and what comes before a write is done when the device sees it: a
-/// driver fills a [`DmaBuffer`](crate::iommu::DmaBuffer), writes a doorbell here, and the device finds what was
-/// filled in, on every architecture.
-///
-/// An access while the device does not decode its memory, or sleeps, is a `SIGBUS`: the kernel takes the
-/// pages away.
-#[derive(Debug)]
-pub struct RegionMap {
-    mapping: Mapping, // unmapped first
-    protection: Protection,
-    device: Device,
-}
-
-impl RegionMap {
-    /// Its size in bytes.
-    #[allow(clippy::len_without_is_empty)] // it is never empty
-    pub fn len(&self) -> usize {
-        self.mapping.len()
-    }
-
-    /// Reads a register at `offset`, in bytes, in one access.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`]: outside, or misaligned. [`ErrorKind::Unsupported`]: the region does not allow it.
-    pub fn read<T: Register>(&self, offset: usize) -> Result<T> {
-        self.check("read", self.protection.read)?;
-        self.mapping.read(offset)
-    }
-
-    /// Writes a register at `offset`, in bytes, in one access.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`]: outside, or misaligned. [`ErrorKind::Unsupported`]: the region does not allow it.
-    pub fn write<T: Register>(&self, offset: usize, value: T) -> Result<()> {
-        self.check("write", self.protection.write)?;
-        self.mapping.write(offset, value)
-    }
-
-    /// What the region does not allow would be a `SIGSEGV`.
-    fn check(&self, operation: &'static str, allowed: bool) -> Result<()> {
-        if allowed {
-            return Ok(());
-        }
-        Err(self
-            .device
-            .error(ErrorKind::Unsupported, operation)
-            .because("the region's flags do not allow it"))
     }
 }

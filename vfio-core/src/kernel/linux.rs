@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::ioctl::{Ioctl, IoctlOutput};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
-use super::{Arg, Errno, Kernel, MapSource, Opcode, Protection, Result};
+use super::{Arg, Errno, Kernel, Opcode, Protection, RegionMapping, Result};
 
 /// The Linux kernel that this process runs on.
 #[derive(Debug, Clone, Copy, Default)]
@@ -51,6 +51,60 @@ unsafe impl Ioctl for Call<'_> {
     }
 }
 
+/// Addresses of this process that nothing is at, with a place among them.
+struct Room {
+    start: *mut u8,
+    size: usize,
+    place: *mut u8,
+    /// In whole pages.
+    len: usize,
+}
+
+impl Room {
+    /// Room for `len` bytes at an address that equals `offset` modulo `align`, a power of two and at least a page.
+    fn reserve(len: usize, offset: u64, align: usize) -> Result<Self> {
+        let page = rustix::param::page_size();
+        let len = len.checked_next_multiple_of(page).ok_or(Errno::NOMEM)?;
+        let size = len.checked_add(align - page).ok_or(Errno::NOMEM)?;
+        // SAFETY: no address is asked for, so that no mapping of this process is replaced.
+        let start = unsafe {
+            let nothing = ProtFlags::empty();
+            let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+            rustix::mm::mmap_anonymous(ptr::null_mut(), size, nothing, flags)
+        }?;
+        let start = start.cast::<u8>();
+        #[allow(clippy::cast_possible_truncation)] // only what is below `align` counts
+        let wanted = offset as usize % align;
+        let skip = wanted.wrapping_sub(start as usize) % align;
+        Ok(Self {
+            start,
+            size,
+            place: start.wrapping_add(skip),
+            len,
+        })
+    }
+
+    /// Gives back what is before and after the place.
+    fn trim(&self) {
+        let before = self.place as usize - self.start as usize;
+        let after = self.size - before - self.len;
+        unmap_room(self.start, before);
+        unmap_room(self.place.wrapping_add(self.len), after);
+    }
+
+    fn give_back(&self) {
+        unmap_room(self.start, self.size);
+    }
+}
+
+/// Addresses that could not be given back are lost, and nothing is at them.
+fn unmap_room(start: *mut u8, len: usize) {
+    if len > 0 {
+        // SAFETY: a part of the room that this module reserved and that nobody uses.
+        let _ = unsafe { rustix::mm::munmap(start.cast(), len) };
+    }
+}
+
 /// Issues the call; answers its return value as Linux gave it.
 ///
 /// # Safety
@@ -60,7 +114,7 @@ unsafe fn issue(fd: BorrowedFd<'_>, opcode: Opcode, arg: Arg<'_>) -> Result<Ioct
     unsafe { rustix::ioctl::ioctl(fd, Call { opcode, arg }) }
 }
 
-// SAFETY: `mmap` is that of Linux, with no address asked for.
+// SAFETY: the mappings are those of Linux, at addresses that nothing else uses.
 unsafe impl Kernel for Linux {
     fn open(&self, path: &Path) -> Result<OwnedFd> {
         rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
@@ -91,26 +145,42 @@ unsafe impl Kernel for Linux {
         rustix::io::pwrite(fd, bytes, offset)
     }
 
-    fn mmap(
-        &self,
-        source: MapSource<'_>,
-        len: usize,
-        protection: Protection,
-    ) -> Result<NonNull<u8>> {
-        let mut flags = ProtFlags::empty();
-        flags.set(ProtFlags::READ, protection.read);
-        flags.set(ProtFlags::WRITE, protection.write);
-        let addr = match source {
-            // SAFETY: no address is asked for, so that no mapping of this process is replaced.
-            MapSource::Anonymous => unsafe {
-                rustix::mm::mmap_anonymous(ptr::null_mut(), len, flags, MapFlags::PRIVATE)
-            },
-            // SAFETY: as above.
-            MapSource::Shared { fd, offset } => unsafe {
-                rustix::mm::mmap(ptr::null_mut(), len, flags, MapFlags::SHARED, fd, offset)
-            },
+    fn mmap(&self, len: usize) -> Result<NonNull<u8>> {
+        // SAFETY: no address is asked for, so that no mapping of this process is replaced.
+        let addr = unsafe {
+            let rights = ProtFlags::READ | ProtFlags::WRITE;
+            rustix::mm::mmap_anonymous(ptr::null_mut(), len, rights, MapFlags::PRIVATE)
         }?;
         NonNull::new(addr.cast()).ok_or(Errno::NOMEM)
+    }
+
+    fn map_region(
+        &self,
+        device: BorrowedFd<'_>,
+        offset: u64,
+        len: usize,
+        protection: Protection,
+        align: usize,
+    ) -> Result<RegionMapping> {
+        let mut rights = ProtFlags::empty();
+        rights.set(ProtFlags::READ, protection.read);
+        rights.set(ProtFlags::WRITE, protection.write);
+        let room = Room::reserve(len, offset, align.max(self.page_size()))?;
+        let flags = MapFlags::SHARED | MapFlags::FIXED;
+        // SAFETY: what is replaced is the room that was reserved for it, which nobody uses.
+        let mapped =
+            unsafe { rustix::mm::mmap(room.place.cast(), len, rights, flags, device, offset) };
+        match mapped {
+            Ok(addr) => {
+                room.trim();
+                let addr = NonNull::new(addr.cast()).ok_or(Errno::NOMEM)?;
+                Ok(RegionMapping::Pages(addr))
+            }
+            Err(errno) => {
+                room.give_back();
+                Err(errno)
+            }
+        }
     }
 
     unsafe fn munmap(&self, addr: NonNull<u8>, len: usize) -> Result<()> {

@@ -12,6 +12,7 @@ use std::fmt::Debug;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 pub use linux::Linux;
 pub use rustix::io::Errno;
@@ -33,18 +34,28 @@ pub enum Arg<'a> {
     InOut(&'a mut [u8]),
 }
 
-/// What a new mapping shows.
-#[derive(Debug, Clone, Copy)]
-pub enum MapSource<'fd> {
-    /// Zeroed memory of this process.
-    Anonymous,
-    /// A part of a file or device, shared with it.
-    Shared {
-        /// The file or device.
-        fd: BorrowedFd<'fd>,
-        /// Where the part starts, in bytes; a multiple of the page size.
-        offset: u64,
-    },
+/// A part of a device, as [`Kernel::map_region`] mapped it.
+#[derive(Debug)]
+pub enum RegionMapping {
+    /// At an address of this process; given back with [`Kernel::munmap`].
+    Pages(NonNull<u8>),
+    /// At none: a simulated device must see each access. Given back by dropping it.
+    Registers(Arc<dyn RegisterFile>),
+}
+
+/// Mapped registers that are not memory.
+pub trait RegisterFile: Debug + Send + Sync {
+    /// Reads so many bytes at `offset`, in bytes, in one access.
+    ///
+    /// # Errors
+    /// Where mapped memory would be a `SIGBUS`.
+    fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<()>;
+
+    /// Writes these bytes at `offset`, in bytes, in one access.
+    ///
+    /// # Errors
+    /// Where mapped memory would be a `SIGBUS`.
+    fn write(&self, offset: usize, bytes: &[u8]) -> Result<()>;
 }
 
 /// What may be done with mapped memory.
@@ -56,21 +67,13 @@ pub struct Protection {
     pub write: bool,
 }
 
-impl Protection {
-    /// Read and write.
-    pub const READ_WRITE: Self = Self {
-        read: true,
-        write: true,
-    };
-}
-
 /// A Linux kernel, real or simulated.
 ///
 /// # Safety
 ///
-/// What [`mmap`](Kernel::mmap) answers must be mapped, for `len` bytes and with those rights, until
-/// [`munmap`](Kernel::munmap) is called for it, aligned to 4096 bytes, and overlap nothing that anybody else
-/// uses. Safe code reads and writes there on this word.
+/// What [`mmap`](Kernel::mmap) answers, and the pages of [`map_region`](Kernel::map_region), must be mapped, for
+/// `len` bytes and with those rights, until [`munmap`](Kernel::munmap) is called for it, aligned to 4096 bytes,
+/// and overlap nothing that anybody else uses. Safe code reads and writes there on this word.
 ///
 /// # Errors
 ///
@@ -123,23 +126,33 @@ pub unsafe trait Kernel: Debug + Send + Sync {
     /// Those of `pwrite(2)`.
     fn pwrite(&self, fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Result<usize>;
 
-    /// Maps `len` bytes where the kernel likes. The mapping is the caller's, to be given back with
-    /// [`munmap`](Kernel::munmap).
+    /// Maps `len` bytes of zeroed memory where the kernel likes. The mapping is the caller's, to be given back
+    /// with [`munmap`](Kernel::munmap).
     ///
     /// # Errors
     /// Those of `mmap(2)`.
-    fn mmap(
+    fn mmap(&self, len: usize) -> Result<NonNull<u8>>;
+
+    /// Maps `len` bytes of a device from `offset` of its fd on, a multiple of the page size, shared with it. Pages
+    /// lie where address and offset are equal modulo `align`, a power of two, so that the kernel can use pages
+    /// as large as that.
+    ///
+    /// # Errors
+    /// Those of `mmap(2)`.
+    fn map_region(
         &self,
-        source: MapSource<'_>,
+        device: BorrowedFd<'_>,
+        offset: u64,
         len: usize,
         protection: Protection,
-    ) -> Result<NonNull<u8>>;
+        align: usize,
+    ) -> Result<RegionMapping>;
 
     /// Gives a mapping back.
     ///
     /// # Safety
-    /// `addr` and `len` must be those of one [`mmap`](Kernel::mmap) of this kernel, nothing may use the
-    /// memory afterwards, and no device may still be able to reach it.
+    /// `addr` and `len` must be those of one [`mmap`](Kernel::mmap) or [`map_region`](Kernel::map_region) of
+    /// this kernel, nothing may use the memory afterwards, and no device may still be able to reach it.
     ///
     /// # Errors
     /// Those of `munmap(2)`.

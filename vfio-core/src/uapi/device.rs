@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::vfio;
+use super::{InfoCapHeader, vfio};
 use crate::kernel::Opcode;
 
 /// Fills in a [`DeviceInfo`].
@@ -15,6 +15,14 @@ pub const DEVICE_GET_IRQ_INFO: Opcode = vfio(9);
 pub const DEVICE_SET_IRQS: Opcode = vfio(10);
 /// Resets the device, if [`DEVICE_FLAGS_RESET`] says that it can be.
 pub const DEVICE_RESET: Opcode = vfio(11);
+/// Fills in a [`PciHotResetInfo`] and the [`PciDependentDevice`]s behind it.
+pub const DEVICE_GET_PCI_HOT_RESET_INFO: Opcode = vfio(12);
+/// Resets a bus or slot with every device on it: a [`PciHotReset`] with the fds of their groups behind it.
+pub const DEVICE_PCI_HOT_RESET: Opcode = vfio(13);
+/// Has the kernel write to a BAR when an eventfd is signalled: a [`DeviceIoEventFd`].
+pub const DEVICE_IOEVENTFD: Opcode = vfio(16);
+/// Asks for, reads or sets a feature: a [`DeviceFeature`] with the feature's own data behind it.
+pub const DEVICE_FEATURE: Opcode = vfio(17);
 
 /// The device can be reset ([`DeviceInfo::flags`]).
 pub const DEVICE_FLAGS_RESET: u32 = 0x1;
@@ -27,6 +35,15 @@ pub const REGION_FLAG_READ: u32 = 0x1;
 pub const REGION_FLAG_WRITE: u32 = 0x2;
 /// The region can be mapped ([`RegionInfo::flags`]).
 pub const REGION_FLAG_MMAP: u32 = 0x4;
+/// The region has capabilities ([`RegionInfo::flags`]).
+pub const REGION_FLAG_CAPS: u32 = 0x8;
+
+/// Id of [`RegionInfoCapSparseMmap`].
+pub const REGION_INFO_CAP_SPARSE_MMAP: u16 = 1;
+/// Id of [`RegionInfoCapType`].
+pub const REGION_INFO_CAP_TYPE: u16 = 2;
+/// Id of a capability without data: the region can be mapped although the MSI-X table is in it.
+pub const REGION_INFO_CAP_MSIX_MAPPABLE: u16 = 3;
 
 /// Index of a PCI device's first BAR region; the other five follow.
 pub const PCI_BAR0_REGION_INDEX: u32 = 0;
@@ -34,6 +51,8 @@ pub const PCI_BAR0_REGION_INDEX: u32 = 0;
 pub const PCI_ROM_REGION_INDEX: u32 = 6;
 /// Index of a PCI device's config space.
 pub const PCI_CONFIG_REGION_INDEX: u32 = 7;
+/// Index of the legacy VGA ranges.
+pub const PCI_VGA_REGION_INDEX: u32 = 8;
 
 /// Index of a PCI device's INTx interrupt.
 pub const PCI_INTX_IRQ_INDEX: u32 = 0;
@@ -41,6 +60,10 @@ pub const PCI_INTX_IRQ_INDEX: u32 = 0;
 pub const PCI_MSI_IRQ_INDEX: u32 = 1;
 /// Index of a PCI device's MSI-X vectors.
 pub const PCI_MSIX_IRQ_INDEX: u32 = 2;
+/// Index of the interrupt that says that a PCI Express device has reported an error.
+pub const PCI_ERR_IRQ_INDEX: u32 = 3;
+/// Index of the interrupt that says that the kernel wants the device back.
+pub const PCI_REQ_IRQ_INDEX: u32 = 4;
 
 /// Interrupts of the index can be delivered to eventfds ([`IrqInfo::flags`]).
 pub const IRQ_INFO_EVENTFD: u32 = 0x1;
@@ -63,6 +86,34 @@ pub const IRQ_SET_ACTION_MASK: u32 = 0x8;
 pub const IRQ_SET_ACTION_UNMASK: u32 = 0x10;
 /// Fires, or says what fires it ([`IrqSet::flags`]).
 pub const IRQ_SET_ACTION_TRIGGER: u32 = 0x20;
+
+/// The write has 8 bits ([`DeviceIoEventFd::flags`]).
+pub const DEVICE_IOEVENTFD_8: u32 = 0x1;
+/// The write has 16 bits ([`DeviceIoEventFd::flags`]).
+pub const DEVICE_IOEVENTFD_16: u32 = 0x2;
+/// The write has 32 bits ([`DeviceIoEventFd::flags`]).
+pub const DEVICE_IOEVENTFD_32: u32 = 0x4;
+/// The write has 64 bits ([`DeviceIoEventFd::flags`]).
+pub const DEVICE_IOEVENTFD_64: u32 = 0x8;
+
+/// The part of [`DeviceFeature::flags`] that is the feature's number.
+pub const DEVICE_FEATURE_MASK: u32 = 0xffff;
+/// Reads the feature's data ([`DeviceFeature::flags`]).
+pub const DEVICE_FEATURE_GET: u32 = 0x1_0000;
+/// Sets the feature's data ([`DeviceFeature::flags`]).
+pub const DEVICE_FEATURE_SET: u32 = 0x2_0000;
+/// Only asks whether that would work ([`DeviceFeature::flags`]).
+pub const DEVICE_FEATURE_PROBE: u32 = 0x4_0000;
+/// Feature: the token that the virtual functions of this physical one are opened with, 16 bytes.
+pub const DEVICE_FEATURE_PCI_VF_TOKEN: u32 = 0;
+/// Feature: how the device can be migrated.
+pub const DEVICE_FEATURE_MIGRATION: u32 = 1;
+/// Feature: the device may sleep.
+pub const DEVICE_FEATURE_LOW_POWER_ENTRY: u32 = 3;
+/// Feature: the device may sleep, and an eventfd says when it woke up.
+pub const DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP: u32 = 4;
+/// Feature: the device is to be awake.
+pub const DEVICE_FEATURE_LOW_POWER_EXIT: u32 = 5;
 
 /// `struct vfio_device_info`
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -128,4 +179,104 @@ pub struct IrqSet {
     pub start: u32,
     /// How many interrupts.
     pub count: u32,
+}
+
+/// `struct vfio_region_info_cap_sparse_mmap`, without the areas behind it
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RegionInfoCapSparseMmap {
+    /// Its id is [`REGION_INFO_CAP_SPARSE_MMAP`].
+    pub header: InfoCapHeader,
+    /// How many [`RegionSparseMmapArea`]s follow.
+    pub nr_areas: u32,
+    /// Reserved.
+    pub reserved: u32,
+}
+
+/// `struct vfio_region_sparse_mmap_area`
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RegionSparseMmapArea {
+    /// Where it starts, in bytes from the start of the region.
+    pub offset: u64,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// `struct vfio_region_info_cap_type`
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RegionInfoCapType {
+    /// Its id is [`REGION_INFO_CAP_TYPE`].
+    pub header: InfoCapHeader,
+    /// What kind of region; with the highest bit, the lower 16 are a vendor's PCI id.
+    pub kind: u32,
+    /// Which of that kind.
+    pub subtype: u32,
+}
+
+/// `struct vfio_pci_hot_reset_info`, without the devices behind it
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct PciHotResetInfo {
+    /// Size of this struct and the room behind it in bytes, set by the caller.
+    pub argsz: u32,
+    /// None is set for a device that was opened through its group.
+    pub flags: u32,
+    /// How many [`PciDependentDevice`]s there are.
+    pub count: u32,
+}
+
+/// `struct vfio_pci_dependent_device`
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct PciDependentDevice {
+    /// Its group.
+    pub group_id: u32,
+    /// Its PCI domain.
+    pub segment: u16,
+    /// Its bus.
+    pub bus: u8,
+    /// Its device and function: five and three bits.
+    pub devfn: u8,
+}
+
+/// `struct vfio_pci_hot_reset`, without the fds behind it
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct PciHotReset {
+    /// Size of this struct and the fds behind it in bytes, set by the caller.
+    pub argsz: u32,
+    /// None is defined.
+    pub flags: u32,
+    /// How many group fds follow, each an `i32`.
+    pub count: u32,
+}
+
+/// `struct vfio_device_ioeventfd`
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct DeviceIoEventFd {
+    /// Size of this struct in bytes, set by the caller.
+    pub argsz: u32,
+    /// One of the `DEVICE_IOEVENTFD` sizes.
+    pub flags: u32,
+    /// Where in the device's fd is written.
+    pub offset: u64,
+    /// What is written.
+    pub data: u64,
+    /// The eventfd; -1 takes away what was set up.
+    pub fd: i32,
+    /// Reserved.
+    pub reserved: u32,
+}
+
+/// `struct vfio_device_feature`, without the data behind it
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct DeviceFeature {
+    /// Size of this struct and the data behind it in bytes, set by the caller.
+    pub argsz: u32,
+    /// The feature's number and what to do.
+    pub flags: u32,
 }

@@ -9,6 +9,8 @@ use crate::kernel::Opcode;
 pub const SPAPR_TCE_IOMMU: u32 = 2;
 /// Extension and IOMMU type number of sPAPR TCE version 2.
 pub const SPAPR_TCE_V2_IOMMU: u32 = 7;
+/// Extension: errors of a device are isolated (EEH).
+pub const EEH: u32 = 5;
 
 /// Fills in a [`SpaprTceInfo`].
 pub const SPAPR_TCE_GET_INFO: Opcode = vfio(12);

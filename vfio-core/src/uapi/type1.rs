@@ -11,6 +11,16 @@ use crate::kernel::Opcode;
 pub const TYPE1_IOMMU: u32 = 1;
 /// Extension and IOMMU type number of type1 version 2.
 pub const TYPE1V2_IOMMU: u32 = 3;
+/// Extension: DMA is coherent with the processor's caches, whatever the device says.
+pub const DMA_CC_IOMMU: u32 = 4;
+/// Extension and IOMMU type number of nested translation.
+pub const TYPE1_NESTING_IOMMU: u32 = 6;
+/// Extension and IOMMU type number of no IOMMU at all.
+pub const NOIOMMU_IOMMU: u32 = 8;
+/// Extension: [`DMA_UNMAP_FLAG_ALL`] is known.
+pub const UNMAP_ALL: u32 = 9;
+/// Extension: [`DMA_UNMAP_FLAG_VADDR`] and [`DMA_MAP_FLAG_VADDR`] are known.
+pub const UPDATE_VADDR: u32 = 10;
 
 /// Fills in an [`IommuType1Info`] with its capabilities behind it.
 pub const IOMMU_GET_INFO: Opcode = vfio(12);
@@ -26,6 +36,8 @@ pub const IOMMU_INFO_CAPS: u32 = 0x2;
 
 /// Id of [`IommuType1CapIovaRange`].
 pub const IOMMU_TYPE1_INFO_CAP_IOVA_RANGE: u16 = 1;
+/// Id of [`IommuType1CapMigration`].
+pub const IOMMU_TYPE1_INFO_CAP_MIGRATION: u16 = 2;
 /// Id of [`IommuType1DmaAvail`].
 pub const IOMMU_TYPE1_INFO_DMA_AVAIL: u16 = 3;
 
@@ -33,6 +45,15 @@ pub const IOMMU_TYPE1_INFO_DMA_AVAIL: u16 = 3;
 pub const DMA_MAP_FLAG_READ: u32 = 0x1;
 /// The device may write ([`DmaMap::flags`]).
 pub const DMA_MAP_FLAG_WRITE: u32 = 0x2;
+/// Gives a mapping whose address was forgotten a new one ([`DmaMap::flags`]).
+pub const DMA_MAP_FLAG_VADDR: u32 = 0x4;
+
+/// Answers which pages are dirty ([`DmaUnmap::flags`]).
+pub const DMA_UNMAP_FLAG_GET_DIRTY_BITMAP: u32 = 0x1;
+/// Takes every mapping away ([`DmaUnmap::flags`]).
+pub const DMA_UNMAP_FLAG_ALL: u32 = 0x2;
+/// Forgets the addresses of mappings, which stay ([`DmaUnmap::flags`]).
+pub const DMA_UNMAP_FLAG_VADDR: u32 = 0x4;
 
 /// `struct vfio_iommu_type1_info`
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -72,6 +93,22 @@ pub struct IovaRangeEntry {
     pub end: u64,
 }
 
+/// `struct vfio_iommu_type1_info_cap_migration`
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct IommuType1CapMigration {
+    /// Its id is [`IOMMU_TYPE1_INFO_CAP_MIGRATION`].
+    pub header: InfoCapHeader,
+    /// None is defined.
+    pub flags: u32,
+    /// Padding.
+    pub pad: u32,
+    /// One bit for each page size, in bytes, that dirty pages can be asked for with.
+    pub pgsize_bitmap: u64,
+    /// The largest bitmap of dirty pages, in bytes.
+    pub max_dirty_bitmap_size: u64,
+}
+
 /// `struct vfio_iommu_type1_info_dma_avail`
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -88,7 +125,7 @@ pub struct IommuType1DmaAvail {
 pub struct DmaMap {
     /// Size of this struct in bytes, set by the caller.
     pub argsz: u32,
-    /// [`DMA_MAP_FLAG_READ`], [`DMA_MAP_FLAG_WRITE`].
+    /// [`DMA_MAP_FLAG_READ`], [`DMA_MAP_FLAG_WRITE`], [`DMA_MAP_FLAG_VADDR`].
     pub flags: u32,
     /// Address of the memory in the calling process.
     pub vaddr: u64,
@@ -104,7 +141,7 @@ pub struct DmaMap {
 pub struct DmaUnmap {
     /// Size of this struct in bytes, set by the caller.
     pub argsz: u32,
-    /// None of them is used here.
+    /// [`DMA_UNMAP_FLAG_ALL`] and those beside it.
     pub flags: u32,
     /// First address.
     pub iova: u64,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use vfio_core::iommu::{Registration, Registry};
-use vfio_core::kernel::{Arg, Errno, Kernel, MapSource, Opcode, Protection, Result};
+use vfio_core::kernel::{Arg, Errno, Kernel, Opcode, Protection, RegionMapping, Result};
 use vfio_core::uapi::{self, DeviceInfo, IrqInfo, IrqSet, RegionInfo};
 use vfio_core::{Device, Vfio};
 use vfio_sim::SimKernel;
@@ -170,20 +170,20 @@ unsafe impl Kernel for Board {
         self.sim.pwrite(self.memory.as_fd(), &bytes[..len], offset)
     }
 
-    fn mmap(
+    fn mmap(&self, len: usize) -> Result<NonNull<u8>> {
+        self.sim.mmap(len)
+    }
+
+    fn map_region(
         &self,
-        source: MapSource<'_>,
+        _: BorrowedFd<'_>,
+        offset: u64,
         len: usize,
         protection: Protection,
-    ) -> Result<NonNull<u8>> {
-        let source = match source {
-            MapSource::Shared { offset, .. } => MapSource::Shared {
-                fd: self.memory.as_fd(),
-                offset,
-            },
-            anonymous => anonymous,
-        };
-        self.sim.mmap(source, len, protection)
+        align: usize,
+    ) -> Result<RegionMapping> {
+        let memory = self.memory.as_fd();
+        self.sim.map_region(memory, offset, len, protection, align)
     }
 
     unsafe fn munmap(&self, addr: NonNull<u8>, len: usize) -> Result<()> {

@@ -6,7 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
-use vfio_core::kernel::{Arg, Errno, Kernel, MapSource, Opcode, Protection, Result};
+use vfio_core::kernel::{Arg, Errno, Kernel, Opcode, Protection, RegionMapping, Result};
 use vfio_sim::SimKernel;
 
 /// Files and links that are read before the simulation's; directories follow from their paths.
@@ -69,13 +69,19 @@ unsafe impl Kernel for Overlay {
         self.sim.pwrite(fd, bytes, offset)
     }
 
-    fn mmap(
+    fn mmap(&self, len: usize) -> Result<NonNull<u8>> {
+        self.sim.mmap(len)
+    }
+
+    fn map_region(
         &self,
-        source: MapSource<'_>,
+        device: BorrowedFd<'_>,
+        offset: u64,
         len: usize,
         protection: Protection,
-    ) -> Result<NonNull<u8>> {
-        self.sim.mmap(source, len, protection)
+        align: usize,
+    ) -> Result<RegionMapping> {
+        self.sim.map_region(device, offset, len, protection, align)
     }
 
     unsafe fn munmap(&self, addr: NonNull<u8>, len: usize) -> Result<()> {

@@ -11,7 +11,7 @@ use vfio_core::address::{Access, HostRange, IovaRange, PageSizes};
 use vfio_core::iommu::{
     BackendReport, Capabilities, IommuBackend, Reach, Registration, Registry, Support,
 };
-use vfio_core::kernel::{self, Arg, Errno, Kernel, MapSource, Opcode, Protection};
+use vfio_core::kernel::{self, Arg, Errno, Kernel, Opcode, Protection, RegionMapping};
 use vfio_core::uapi::{GROUP_UNSET_CONTAINER, TYPE1_IOMMU, TYPE1V2_IOMMU};
 use vfio_core::{Container, Error, ErrorKind, Result, Vfio};
 use vfio_sim::SimKernel;
@@ -107,13 +107,19 @@ unsafe impl Kernel for Stuck {
         self.0.pwrite(fd, bytes, offset)
     }
 
-    fn mmap(
+    fn mmap(&self, len: usize) -> kernel::Result<NonNull<u8>> {
+        self.0.mmap(len)
+    }
+
+    fn map_region(
         &self,
-        source: MapSource<'_>,
+        device: BorrowedFd<'_>,
+        offset: u64,
         len: usize,
         protection: Protection,
-    ) -> kernel::Result<NonNull<u8>> {
-        self.0.mmap(source, len, protection)
+        align: usize,
+    ) -> kernel::Result<RegionMapping> {
+        self.0.map_region(device, offset, len, protection, align)
     }
 
     unsafe fn munmap(&self, addr: NonNull<u8>, len: usize) -> kernel::Result<()> {

@@ -12,7 +12,7 @@ macro_rules! theirs {
         vec![$(Layout {
             name: stringify!($name),
             size: size_of::<theirs::$name>(),
-            fields: vec![$((stringify!($field), offset_of!(theirs::$name, $field))),+],
+            fields: vec![$((stringify!($field).trim_end_matches('_'), offset_of!(theirs::$name, $field))),+],
         }),*]
     };
 }
@@ -25,9 +25,18 @@ fn bindings() -> Vec<Layout> {
         vfio_region_info: argsz, flags, index, cap_offset, size, offset;
         vfio_irq_info: argsz, flags, index, count;
         vfio_irq_set: argsz, flags, index, start, count;
+        vfio_region_info_cap_sparse_mmap: header, nr_areas, reserved;
+        vfio_region_sparse_mmap_area: offset, size;
+        vfio_region_info_cap_type: header, type_, subtype;
+        vfio_pci_hot_reset_info: argsz, flags, count;
+        vfio_pci_dependent_device: segment, bus, devfn;
+        vfio_pci_hot_reset: argsz, flags, count;
+        vfio_device_ioeventfd: argsz, flags, offset, data, fd;
+        vfio_device_feature: argsz, flags;
         vfio_iommu_type1_info: argsz, flags, iova_pgsizes, cap_offset;
         vfio_iommu_type1_info_cap_iova_range: header, nr_iovas, reserved;
         vfio_iova_range: start, end;
+        vfio_iommu_type1_info_cap_migration: header, flags, pgsize_bitmap, max_dirty_bitmap_size;
         vfio_iommu_type1_info_dma_avail: header, avail;
         vfio_iommu_type1_dma_map: argsz, flags, vaddr, iova, size;
         vfio_iommu_type1_dma_unmap: argsz, flags, iova, size;
@@ -63,6 +72,26 @@ fn every_constant_is_as_bindgen_has_it() {
         PCI_INTX_IRQ_INDEX = VFIO_PCI_INTX_IRQ_INDEX;
         PCI_MSI_IRQ_INDEX = VFIO_PCI_MSI_IRQ_INDEX;
         PCI_MSIX_IRQ_INDEX = VFIO_PCI_MSIX_IRQ_INDEX;
+        REGION_FLAG_CAPS = VFIO_REGION_INFO_FLAG_CAPS;
+        REGION_INFO_CAP_SPARSE_MMAP = VFIO_REGION_INFO_CAP_SPARSE_MMAP;
+        REGION_INFO_CAP_TYPE = VFIO_REGION_INFO_CAP_TYPE;
+        REGION_INFO_CAP_MSIX_MAPPABLE = VFIO_REGION_INFO_CAP_MSIX_MAPPABLE;
+        PCI_VGA_REGION_INDEX = VFIO_PCI_VGA_REGION_INDEX;
+        PCI_ERR_IRQ_INDEX = VFIO_PCI_ERR_IRQ_INDEX;
+        PCI_REQ_IRQ_INDEX = VFIO_PCI_REQ_IRQ_INDEX;
+        DEVICE_IOEVENTFD_8 = VFIO_DEVICE_IOEVENTFD_8;
+        DEVICE_IOEVENTFD_16 = VFIO_DEVICE_IOEVENTFD_16;
+        DEVICE_IOEVENTFD_32 = VFIO_DEVICE_IOEVENTFD_32;
+        DEVICE_IOEVENTFD_64 = VFIO_DEVICE_IOEVENTFD_64;
+        DEVICE_FEATURE_MASK = VFIO_DEVICE_FEATURE_MASK;
+        DEVICE_FEATURE_GET = VFIO_DEVICE_FEATURE_GET;
+        DEVICE_FEATURE_SET = VFIO_DEVICE_FEATURE_SET;
+        DEVICE_FEATURE_PROBE = VFIO_DEVICE_FEATURE_PROBE;
+        DEVICE_FEATURE_PCI_VF_TOKEN = VFIO_DEVICE_FEATURE_PCI_VF_TOKEN;
+        DEVICE_FEATURE_MIGRATION = VFIO_DEVICE_FEATURE_MIGRATION;
+        DEVICE_FEATURE_LOW_POWER_ENTRY = VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY;
+        DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP = VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP;
+        DEVICE_FEATURE_LOW_POWER_EXIT = VFIO_DEVICE_FEATURE_LOW_POWER_EXIT;
         IRQ_INFO_EVENTFD = VFIO_IRQ_INFO_EVENTFD;
         IRQ_INFO_MASKABLE = VFIO_IRQ_INFO_MASKABLE;
         IRQ_INFO_AUTOMASKED = VFIO_IRQ_INFO_AUTOMASKED;
@@ -75,6 +104,16 @@ fn every_constant_is_as_bindgen_has_it() {
         IRQ_SET_ACTION_TRIGGER = VFIO_IRQ_SET_ACTION_TRIGGER;
         TYPE1_IOMMU = VFIO_TYPE1_IOMMU;
         TYPE1V2_IOMMU = VFIO_TYPE1v2_IOMMU;
+        DMA_CC_IOMMU = VFIO_DMA_CC_IOMMU;
+        NOIOMMU_IOMMU = VFIO_NOIOMMU_IOMMU;
+        UNMAP_ALL = VFIO_UNMAP_ALL;
+        UPDATE_VADDR = VFIO_UPDATE_VADDR;
+        EEH = VFIO_EEH;
+        DMA_MAP_FLAG_VADDR = VFIO_DMA_MAP_FLAG_VADDR;
+        DMA_UNMAP_FLAG_GET_DIRTY_BITMAP = VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP;
+        DMA_UNMAP_FLAG_ALL = VFIO_DMA_UNMAP_FLAG_ALL;
+        DMA_UNMAP_FLAG_VADDR = VFIO_DMA_UNMAP_FLAG_VADDR;
+        IOMMU_TYPE1_INFO_CAP_MIGRATION = VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION;
         IOMMU_INFO_PGSIZES = VFIO_IOMMU_INFO_PGSIZES;
         IOMMU_INFO_CAPS = VFIO_IOMMU_INFO_CAPS;
         IOMMU_TYPE1_INFO_CAP_IOVA_RANGE = VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE;

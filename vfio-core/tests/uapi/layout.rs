@@ -32,11 +32,26 @@ pub(crate) fn ours() -> Vec<Layout> {
         IrqInfo = "vfio_irq_info": argsz = "argsz", flags = "flags", index = "index", count = "count";
         IrqSet = "vfio_irq_set": argsz = "argsz", flags = "flags", index = "index", start = "start",
             count = "count";
+        RegionInfoCapSparseMmap = "vfio_region_info_cap_sparse_mmap": header = "header",
+            nr_areas = "nr_areas", reserved = "reserved";
+        RegionSparseMmapArea = "vfio_region_sparse_mmap_area": offset = "offset", size = "size";
+        RegionInfoCapType = "vfio_region_info_cap_type": header = "header", kind = "type",
+            subtype = "subtype";
+        PciHotResetInfo = "vfio_pci_hot_reset_info": argsz = "argsz", flags = "flags", count = "count";
+        PciDependentDevice = "vfio_pci_dependent_device": segment = "segment", bus = "bus",
+            devfn = "devfn";
+        PciHotReset = "vfio_pci_hot_reset": argsz = "argsz", flags = "flags", count = "count";
+        DeviceIoEventFd = "vfio_device_ioeventfd": argsz = "argsz", flags = "flags",
+            offset = "offset", data = "data", fd = "fd";
+        DeviceFeature = "vfio_device_feature": argsz = "argsz", flags = "flags";
         IommuType1Info = "vfio_iommu_type1_info": argsz = "argsz", flags = "flags",
             iova_pgsizes = "iova_pgsizes", cap_offset = "cap_offset";
         IommuType1CapIovaRange = "vfio_iommu_type1_info_cap_iova_range": header = "header",
             nr_iovas = "nr_iovas", reserved = "reserved";
         IovaRangeEntry = "vfio_iova_range": start = "start", end = "end";
+        IommuType1CapMigration = "vfio_iommu_type1_info_cap_migration": header = "header",
+            flags = "flags", pgsize_bitmap = "pgsize_bitmap",
+            max_dirty_bitmap_size = "max_dirty_bitmap_size";
         IommuType1DmaAvail = "vfio_iommu_type1_info_dma_avail": header = "header", avail = "avail";
         DmaMap = "vfio_iommu_type1_dma_map": argsz = "argsz", flags = "flags", vaddr = "vaddr",
             iova = "iova", size = "size";
