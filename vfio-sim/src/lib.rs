@@ -72,6 +72,7 @@ mod group;
 mod host_tree;
 mod kernel;
 pub mod machine;
+pub mod model;
 mod world;
 
 pub use event::{Event, Object};

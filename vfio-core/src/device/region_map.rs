@@ -48,8 +48,8 @@ impl RegionMap {
         let align = (1 << len.ilog2()).min(LARGEST_PAGE);
         let backing = match kernel.map_region(device.fd(), place, len, protection, align)? {
             RegionMapping::Registers(file) => Backing::Registers(file),
-            // SAFETY: the kernel has just made this mapping, and nobody else knows it.
             RegionMapping::Pages(addr) => {
+                // SAFETY: the kernel has just made this mapping, and nobody else knows it.
                 Backing::Pages(unsafe { Mapping::of_device(kernel, addr, len) })
             }
         };
