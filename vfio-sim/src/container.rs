@@ -3,69 +3,146 @@
 use vfio_core::kernel::{Arg, Errno, Opcode, Result};
 use vfio_core::uapi;
 
+use crate::iommu::{Env, Iommu};
+use crate::process::ProcessId;
 use crate::world::World;
 
 #[derive(Debug, Default)]
 pub(crate) struct Container {
-    /// Which of the machine's IOMMU drivers serves it, once it was set.
-    driver: Option<usize>,
+    /// Its IOMMU, once it was set.
+    pub(crate) driver: Option<Driver>,
+}
+
+/// One of the machine's IOMMU drivers, at work.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    /// Which.
+    index: usize,
+    pub(crate) iommu: Iommu,
 }
 
 impl World {
     pub(crate) fn container_ioctl(
         &mut self,
+        caller: ProcessId,
         id: u64,
         opcode: Opcode,
-        arg: &Arg<'_>,
+        arg: &mut Arg<'_>,
     ) -> Result<u32> {
         match opcode {
             uapi::GET_API_VERSION => Ok(uapi::API_VERSION), // A2
             uapi::CHECK_EXTENSION => Ok(u32::from(self.has_extension(id, number(arg)))),
             uapi::SET_IOMMU => self.set_iommu(id, number(arg)).map(|()| 0),
-            // A6
-            _ if self.driver(id).is_some() => Err(Errno::NOTTY),
-            _ => Err(Errno::INVAL),
+            _ => self.iommu_ioctl(caller, id, opcode, arg),
         }
+    }
+
+    /// A6
+    fn iommu_ioctl(
+        &mut self,
+        caller: ProcessId,
+        id: u64,
+        opcode: Opcode,
+        arg: &mut Arg<'_>,
+    ) -> Result<u32> {
+        let bars = self.mapped_bars();
+        let driver = self
+            .containers
+            .get_mut(&id)
+            .and_then(|it| it.driver.as_mut());
+        let driver = driver.ok_or(Errno::INVAL)?;
+        let mut env = Env {
+            caller,
+            processes: &mut self.processes,
+            profile: self.machine.profile(),
+            host_page: self.machine.page_size as u64,
+            bars: &bars,
+            hazards: &mut self.hazards,
+        };
+        driver.iommu.ioctl(&mut env, opcode, arg)
     }
 
     /// Every driver is asked before the IOMMU was set (A3), only the chosen one afterwards (A4).
     fn has_extension(&self, id: u64, extension: usize) -> bool {
         let chosen = self.driver(id);
+        let profile = self.machine.profile();
+        let groups = self.groups_in(id);
         let mut drivers = self.machine.iommus.iter().enumerate();
-        drivers.any(|(index, driver)| {
-            chosen.is_none_or(|chosen| chosen == index) && driver.set_iommu(extension).is_some()
+        drivers.any(|(index, driver)| match chosen {
+            Some(chosen) => chosen == index && driver.has_extension(&profile, extension, true),
+            None => {
+                groups.iter().all(|&group| self.fits(group, index))
+                    && driver.has_extension(&profile, extension, false)
+            }
         })
+    }
+
+    /// Whether a driver is for groups like that one: with an IOMMU behind them, or without (A3).
+    fn fits(&self, group: u32, driver: usize) -> bool {
+        let without = self.machine.group(group).is_some_and(|it| it.without_iommu);
+        let driver = self.machine.iommus.get(driver);
+        driver.is_some_and(|it| it.is_for_no_iommu() == without)
     }
 
     /// A5
     fn set_iommu(&mut self, id: u64, iommu: usize) -> Result<()> {
-        if !self.has_groups(id) || self.driver(id).is_some() {
+        let groups = self.groups_in(id);
+        if groups.is_empty() || self.driver(id).is_some() {
             return Err(Errno::INVAL);
         }
         let mut answer = Err(Errno::NODEV);
         for (index, driver) in self.machine.iommus.iter().enumerate() {
-            let Some(this) = driver.set_iommu(iommu) else {
+            if !groups.iter().all(|&group| self.fits(group, index)) {
+                continue;
+            }
+            let Some(taken) = driver.set_iommu(&self.machine.profile(), iommu) else {
                 continue;
             };
-            answer = this;
-            if answer.is_ok() {
-                self.containers.entry(id).or_default().driver = Some(index);
-                break;
+            let made = taken.and_then(|()| {
+                let mut made = Iommu::new(&driver.hardware, iommu)?;
+                for _ in 1..groups.len() {
+                    made.attach()?; // C37: not every IOMMU takes a second group
+                }
+                Ok(made)
+            });
+            match made {
+                Ok(iommu) => {
+                    self.containers.entry(id).or_default().driver = Some(Driver { index, iommu });
+                    return Ok(());
+                }
+                Err(errno) => answer = Err(errno),
             }
         }
         answer
     }
 
-    /// Whether a group is in it.
-    pub(crate) fn has_groups(&self, id: u64) -> bool {
-        self.groups
-            .values()
-            .any(|group| group.container == Some(id))
+    /// The groups that are in it.
+    pub(crate) fn groups_in(&self, id: u64) -> Vec<u32> {
+        let inside = self
+            .groups
+            .iter()
+            .filter(|(_, it)| it.container == Some(id));
+        inside.map(|(&group, _)| group).collect()
     }
 
-    /// Whether it has an IOMMU.
+    /// Whether it has an IOMMU, and which.
     pub(crate) fn driver(&self, id: u64) -> Option<usize> {
-        self.containers.get(&id)?.driver
+        Some(self.containers.get(&id)?.driver.as_ref()?.index)
+    }
+
+    /// Lets a group into the IOMMU that a container has, if it has one (A9).
+    pub(crate) fn attach(&mut self, container: u64, group: u32) -> Result<()> {
+        let Some(index) = self.driver(container) else {
+            return Ok(());
+        };
+        if !self.fits(group, index) {
+            return Err(Errno::PERM); // A10
+        }
+        let driver = self
+            .containers
+            .get_mut(&container)
+            .and_then(|it| it.driver.as_mut());
+        driver.map_or(Ok(()), |driver| driver.iommu.attach())
     }
 
     /// Takes a group out of its container; the IOMMU goes with the last one (A7).
@@ -74,8 +151,12 @@ impl World {
             .groups
             .get_mut(&group)
             .and_then(|group| group.container.take());
-        if let Some(id) = left.filter(|id| !self.has_groups(*id)) {
-            self.containers.insert(id, Container::default());
+        if let Some(id) = left.filter(|id| self.groups_in(*id).is_empty()) {
+            if let Some(container) = self.containers.get_mut(&id) {
+                if let Some(mut driver) = container.driver.take() {
+                    driver.iommu.release(&mut self.processes);
+                }
+            }
         }
     }
 }

@@ -8,6 +8,15 @@ use vfio_core::uapi;
 /// What an fd of the simulated kernel stands for. Sorted as they are released.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Object {
+    /// A mapped region of a device.
+    Region {
+        /// The device's name, as sysfs has it.
+        bdf: String,
+        /// Its group.
+        group: u32,
+        /// Which region.
+        index: u32,
+    },
     /// An open device.
     Device {
         /// Its name, as sysfs has it.
@@ -21,9 +30,28 @@ pub enum Object {
     Container(u64),
 }
 
+impl Object {
+    /// The device that it is, or is a part of.
+    pub(crate) fn bdf(&self) -> Option<&str> {
+        match self {
+            Self::Region { bdf, .. } | Self::Device { bdf, .. } => Some(bdf),
+            Self::Group(_) | Self::Container(_) => None,
+        }
+    }
+
+    /// The group of the device that it is, or is a part of.
+    pub(crate) fn group(&self) -> Option<u32> {
+        match self {
+            Self::Region { group, .. } | Self::Device { group, .. } => Some(*group),
+            Self::Group(_) | Self::Container(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Region { bdf, index, .. } => write!(f, "region {index} of {bdf}"),
             Self::Device { bdf, .. } => write!(f, "device {bdf}"),
             Self::Group(id) => write!(f, "group {id}"),
             Self::Container(id) => write!(f, "container {id}"),

@@ -5,11 +5,16 @@ use std::os::fd::{OwnedFd, RawFd};
 
 use vfio_core::kernel::{Arg, Errno, Opcode, Result};
 use vfio_core::uapi::{self, GroupStatus};
-use zerocopy::{FromBytes, IntoBytes};
 
+use crate::arg;
 use crate::event::Object;
 use crate::files::Inode;
+use crate::process::ProcessId;
+use crate::token;
 use crate::world::{Answer, World};
+
+/// The longest name of a device that the kernel reads, with its token: a page.
+const LONGEST_NAME: usize = 4096;
 
 /// An open group.
 #[derive(Debug, Default)]
@@ -20,12 +25,15 @@ pub(crate) struct Group {
 
 impl World {
     /// A12. Without a member that is bound to VFIO there is no node.
-    pub(crate) fn open_group(&mut self, id: u32) -> Result<OwnedFd> {
+    pub(crate) fn open_group(&mut self, caller: ProcessId, id: u32) -> Result<OwnedFd> {
         let group = self.machine.group(id).ok_or(Errno::NOENT)?;
         if !group.devices.iter().any(|device| device.is_bound_to_vfio()) {
             return Err(Errno::NOENT);
         }
         group.node?;
+        if group.without_iommu && !self.processes.rights(caller).raw_io {
+            return Err(Errno::PERM);
+        }
         if self.groups.contains_key(&id) {
             return Err(Errno::BUSY);
         }
@@ -36,13 +44,14 @@ impl World {
 
     pub(crate) fn group_ioctl(
         &mut self,
+        caller: ProcessId,
         id: u32,
         opcode: Opcode,
         arg: &mut Arg<'_>,
     ) -> Result<Answer> {
         match opcode {
             uapi::GROUP_GET_STATUS => self.status(id, arg)?,
-            uapi::GROUP_SET_CONTAINER => self.set_container(id, arg)?,
+            uapi::GROUP_SET_CONTAINER => self.set_container(caller, id, arg)?,
             uapi::GROUP_UNSET_CONTAINER => self.unset_container(id)?,
             uapi::GROUP_GET_DEVICE_FD => return self.device_fd(id, arg).map(Answer::Fd),
             _ => return Err(Errno::NOTTY), // A16
@@ -52,13 +61,7 @@ impl World {
 
     /// A13
     fn status(&self, id: u32, arg: &mut Arg<'_>) -> Result<()> {
-        let Arg::InOut(bytes) = arg else {
-            return Err(Errno::FAULT);
-        };
-        let (status, _) = GroupStatus::mut_from_prefix(bytes).map_err(|_| Errno::FAULT)?;
-        if (status.argsz as usize) < size_of::<GroupStatus>() {
-            return Err(Errno::INVAL);
-        }
+        let mut status: GroupStatus = arg::sized(arg)?;
         status.flags = if self.container_of(id).is_some() {
             uapi::GROUP_FLAGS_VIABLE | uapi::GROUP_FLAGS_CONTAINER_SET
         } else if self.is_viable(id) {
@@ -66,34 +69,43 @@ impl World {
         } else {
             0
         };
-        Ok(())
+        arg::write(arg, &status, size_of::<GroupStatus>())
     }
 
     /// A10
-    fn set_container(&mut self, id: u32, arg: &Arg<'_>) -> Result<()> {
-        let (fd, _) = RawFd::read_from_prefix(read(arg)?).map_err(|_| Errno::FAULT)?;
-        let file = Inode::of_number(fd)?;
+    fn set_container(&mut self, caller: ProcessId, id: u32, arg: &Arg<'_>) -> Result<()> {
+        let file = Inode::of_number(arg::read::<RawFd>(arg)?)?;
         if self.container_of(id).is_some() {
             return Err(Errno::INVAL);
         }
-        let Some(Object::Container(container)) = self.files.find(file) else {
+        let Some(&Object::Container(container)) = self.files.find(file) else {
             return Err(Errno::BADFD);
         };
         if !self.is_viable(id) {
             return Err(Errno::PERM);
         }
-        self.groups.entry(id).or_default().container = Some(*container);
+        let without = |group| self.machine.group(group).is_some_and(|it| it.without_iommu);
+        let mixed = self
+            .groups_in(container)
+            .into_iter()
+            .any(|it| without(it) != without(id));
+        if mixed || without(id) && !self.processes.rights(caller).raw_io {
+            return Err(Errno::PERM);
+        }
+        self.attach(container, id)?;
+        self.groups.entry(id).or_default().container = Some(container);
         Ok(())
     }
 
-    /// A11
+    /// A11, A11b
     fn unset_container(&mut self, id: u32) -> Result<()> {
         if self.container_of(id).is_none() {
             return Err(Errno::INVAL);
         }
-        let in_use =
-            |object: &Object| matches!(object, Object::Device { group, .. } if *group == id);
-        if self.files.objects().any(in_use) {
+        if self
+            .device_objects()
+            .any(|object| object.group() == Some(id))
+        {
             return Err(Errno::BUSY);
         }
         self.detach(id);
@@ -102,27 +114,35 @@ impl World {
 
     /// A14
     fn device_fd(&mut self, id: u32, arg: &Arg<'_>) -> Result<OwnedFd> {
-        let name = CStr::from_bytes_until_nul(read(arg)?).map_err(|_| Errno::FAULT)?;
-        let bdf = self.device_named(id, name)?;
+        let bytes = arg::bytes(arg)?;
+        let name = match CStr::from_bytes_until_nul(bytes) {
+            Ok(name) if name.to_bytes().len() < LONGEST_NAME => name.to_bytes(),
+            Ok(_) => return Err(Errno::INVAL),
+            Err(_) if bytes.len() >= LONGEST_NAME => return Err(Errno::INVAL),
+            Err(_) => return Err(Errno::FAULT),
+        };
+        let (bdf, token) = self.device_named(id, name)?;
         let container = self.container_of(id).ok_or(Errno::INVAL)?;
         self.driver(container).ok_or(Errno::INVAL)?;
-        self.new_fd(Object::Device { bdf, group: id })
+        self.check_token(&bdf, token)?;
+        self.open_device(id, bdf)
     }
 
     /// Only what is bound to VFIO is known to it.
-    fn device_named(&self, id: u32, name: &CStr) -> Result<String> {
+    fn device_named(&self, id: u32, name: &[u8]) -> Result<(String, Option<token::Token>)> {
         let group = self.machine.group(id).ok_or(Errno::NODEV)?;
         let mut known = group
             .devices
             .iter()
             .filter(|device| device.is_bound_to_vfio());
-        known
-            .find(|device| device.bdf.as_bytes() == name.to_bytes())
-            .map(|device| device.bdf.clone())
-            .ok_or(Errno::NODEV)
+        let (bdf, options) = token::split(name);
+        let device = known
+            .find(|device| device.bdf.as_bytes() == bdf)
+            .ok_or(Errno::NODEV)?;
+        Ok((device.bdf.clone(), token::of(options)?))
     }
 
-    fn container_of(&self, id: u32) -> Option<u64> {
+    pub(crate) fn container_of(&self, id: u32) -> Option<u64> {
         self.groups.get(&id)?.container
     }
 
@@ -130,14 +150,5 @@ impl World {
         self.machine
             .group(id)
             .is_some_and(|group| group.is_viable())
-    }
-}
-
-/// The bytes that a call points to: a number points to none.
-fn read<'a>(arg: &'a Arg<'_>) -> Result<&'a [u8]> {
-    match arg {
-        Arg::None | Arg::Value(_) => Err(Errno::FAULT),
-        Arg::In(bytes) => Ok(bytes),
-        Arg::InOut(bytes) => Ok(bytes.as_bytes()),
     }
 }

@@ -2,35 +2,65 @@
 #![allow(unsafe_code)] // The trait's methods are unsafe; what is done here is not, but for real memory.
 
 use std::ffi::OsString;
-use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vfio_core::kernel::{Arg, Errno, Kernel, Linux, Opcode, Protection, RegionMapping, Result};
 
+use crate::device::{Mappable, Transfer};
 use crate::event::{Event, Object};
+use crate::fault::Fault;
+use crate::files::Inode;
+use crate::iommu::{Hazard, Holdings, Iommu, Mapping};
 use crate::machine::Machine;
-use crate::world::{Answer, World};
+use crate::process::{ProcessId, Rights};
+use crate::world::{Answer, MapPlace, World};
 
-/// A VFIO kernel in memory. Clones are handles of the same one.
+/// A VFIO kernel in memory, as one process sees it. Clones are handles of the same one.
 #[derive(Debug, Clone)]
-pub struct SimKernel(Arc<Mutex<World>>);
+pub struct SimKernel {
+    world: Arc<Mutex<World>>,
+    process: ProcessId,
+}
 
 impl SimKernel {
-    /// The kernel of a machine, just booted: nothing is open.
+    /// The kernel of a machine, just booted: nothing is open, and root asks.
     pub fn new(machine: Machine) -> Self {
-        Self(Arc::new(Mutex::new(World::new(machine))))
+        Self {
+            world: Arc::new_cyclic(|me| Mutex::new(World::new(machine, me.clone()))),
+            process: 0,
+        }
     }
 
-    /// The devices, groups and containers that live now. A device is there once for each time that it is
-    /// open; a group also while only a device holds it (A15), a container also while only a group holds
+    /// The same kernel, as another process with these rights sees it. Memory and fds are this process's all the
+    /// same; what a kernel ties to a process (accounting, sPAPR's C38) is that one's.
+    pub fn process(&self, rights: Rights) -> Self {
+        Self {
+            world: Arc::clone(&self.world),
+            process: self.world().processes.add(rights),
+        }
+    }
+
+    /// Gives this process other rights.
+    pub fn set_rights(&self, rights: Rights) {
+        self.world().processes.set_rights(self.process, rights);
+    }
+
+    /// The machine.
+    pub fn machine(&self) -> Machine {
+        self.world().machine.clone()
+    }
+
+    /// The devices, mapped regions, groups and containers that live now. A device is there once for each time that
+    /// it is open; a group also while only a device holds it (A15), a container also while only a group holds
     /// it (A8).
     pub fn open_objects(&self) -> Vec<Object> {
         self.world().open_objects()
     }
 
-    /// Whether no device, group or container is left.
+    /// Whether no device, region, group or container is left.
     pub fn is_idle(&self) -> bool {
         self.open_objects().is_empty()
     }
@@ -40,19 +70,64 @@ impl SimKernel {
         self.world().take_log()
     }
 
+    /// What devices reach now, in every container.
+    pub fn mappings(&self) -> Vec<Mapping> {
+        self.each_iommu(Iommu::mappings)
+    }
+
+    /// What sPAPR contexts hold beside mappings, one entry a container that has an IOMMU.
+    pub fn holdings(&self) -> Vec<Holdings> {
+        self.each_iommu(|iommu| vec![iommu.holdings()])
+    }
+
+    /// How much memory is accounted to this process as locked, in bytes.
+    pub fn locked(&self) -> u64 {
+        let mut world = self.world();
+        world.notice_closed();
+        world.processes.locked(self.process)
+    }
+
+    /// DMA that did not reach memory since the last time that this was asked.
+    pub fn take_faults(&self) -> Vec<Fault> {
+        std::mem::take(&mut self.world().faults)
+    }
+
+    /// What was asked that a real kernel does not survive, or does wrong without saying so.
+    pub fn hazards(&self) -> Vec<Hazard> {
+        self.world().hazards.clone()
+    }
+
+    fn each_iommu<T>(&self, ask: impl Fn(&Iommu) -> Vec<T>) -> Vec<T> {
+        let mut world = self.world();
+        world.notice_closed();
+        let drivers = world
+            .containers
+            .values()
+            .filter_map(|it| it.driver.as_ref());
+        drivers.flat_map(|driver| ask(&driver.iommu)).collect()
+    }
+
+    /// The device that an fd stands for, with its group; `None` for anything else.
+    fn device(world: &World, fd: BorrowedFd<'_>) -> Option<(String, u32)> {
+        match world.files.find(Inode::of(fd).ok()?) {
+            Some(Object::Device { bdf, group }) => Some((bdf.clone(), *group)),
+            _ => None,
+        }
+    }
+
     fn world(&self) -> MutexGuard<'_, World> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-// SAFETY: memory is mapped by Linux; nothing else can be mapped here.
+// SAFETY: memory is mapped by Linux, of this process or of a file.
 unsafe impl Kernel for SimKernel {
     fn open(&self, path: &Path) -> Result<OwnedFd> {
-        self.world().open(path)
+        self.world().open(self.process, path)
     }
 
     unsafe fn ioctl(&self, fd: BorrowedFd<'_>, opcode: Opcode, arg: Arg<'_>) -> Result<u32> {
-        match self.world().ioctl(fd, opcode, arg)? {
+        match self.world().ioctl(self.process, fd, opcode, arg)? {
             Answer::Value(value) => Ok(value),
             // The caller should have asked for an fd: it leaks, as it would from Linux.
             Answer::Fd(fd) => u32::try_from(fd.into_raw_fd()).map_err(|_| Errno::BADF),
@@ -60,22 +135,47 @@ unsafe impl Kernel for SimKernel {
     }
 
     unsafe fn ioctl_fd(&self, fd: BorrowedFd<'_>, opcode: Opcode, arg: Arg<'_>) -> Result<OwnedFd> {
-        match self.world().ioctl(fd, opcode, arg)? {
+        match self.world().ioctl(self.process, fd, opcode, arg)? {
             Answer::Fd(fd) => Ok(fd),
             Answer::Value(_) => Err(Errno::BADF),
         }
     }
 
     fn pread(&self, fd: BorrowedFd<'_>, bytes: &mut [u8], offset: u64) -> Result<usize> {
-        Linux.pread(fd, bytes, offset)
+        let mut world = self.world();
+        match Self::device(&world, fd) {
+            Some((bdf, _)) => world.transfer(&bdf, offset, Transfer::Read(bytes)),
+            None => Linux.pread(fd, bytes, offset),
+        }
     }
 
     fn pwrite(&self, fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Result<usize> {
-        Linux.pwrite(fd, bytes, offset)
+        let mut world = self.world();
+        match Self::device(&world, fd) {
+            Some((bdf, _)) => world.transfer(&bdf, offset, Transfer::Write(bytes)),
+            None => Linux.pwrite(fd, bytes, offset),
+        }
     }
 
+    /// Whole pages of the machine, which may be larger than this host's.
     fn mmap(&self, len: usize) -> Result<NonNull<u8>> {
-        Linux.mmap(len)
+        let page = self.page_size();
+        let len = len.checked_next_multiple_of(page).ok_or(Errno::NOMEM)?;
+        let whole = len.checked_add(page).ok_or(Errno::NOMEM)?;
+        let start = Linux.mmap(whole)?;
+        let before = start.as_ptr().align_offset(page).min(page);
+        // SAFETY: what is before and behind the pages that are given away is a part of this mapping, which nobody
+        // else knows yet; all of it has `whole` bytes.
+        unsafe {
+            let place = start.add(before);
+            if before > 0 {
+                Linux.munmap(start, before)?;
+            }
+            if before < page {
+                Linux.munmap(place.add(len), page - before)?;
+            }
+            Ok(place)
+        }
     }
 
     fn map_region(
@@ -86,12 +186,30 @@ unsafe impl Kernel for SimKernel {
         protection: Protection,
         align: usize,
     ) -> Result<RegionMapping> {
-        Linux.map_region(device, offset, len, protection, align)
+        let mut world = self.world();
+        let Some((bdf, group)) = Self::device(&world, device) else {
+            return Linux.map_region(device, offset, len, protection, align);
+        };
+        let index = u32::try_from(offset >> 40).map_err(|_| Errno::INVAL)?;
+        match world.mappable(&self.world, &bdf, group, offset, len)? {
+            Mappable::Registers(file) => Ok(RegionMapping::Registers(file)),
+            Mappable::Memory(file, at) => {
+                let mapped = Linux.map_region(file.as_fd(), at, len, protection, align)?;
+                if let RegionMapping::Pages(addr) = &mapped {
+                    let start = addr.as_ptr() as u64;
+                    let place = MapPlace::Pages(start..start + len as u64);
+                    world.add_map(&bdf, group, index, place);
+                }
+                Ok(mapped)
+            }
+        }
     }
 
     unsafe fn munmap(&self, addr: NonNull<u8>, len: usize) -> Result<()> {
         // SAFETY: every mapping of this kernel is one of Linux; the rest is our caller's promise.
-        unsafe { Linux.munmap(addr, len) }
+        unsafe { Linux.munmap(addr, len.next_multiple_of(self.page_size())) }?;
+        self.world().forget_pages(addr.as_ptr() as u64);
+        Ok(())
     }
 
     unsafe fn keep_from_children(&self, addr: NonNull<u8>, len: usize) -> Result<()> {
@@ -104,7 +222,7 @@ unsafe impl Kernel for SimKernel {
     }
 
     fn memlock_limit(&self) -> Option<u64> {
-        None
+        self.world().processes.rights(self.process).memlock
     }
 
     fn page_size(&self) -> usize {

@@ -65,16 +65,28 @@
 //! - Binding and unbinding: the drivers are those of the description.
 //! - Accounting of locked memory: there is no limit.
 //! - Memory: it is this host's, with this host's page size, whatever [`Machine::page_size`] says.
+mod arg;
+mod caps;
 mod container;
+mod device;
 mod event;
+mod eventfd;
+mod fault;
 mod files;
 mod group;
 mod host_tree;
+mod iommu;
 mod kernel;
 pub mod machine;
+mod memory;
 pub mod model;
+mod process;
+mod token;
 mod world;
 
 pub use event::{Event, Object};
+pub use fault::{Fault, Why};
+pub use iommu::{Hazard, Holdings, Mapping};
 pub use kernel::SimKernel;
 pub use machine::Machine;
+pub use process::Rights;

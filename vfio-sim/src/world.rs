@@ -1,30 +1,60 @@
 //! What there is in the kernel: containers, groups, devices, and who holds whom.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::{Mutex, Weak};
 
 use vfio_core::CONTAINER_NODE;
-use vfio_core::group_node;
 use vfio_core::kernel::{Arg, Errno, Opcode, Result};
 
 use crate::container::Container;
+use crate::device::State;
 use crate::event::{self, Event, Object};
+use crate::fault::Fault;
 use crate::files::{Files, Inode};
 use crate::group::Group;
 use crate::host_tree::HostTree;
+use crate::iommu::Hazard;
 use crate::machine::Machine;
+use crate::process::{ProcessId, Processes, Rights};
 
 #[derive(Debug)]
 pub(crate) struct World {
+    /// Itself, for threads that wait on eventfds.
+    pub(crate) me: Weak<Mutex<World>>,
     pub(crate) machine: Machine,
     pub(crate) host: HostTree,
     pub(crate) files: Files,
+    pub(crate) processes: Processes,
     pub(crate) containers: BTreeMap<u64, Container>,
     /// Those that are open.
     pub(crate) groups: BTreeMap<u32, Group>,
+    /// Those that were ever open, by name.
+    pub(crate) devices: BTreeMap<String, State>,
+    /// The regions that are mapped.
+    pub(crate) maps: Vec<RegionMap>,
+    pub(crate) hazards: Vec<Hazard>,
+    pub(crate) faults: Vec<Fault>,
     opened_containers: u64,
     log: Vec<Event>,
+}
+
+/// A region that is mapped: it holds its device open (A11b).
+#[derive(Debug)]
+pub(crate) struct RegionMap {
+    pub(crate) object: Object,
+    pub(crate) place: MapPlace,
+}
+
+/// Where a region is mapped.
+#[derive(Debug)]
+pub(crate) enum MapPlace {
+    /// At these addresses of the process, until they are unmapped.
+    Pages(Range<u64>),
+    /// At none, until this has gone.
+    Registers(Weak<()>),
 }
 
 /// What a successful ioctl returns.
@@ -35,30 +65,33 @@ pub(crate) enum Answer {
 }
 
 impl World {
-    pub(crate) fn new(machine: Machine) -> Self {
+    pub(crate) fn new(machine: Machine, me: Weak<Mutex<Self>>) -> Self {
         Self {
+            me,
             host: HostTree::of(&machine),
             machine,
             files: Files::default(),
+            processes: Processes::new(Rights::ROOT),
             containers: BTreeMap::new(),
             groups: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            maps: Vec::new(),
+            hazards: Vec::new(),
+            faults: Vec::new(),
             opened_containers: 0,
             log: Vec::new(),
         }
     }
 
-    pub(crate) fn open(&mut self, path: &Path) -> Result<OwnedFd> {
+    pub(crate) fn open(&mut self, caller: ProcessId, path: &Path) -> Result<OwnedFd> {
         self.notice_closed();
         if path == Path::new(CONTAINER_NODE) {
             return self.open_container();
         }
-        let group = self
-            .machine
-            .groups
-            .iter()
-            .find(|group| group_node(group.id) == path);
+        let mut groups = self.machine.groups.iter();
+        let group = groups.find(|group| group.path() == path);
         let id = group.ok_or(Errno::NOENT)?.id;
-        self.open_group(id)
+        self.open_group(caller, id)
     }
 
     /// A1
@@ -73,12 +106,17 @@ impl World {
 
     pub(crate) fn new_fd(&mut self, object: Object) -> Result<OwnedFd> {
         let fd = self.files.open(object.clone())?;
-        self.log.push(Event::opened(object));
+        self.log_open(object);
         Ok(fd)
+    }
+
+    pub(crate) fn log_open(&mut self, object: Object) {
+        self.log.push(Event::opened(object));
     }
 
     pub(crate) fn ioctl(
         &mut self,
+        caller: ProcessId,
         fd: BorrowedFd<'_>,
         opcode: Opcode,
         mut arg: Arg<'_>,
@@ -86,9 +124,13 @@ impl World {
         self.notice_closed();
         let object = self.files.find(Inode::of(fd)?).ok_or(Errno::NOTTY)?.clone();
         let answer = match &object {
-            Object::Container(id) => self.container_ioctl(*id, opcode, &arg).map(Answer::Value),
-            Object::Group(id) => self.group_ioctl(*id, opcode, &mut arg),
-            Object::Device { .. } => Err(Errno::NOTTY),
+            Object::Container(id) => self
+                .container_ioctl(caller, *id, opcode, &mut arg)
+                .map(Answer::Value),
+            Object::Group(id) => self.group_ioctl(caller, *id, opcode, &mut arg),
+            Object::Device { bdf, .. } | Object::Region { bdf, .. } => {
+                self.device_ioctl(bdf, opcode, &mut arg).map(Answer::Value)
+            }
         };
         let number = answer.as_ref().map(|answer| match answer {
             Answer::Value(value) => *value,
@@ -102,10 +144,33 @@ impl World {
         answer
     }
 
-    /// Releases what nothing holds any more: fds, and a device pins its group (A15), a group its
+    /// Releases what nothing holds any more: fds and mapped regions, and a device pins its group (A15), a group its
     /// container (A8).
-    fn notice_closed(&mut self) {
-        let closed = self.files.take_closed();
+    pub(crate) fn notice_closed(&mut self) {
+        let mut closed = self.files.take_closed();
+        let (open, gone) =
+            std::mem::take(&mut self.maps)
+                .into_iter()
+                .partition(|map| match &map.place {
+                    MapPlace::Pages(_) => true,
+                    MapPlace::Registers(held) => held.strong_count() > 0,
+                });
+        self.maps = open;
+        closed.extend(Vec::into_iter(gone).map(|map| map.object));
+        self.release(closed);
+    }
+
+    /// What follows from these having been closed.
+    pub(crate) fn release(&mut self, mut closed: Vec<Object>) {
+        closed.sort();
+        for bdf in closed.iter().filter_map(Object::bdf) {
+            if !self
+                .device_objects()
+                .any(|object| object.bdf() == Some(bdf))
+            {
+                self.close_device(bdf);
+            }
+        }
         self.log.extend(closed.into_iter().map(Event::closed));
 
         let unpinned: Vec<_> = self
@@ -123,24 +188,43 @@ impl World {
         self.containers = containers;
     }
 
+    /// The open devices and the mapped regions of devices.
+    pub(crate) fn device_objects(&self) -> impl Iterator<Item = &Object> {
+        let open = self.files.objects().filter(|object| object.bdf().is_some());
+        open.chain(self.maps.iter().map(|map| &map.object))
+    }
+
+    /// Where BARs are mapped in this process.
+    pub(crate) fn mapped_bars(&self) -> Vec<Range<u64>> {
+        self.maps
+            .iter()
+            .filter_map(|map| match &map.place {
+                MapPlace::Pages(range) => Some(range.clone()),
+                MapPlace::Registers(_) => None,
+            })
+            .collect()
+    }
+
     fn pins_group(&self, id: u32) -> bool {
-        self.files.objects().any(|object| match object {
-            Object::Group(group) | Object::Device { group, .. } => *group == id,
-            Object::Container(_) => false,
-        })
+        let open = self
+            .files
+            .objects()
+            .any(|object| *object == Object::Group(id));
+        open || self
+            .device_objects()
+            .any(|object| object.group() == Some(id))
     }
 
     fn pins_container(&self, id: u64) -> bool {
         self.files
             .objects()
             .any(|object| *object == Object::Container(id))
-            || self.has_groups(id)
+            || !self.groups_in(id).is_empty()
     }
 
     pub(crate) fn open_objects(&mut self) -> Vec<Object> {
         self.notice_closed();
-        let is_device = |object: &&Object| matches!(object, Object::Device { .. });
-        let mut objects: Vec<_> = self.files.objects().filter(is_device).cloned().collect();
+        let mut objects: Vec<_> = self.device_objects().cloned().collect();
         objects.extend(self.groups.keys().copied().map(Object::Group));
         objects.extend(self.containers.keys().copied().map(Object::Container));
         objects

@@ -71,13 +71,16 @@ fn run(args: &Args) -> Result<u8> {
     let filter = args.filter.as_deref();
     let mut status = exit::PASSED;
     for &device in &args.devices {
-        if args.list {
-            suites::list(Model::of(&host::device(&**vfio.kernel(), device)?), filter);
-            continue;
-        }
-        let rig = Rig::open(&vfio, device)?;
-        header(&rig)?;
-        if !suites::run(rig, filter) {
+        let mut arguments = suites::arguments(filter);
+        let trials = if args.list {
+            arguments.list = true;
+            suites::names(Model::of(&host::device(&**vfio.kernel(), device)?))
+        } else {
+            let rig = Rig::open(&vfio, device)?;
+            header(&rig)?;
+            suites::trials("", rig)
+        };
+        if libtest_mimic::run(&arguments, trials).has_failed() {
             status = exit::FINDINGS;
         }
     }

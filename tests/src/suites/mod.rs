@@ -98,34 +98,27 @@ fn cases(model: Option<Model>) -> impl Iterator<Item = Case> {
     ATTACH.iter().chain(full).copied()
 }
 
-/// Prints the names of the cases.
-pub fn list(model: Option<Model>, filter: Option<&str>) {
-    let trials = cases(model)
+/// The cases of a device with that driver, by name, without a device: to list them.
+pub fn names(model: Option<Model>) -> Vec<Trial> {
+    cases(model)
         .map(|case| Trial::test(case.name, || Ok(())))
-        .collect();
-    let list = Arguments {
-        list: true,
-        ..arguments(filter)
-    };
-    let _nothing_was_run = libtest_mimic::run(&list, trials);
+        .collect()
 }
 
-/// Runs the cases whose names contain `filter`, prints what comes of each, and answers whether none
-/// failed.
-pub fn run(rig: Rig, filter: Option<&str>) -> bool {
+/// The cases of an open device, each with `prefix` before its name. They are to be run in this order: they share the
+/// device, which takes seconds to open on some machines.
+pub fn trials(prefix: &str, rig: Rig) -> Vec<Trial> {
     let model = rig.model();
-    let bench = Bench { driver: None, rig };
-    let bench = Arc::new(Mutex::new(bench)); // opening takes seconds on some machines
-    let trials = cases(model)
+    let bench = Arc::new(Mutex::new(Bench { driver: None, rig }));
+    cases(model)
         .map(|case| {
             let bench = Arc::clone(&bench);
-            Trial::ignorable_test(case.name, move || {
+            Trial::ignorable_test(format!("{prefix}{}", case.name), move || {
                 let mut bench = bench.lock().unwrap_or_else(PoisonError::into_inner);
                 bench.run(case).map_err(|error| format!("{error:#}").into())
             })
         })
-        .collect();
-    !libtest_mimic::run(&arguments(filter), trials).has_failed()
+        .collect()
 }
 
 /// What the cases share.
@@ -158,8 +151,8 @@ impl Bench {
     }
 }
 
-/// One case after the other: they share a device.
-fn arguments(filter: Option<&str>) -> Arguments {
+/// How cases are run: one after the other, those whose names contain `filter`.
+pub fn arguments(filter: Option<&str>) -> Arguments {
     Arguments {
         test_threads: Some(1),
         filter: filter.map(str::to_owned),

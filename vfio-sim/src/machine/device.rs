@@ -1,5 +1,9 @@
 //! What devices a machine has.
 
+use std::fmt;
+
+use crate::model::{ByteOrder, Edu, Model, Nvme, Plain};
+
 /// A PCI device.
 #[derive(Debug, Clone)]
 pub struct Device {
@@ -13,28 +17,231 @@ pub struct Device {
     pub class: u32,
     /// The driver that it is bound to.
     pub driver: Option<String>,
+    /// The node of memory that it is next to.
+    pub numa_node: Option<u32>,
+    /// Its BARs, 0 to 5.
+    pub bars: [Option<Bar>; 6],
+    /// Size of its expansion ROM in bytes; 0 for none.
+    pub rom: u64,
+    /// Its interrupts.
+    pub interrupts: Interrupts,
+    /// Whether it is a PCI Express device: with an extended config space, and errors that it reports.
+    pub express: bool,
+    /// Whether it can be reset alone, by function level reset.
+    pub function_reset: bool,
+    /// The bus that is reset with everything on it (hot reset), by a number of the machine's own; `None` where
+    /// that cannot be.
+    pub reset_bus: Option<u32>,
+    /// What part it has in SR-IOV.
+    pub sriov: Sriov,
+    /// What it does.
+    pub model: MakeModel,
+}
+
+/// A BAR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bar {
+    /// Size in bytes, a power of two.
+    pub size: u64,
+    /// What it is.
+    pub kind: BarKind,
+}
+
+/// What a BAR is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BarKind {
+    /// Registers in memory space: the model sees each access, also of what is mapped.
+    Registers {
+        /// Whether it takes two BARs' place, for an address of 64 bits.
+        wide: bool,
+    },
+    /// Memory in memory space, prefetchable, with an address of 64 bits: no model sees it, and a mapping of it has
+    /// an address in the process.
+    Memory,
+    /// Ports in I/O space.
+    Io,
+}
+
+impl Bar {
+    /// Registers with an address of 32 bits.
+    pub const fn registers(size: u64) -> Self {
+        let kind = BarKind::Registers { wide: false };
+        Self { size, kind }
+    }
+
+    /// Registers with an address of 64 bits: the next BAR's place must be empty.
+    pub const fn wide_registers(size: u64) -> Self {
+        let kind = BarKind::Registers { wide: true };
+        Self { size, kind }
+    }
+
+    /// Memory with an address of 64 bits: the next BAR's place must be empty.
+    pub const fn memory(size: u64) -> Self {
+        let kind = BarKind::Memory;
+        Self { size, kind }
+    }
+
+    /// Ports.
+    pub const fn io(size: u64) -> Self {
+        let kind = BarKind::Io;
+        Self { size, kind }
+    }
+
+    /// Whether it is in memory space.
+    pub(crate) fn is_memory_space(self) -> bool {
+        self.kind != BarKind::Io
+    }
+
+    pub(crate) fn is_wide(self) -> bool {
+        matches!(
+            self.kind,
+            BarKind::Memory | BarKind::Registers { wide: true }
+        )
+    }
+}
+
+/// What interrupts a device has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Interrupts {
+    /// Whether it has a line.
+    pub line: bool,
+    /// How many MSI vectors it offers, a power of two; 0 for none.
+    pub msi: u32,
+    /// Its MSI-X vectors.
+    pub msix: Option<Msix>,
+}
+
+/// MSI-X of a device: its table, 16 bytes a vector, and its pending bits are inside a BAR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Msix {
+    /// How many vectors.
+    pub vectors: u32,
+    /// The BAR.
+    pub bar: u8,
+    /// Where the table starts in it, in bytes.
+    pub table: u32,
+    /// Where the pending bits start in it, in bytes.
+    pub pending: u32,
+}
+
+/// What part a device has in SR-IOV.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Sriov {
+    /// None.
+    #[default]
+    None,
+    /// It is a physical function that can have virtual ones.
+    Physical,
+    /// It is a virtual function of that device.
+    Virtual(String),
+}
+
+/// How a model is made: a plain function, so that a description can be copied.
+#[derive(Clone, Copy)]
+pub struct MakeModel(pub fn() -> Box<dyn Model>);
+
+impl fmt::Debug for MakeModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MakeModel")
+    }
 }
 
 impl Device {
-    /// QEMU's `edu`, bound to `vfio-pci`.
-    pub fn edu(bdf: &str) -> Self {
+    /// A device with no BAR and no interrupt that can be reset alone, bound to `vfio-pci`.
+    pub fn bare(bdf: &str, vendor: u16, device: u16, class: u32) -> Self {
         Self {
             bdf: bdf.into(),
-            vendor: 0x1234,
-            device: 0x11e8,
-            class: 0x00_ff00,
+            vendor,
+            device,
+            class,
             driver: Some("vfio-pci".into()),
+            numa_node: None,
+            bars: [None; 6],
+            rom: 0,
+            interrupts: Interrupts::default(),
+            express: true,
+            function_reset: true,
+            reset_bus: None,
+            sriov: Sriov::None,
+            model: MakeModel(|| Box::new(Plain::default())),
         }
     }
 
-    /// QEMU's `nvme`, bound to `vfio-pci`.
+    /// QEMU's `edu`, bound to `vfio-pci`: a DMA engine, a line and an MSI vector, no reset of its own.
+    pub fn edu(bdf: &str) -> Self {
+        Self {
+            bars: [Some(Bar::registers(1 << 20)), None, None, None, None, None],
+            interrupts: Interrupts {
+                line: true,
+                msi: 1,
+                msix: None,
+            },
+            express: false,
+            function_reset: false,
+            model: MakeModel(|| Box::new(Edu::new(ByteOrder::Little))),
+            ..Self::bare(bdf, 0x1234, 0x11e8, 0x00_ff00)
+        }
+    }
+
+    /// The same as it is on POWER, where QEMU gives it the byte order of the processor's family.
+    pub fn big_endian_edu(bdf: &str) -> Self {
+        Self {
+            model: MakeModel(|| Box::new(Edu::new(ByteOrder::Big))),
+            ..Self::edu(bdf)
+        }
+    }
+
+    /// QEMU's `nvme`, bound to `vfio-pci`: the MSI-X table is inside the BAR with the registers.
     pub fn nvme(bdf: &str) -> Self {
         Self {
-            bdf: bdf.into(),
-            vendor: 0x1b36,
-            device: 0x0010,
-            class: 0x01_0802,
-            driver: Some("vfio-pci".into()),
+            bars: [
+                Some(Bar::wide_registers(16 << 10)),
+                None,
+                None,
+                None,
+                None,
+                None,
+            ],
+            interrupts: Interrupts {
+                line: true,
+                msi: 0,
+                msix: Some(Msix {
+                    vectors: 65,
+                    bar: 0,
+                    table: 0x2000,
+                    pending: 0x3000,
+                }),
+            },
+            model: MakeModel(|| Box::new(Nvme::new("simulated"))),
+            ..Self::bare(bdf, 0x1b36, 0x0010, 0x01_0802)
+        }
+    }
+
+    /// A device with a BAR that is smaller than a page, one of ports, one of memory, and a ROM, as many devices
+    /// have them; it remembers what is written, and does nothing.
+    pub fn assorted(bdf: &str) -> Self {
+        Self {
+            bars: [
+                Some(Bar::registers(0x100)),
+                Some(Bar::io(0x20)),
+                Some(Bar::memory(4 << 20)),
+                None,
+                Some(Bar::registers(16 << 10)),
+                None,
+            ],
+            rom: 64 << 10,
+            interrupts: Interrupts {
+                line: true,
+                msi: 4,
+                msix: Some(Msix {
+                    vectors: 8,
+                    bar: 4,
+                    table: 0x0,
+                    pending: 0x800,
+                }),
+            },
+            model: MakeModel(|| Box::new(Plain::new([0x100, 0x20, 0, 0, 16 << 10, 0]))),
+            ..Self::bare(bdf, 0x1af4, 0x10f0, 0x05_0000)
         }
     }
 
@@ -52,6 +259,15 @@ impl Device {
     pub fn unbound(self) -> Self {
         Self {
             driver: None,
+            ..self
+        }
+    }
+
+    /// The same, on a bus that is reset with everything on it.
+    #[must_use]
+    pub fn on_reset_bus(self, bus: u32) -> Self {
+        Self {
+            reset_bus: Some(bus),
             ..self
         }
     }

@@ -3,16 +3,21 @@
 mod device;
 mod iommu;
 mod lab;
+mod profile;
+
+use std::path::PathBuf;
 
 use vfio_core::kernel::Errno;
 
-pub use device::Device;
-pub use iommu::{Extension, IommuDriver};
+pub use device::{Bar, BarKind, Device, Interrupts, MakeModel, Msix, Sriov};
+pub use iommu::{Hardware, IommuDriver, Platform, Spapr, Type1};
+pub(crate) use profile::Profile;
 
 /// A host: its kernel, its IOMMUs, its devices.
 ///
-/// [`x86_64`](Self::x86_64), [`aarch64`](Self::aarch64), [`pseries`](Self::pseries) and
-/// [`powernv9`](Self::powernv9) are ready; another host is one of them with other fields:
+/// [`x86_64`](Self::x86_64), [`aarch64`](Self::aarch64), [`pseries`](Self::pseries), [`powernv9`](Self::powernv9),
+/// [`powernv8`](Self::powernv8) and [`noiommu`](Self::noiommu) are ready; another host is one of them with other
+/// fields:
 ///
 /// ```
 /// use vfio_sim::Machine;
@@ -38,10 +43,14 @@ pub struct Machine {
     pub name: String,
     /// The architecture, as `uname` names it: `ppc64le`.
     pub arch: String,
-    /// The release of its kernel, as `uname` names it: `6.12.95`.
+    /// The release of its kernel, as `uname` names it: `6.12.95`. What differs between versions follows it.
     pub release: String,
     /// The size of a page in bytes.
     pub page_size: usize,
+    /// Whether MSI-X vectors can be added while others are in use.
+    pub dynamic_msix: bool,
+    /// Whether there is I/O space; without it, VFIO shows nothing of a BAR of ports.
+    pub io_space: bool,
     /// What opening `/dev/vfio/vfio` answers: `ENOENT` where VFIO is missing.
     pub container_node: Result<(), Errno>,
     /// The IOMMU drivers of its VFIO.
@@ -53,20 +62,36 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The same, but `VFIO_SET_IOMMU` refuses a type that is advertised, as pseries refuses sPAPR v2 with
-    /// `EINVAL` where it has no dynamic windows. (What is not advertised is refused anyway.)
+    /// The same, but `VFIO_SET_IOMMU` refuses a type that is advertised. (What is not advertised is refused
+    /// anyway.)
     #[must_use]
     pub fn refuse(mut self, extension: u32, errno: Errno) -> Self {
-        for known in self
-            .iommus
-            .iter_mut()
-            .flat_map(|iommu| &mut iommu.extensions)
-        {
-            if known.number == extension {
-                known.set_iommu = Err(errno);
-            }
+        for iommu in &mut self.iommus {
+            iommu.refuses.insert(0, (extension, errno));
         }
         self
+    }
+
+    /// The same with other devices in its first group, and no other groups.
+    #[must_use]
+    pub fn with_devices(mut self, devices: impl IntoIterator<Item = Device>) -> Self {
+        let id = self.groups.first().map_or(0, |group| group.id);
+        let without_iommu = self.groups.first().is_some_and(|group| group.without_iommu);
+        self.groups = vec![Group {
+            without_iommu,
+            ..Group::new(id, devices)
+        }];
+        self
+    }
+
+    pub(crate) fn profile(&self) -> Profile {
+        Profile::of(&self.release)
+    }
+
+    /// A device of a group, by name.
+    pub(crate) fn device(&self, bdf: &str) -> Option<&Device> {
+        let mut devices = self.groups.iter().flat_map(|group| &group.devices);
+        devices.find(|device| device.bdf == bdf)
     }
 
     pub(crate) fn group(&self, id: u32) -> Option<&Group> {
@@ -83,6 +108,8 @@ pub struct Group {
     pub devices: Vec<Device>,
     /// What opening `/dev/vfio/ID` answers, if a member is bound to VFIO; without one, there is no node.
     pub node: Result<(), Errno>,
+    /// Whether there is no IOMMU behind it: VFIO made the group up, and calls its node `noiommu-ID`.
+    pub without_iommu: bool,
 }
 
 impl Group {
@@ -92,6 +119,24 @@ impl Group {
             id,
             devices: devices.into_iter().collect(),
             node: Ok(()),
+            without_iommu: false,
+        }
+    }
+
+    /// The same without an IOMMU.
+    #[must_use]
+    pub fn without_iommu(self) -> Self {
+        Self {
+            without_iommu: true,
+            ..self
+        }
+    }
+
+    /// Its node.
+    pub(crate) fn path(&self) -> PathBuf {
+        match self.without_iommu {
+            false => vfio_core::group_node(self.id),
+            true => PathBuf::from(format!("/dev/vfio/noiommu-{}", self.id)),
         }
     }
 

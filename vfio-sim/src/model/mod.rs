@@ -2,7 +2,17 @@
 //!
 //! A model is a file here, or a type of your own: [`machine::Device`](crate::machine::Device) says how one is made.
 
+mod edu;
+#[cfg(test)]
+mod fake_bus;
+mod nvme;
+mod plain;
+
 use std::fmt::Debug;
+
+pub use edu::{ByteOrder, Edu};
+pub use nvme::Nvme;
+pub use plain::Plain;
 
 /// What is behind the BARs of a device.
 ///

@@ -2,30 +2,27 @@
 
 use vfio_core::CONTAINER_NODE;
 use vfio_core::kernel::{Arg, Errno, Kernel};
-use vfio_core::uapi::{self, SPAPR_TCE_IOMMU, SPAPR_TCE_V2_IOMMU, TYPE1_IOMMU};
-use vfio_sim::machine::{Extension, IommuDriver};
+use vfio_core::uapi::{self, SPAPR_TCE_IOMMU, SPAPR_TCE_V2_IOMMU, TYPE1_IOMMU, TYPE1V2_IOMMU};
+use vfio_sim::machine::IommuDriver;
 use vfio_sim::{Machine, Object, SimKernel};
 
 use crate::door::{
     extension, ioctl, join, joined, leave, open_container, open_device, open_group, set_iommu,
 };
 
-/// Two IOMMU drivers; both have extension 1, which the first refuses with EPERM, the second with EBUSY.
-fn two_drivers() -> Machine {
-    let driver = |errno, own| IommuDriver {
-        extensions: vec![
-            Extension {
-                number: TYPE1_IOMMU,
-                set_iommu: Err(errno),
-            },
-            Extension {
-                number: own,
-                set_iommu: Ok(()),
-            },
-        ],
+/// Two type1 drivers that refuse version 1, the first with EPERM, the second with EBUSY, and sPAPR.
+fn several_drivers() -> Machine {
+    let of = |machine: Machine| machine.iommus.into_iter().next().unwrap();
+    let refusing = |errno| IommuDriver {
+        refuses: vec![(TYPE1_IOMMU, errno)],
+        ..of(Machine::x86_64())
     };
     Machine {
-        iommus: vec![driver(Errno::PERM, 20), driver(Errno::BUSY, 21)],
+        iommus: vec![
+            refusing(Errno::PERM),
+            refusing(Errno::BUSY),
+            of(Machine::pseries()),
+        ],
         ..Machine::pseries()
     }
 }
@@ -66,36 +63,26 @@ fn a2_a3_version_and_extensions() {
 
 #[test]
 fn a4_once_set_only_the_chosen_driver_is_asked() {
-    let sim = SimKernel::new(two_drivers());
+    let sim = SimKernel::new(several_drivers());
     let (container, _group) = joined(&sim);
-    assert_eq!([20, 21].map(|n| extension(&sim, &container, n)), [1, 1]);
-    set_iommu(&sim, &container, 21).unwrap();
-    assert_eq!([20, 21].map(|n| extension(&sim, &container, n)), [0, 1]);
+    let both = || [TYPE1V2_IOMMU, SPAPR_TCE_IOMMU].map(|n| extension(&sim, &container, n));
+    assert_eq!(both(), [1, 1]);
+    set_iommu(&sim, &container, SPAPR_TCE_IOMMU).unwrap();
+    assert_eq!(both(), [0, 1]);
 }
 
 #[test]
 fn a5_set_iommu() {
-    let sim = SimKernel::new(two_drivers());
+    let sim = SimKernel::new(several_drivers());
     let container = open_container(&sim);
-    assert_eq!(
-        set_iommu(&sim, &container, 20),
-        Err(Errno::INVAL),
-        "no group"
-    );
+    let set = |iommu| set_iommu(&sim, &container, iommu);
+    assert_eq!(set(SPAPR_TCE_IOMMU), Err(Errno::INVAL), "no group");
     let group = open_group(&sim, 0).unwrap();
     join(&sim, &group, &container).unwrap();
-    assert_eq!(
-        set_iommu(&sim, &container, 22),
-        Err(Errno::NODEV),
-        "not advertised"
-    );
-    assert_eq!(
-        set_iommu(&sim, &container, TYPE1_IOMMU),
-        Err(Errno::BUSY),
-        "the last driver's"
-    );
-    assert_eq!(set_iommu(&sim, &container, 20), Ok(0));
-    assert_eq!(set_iommu(&sim, &container, 20), Err(Errno::INVAL), "twice");
+    assert_eq!(set(22), Err(Errno::NODEV), "not advertised");
+    assert_eq!(set(TYPE1_IOMMU), Err(Errno::BUSY), "the last driver's");
+    assert_eq!(set(SPAPR_TCE_IOMMU), Ok(0));
+    assert_eq!(set(SPAPR_TCE_IOMMU), Err(Errno::INVAL), "twice");
 }
 
 #[test]
@@ -129,17 +116,30 @@ fn a7_the_iommu_goes_with_the_last_group() {
     let sim = SimKernel::new(Machine::powernv9());
     let (container, first) = joined(&sim);
     let second = open_group(&sim, 1).unwrap();
-    set_iommu(&sim, &container, SPAPR_TCE_IOMMU).unwrap();
+    set_iommu(&sim, &container, SPAPR_TCE_V2_IOMMU).unwrap();
     join(&sim, &second, &container).unwrap(); // A9
     leave(&sim, &first).unwrap();
     assert_eq!(
-        set_iommu(&sim, &container, SPAPR_TCE_IOMMU),
+        set_iommu(&sim, &container, SPAPR_TCE_V2_IOMMU),
         Err(Errno::INVAL),
         "still set"
     );
     leave(&sim, &second).unwrap();
     join(&sim, &first, &container).unwrap();
     assert_eq!(set_iommu(&sim, &container, SPAPR_TCE_V2_IOMMU), Ok(0));
+}
+
+#[test]
+fn a9_an_iommu_may_refuse_another_group() {
+    let sim = SimKernel::new(Machine::powernv9());
+    let (container, _first) = joined(&sim);
+    let second = open_group(&sim, 1).unwrap();
+    set_iommu(&sim, &container, SPAPR_TCE_IOMMU).unwrap();
+    assert_eq!(
+        join(&sim, &second, &container),
+        Err(Errno::BUSY),
+        "v1 takes one (C37)"
+    );
 }
 
 #[test]

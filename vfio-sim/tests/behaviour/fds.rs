@@ -45,18 +45,6 @@ fn an_fd_of_somebody_else_knows_no_call() {
 }
 
 #[test]
-fn a_device_does_nothing_yet() {
-    let sim = SimKernel::new(Machine::pseries());
-    let (container, group) = joined(&sim);
-    set_iommu(&sim, &container, SPAPR_TCE_IOMMU).unwrap();
-    let device = open_device(&sim, &group, c"0000:00:00.0").unwrap();
-    assert_eq!(
-        ioctl(&sim, &device, uapi::DEVICE_RESET, Arg::None),
-        Err(Errno::NOTTY)
-    );
-}
-
-#[test]
 fn the_log_has_every_call_and_its_answer_in_order() {
     let sim = SimKernel::new(Machine::pseries());
     let (container, group) = joined(&sim);

@@ -1,0 +1,186 @@
+//! Reading and writing regions (F78, F79).
+
+use vfio_core::kernel::{Errno, Result};
+use vfio_core::uapi;
+
+use crate::machine::BarKind;
+use crate::world::World;
+
+use super::bus::Run;
+use super::{REGION_SHIFT, State};
+
+/// The bytes that the kernel moves.
+pub(crate) enum Transfer<'a> {
+    Read(&'a mut [u8]),
+    Write(&'a [u8]),
+}
+
+impl Transfer<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Read(bytes) => bytes.len(),
+            Self::Write(bytes) => bytes.len(),
+        }
+    }
+
+    /// The same, cut off after so many bytes.
+    fn cut(self, most: usize) -> Self {
+        match self {
+            Self::Read(bytes) => {
+                let most = most.min(bytes.len());
+                Self::Read(&mut bytes[..most])
+            }
+            Self::Write(bytes) => Self::Write(&bytes[..most.min(bytes.len())]),
+        }
+    }
+}
+
+impl World {
+    /// Moves bytes to or from a region; `place` is in the device's fd.
+    pub(crate) fn transfer(
+        &mut self,
+        bdf: &str,
+        place: u64,
+        transfer: Transfer<'_>,
+    ) -> Result<usize> {
+        if transfer.len() == 0 {
+            return Ok(0);
+        }
+        let index = u32::try_from(place >> REGION_SHIFT).map_err(|_| Errno::INVAL)?;
+        let offset = place & ((1 << REGION_SHIFT) - 1);
+        match index {
+            0..6 => self.bar_transfer(bdf, index, offset, transfer),
+            uapi::PCI_ROM_REGION_INDEX => self.state(bdf).rom_transfer(offset, transfer),
+            uapi::PCI_CONFIG_REGION_INDEX => self.config_transfer(bdf, offset, transfer),
+            _ => Err(Errno::INVAL),
+        }
+    }
+
+    fn config_transfer(&mut self, bdf: &str, offset: u64, transfer: Transfer<'_>) -> Result<usize> {
+        let state = self.state(bdf);
+        let at = usize::try_from(offset).map_err(|_| Errno::FAULT)?;
+        let len = transfer.len();
+        if at
+            .checked_add(len)
+            .is_none_or(|end| end > state.config.len())
+        {
+            return Err(Errno::FAULT);
+        }
+        match transfer {
+            Transfer::Read(bytes) => state.config.read(at, bytes),
+            Transfer::Write(bytes) => {
+                let effects = state.config.write(at, bytes);
+                if effects.reset {
+                    state.reset_function();
+                }
+                if effects.command {
+                    state.update_line();
+                }
+            }
+        }
+        Ok(len)
+    }
+
+    fn bar_transfer(
+        &mut self,
+        bdf: &str,
+        index: u32,
+        offset: u64,
+        transfer: Transfer<'_>,
+    ) -> Result<usize> {
+        let state = self.state(bdf);
+        let bar = state.bar(index).ok_or(Errno::INVAL)?;
+        if offset >= bar.size {
+            return Err(Errno::INVAL);
+        }
+        let left = usize::try_from(bar.size - offset).unwrap_or(usize::MAX);
+        let transfer = transfer.cut(left);
+        if bar.is_memory_space() && !state.decodes_memory() {
+            return Err(Errno::IO);
+        }
+        let len = transfer.len();
+        match bar.kind {
+            BarKind::Memory => {
+                let memory = state.memory_of(index)?;
+                match transfer {
+                    Transfer::Read(bytes) => rustix::io::pread(memory, bytes, offset),
+                    Transfer::Write(bytes) => rustix::io::pwrite(memory, bytes, offset),
+                }
+            }
+            _ => {
+                self.registers(bdf, index, offset, transfer);
+                Ok(len)
+            }
+        }
+    }
+
+    /// The device sees accesses as large as their place allows, up to eight bytes.
+    pub(super) fn registers(
+        &mut self,
+        bdf: &str,
+        index: u32,
+        offset: u64,
+        mut transfer: Transfer<'_>,
+    ) {
+        let len = transfer.len();
+        let mut done = 0;
+        while done < len {
+            let at = offset + done as u64;
+            let size = access_size(at, len - done);
+            let is_table = self.state(bdf).is_msix_table(index, at, size);
+            match &mut transfer {
+                Transfer::Read(bytes) => {
+                    let bytes = &mut bytes[done..done + size];
+                    bytes.fill(0xff);
+                    if !is_table {
+                        self.run(bdf, Run::Read(index, at, bytes));
+                    }
+                }
+                Transfer::Write(bytes) if !is_table => {
+                    self.run(bdf, Run::Write(index, at, &bytes[done..done + size]));
+                }
+                Transfer::Write(_) => {}
+            }
+            done += size;
+        }
+    }
+}
+
+/// The largest power of two up to eight that is aligned at `at` and not more than `left`.
+fn access_size(at: u64, left: usize) -> usize {
+    [8, 4, 2]
+        .into_iter()
+        .find(|&size| at % size as u64 == 0 && size <= left)
+        .unwrap_or(1)
+}
+
+impl State {
+    /// The ROM is empty: its signature alone.
+    fn rom_transfer(&self, offset: u64, transfer: Transfer<'_>) -> Result<usize> {
+        let Transfer::Read(bytes) = transfer else {
+            return Err(Errno::INVAL);
+        };
+        if offset >= self.description.rom {
+            return Err(Errno::INVAL);
+        }
+        let left = usize::try_from(self.description.rom - offset).unwrap_or(usize::MAX);
+        let most = bytes.len().min(left);
+        for (byte, at) in bytes.iter_mut().take(most).zip(offset..) {
+            *byte = match at {
+                0 => 0x55,
+                1 => 0xaa,
+                _ => 0,
+            };
+        }
+        Ok(most)
+    }
+
+    /// Whether an access is to the MSI-X table, which the kernel keeps for itself.
+    pub(super) fn is_msix_table(&self, index: u32, at: u64, size: usize) -> bool {
+        self.description.interrupts.msix.is_some_and(|msix| {
+            let first = u64::from(msix.table);
+            let end = first + 16 * u64::from(msix.vectors);
+            u32::from(msix.bar) == index && at < end && first < at + size as u64
+        })
+    }
+}

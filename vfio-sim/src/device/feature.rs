@@ -1,0 +1,50 @@
+//! VFIO_DEVICE_FEATURE (F89).
+
+use vfio_core::kernel::{Arg, Errno, Result};
+use vfio_core::uapi::{self, DeviceFeature};
+
+use crate::arg;
+
+use super::State;
+
+const GET: u32 = uapi::DEVICE_FEATURE_GET;
+const SET: u32 = uapi::DEVICE_FEATURE_SET;
+const PROBE: u32 = uapi::DEVICE_FEATURE_PROBE;
+
+impl State {
+    pub(super) fn feature(&mut self, arg: &Arg<'_>) -> Result<()> {
+        let feature: DeviceFeature = arg::sized(arg)?;
+        let flags = feature.flags;
+        let unknown = flags & !(uapi::DEVICE_FEATURE_MASK | GET | SET | PROBE) != 0;
+        if unknown || flags & PROBE == 0 && flags & GET != 0 && flags & SET != 0 {
+            return Err(Errno::INVAL);
+        }
+        let size = match flags & uapi::DEVICE_FEATURE_MASK {
+            uapi::DEVICE_FEATURE_PCI_VF_TOKEN if self.is_physical_function() => self.vf_token.len(),
+            uapi::DEVICE_FEATURE_LOW_POWER_ENTRY | uapi::DEVICE_FEATURE_LOW_POWER_EXIT => 0,
+            _ => return Err(Errno::NOTTY),
+        };
+        if flags & GET != 0 {
+            return Err(Errno::INVAL); // each of them can only be set
+        }
+        if flags & PROBE != 0 {
+            return Ok(());
+        }
+        let head = size_of::<DeviceFeature>();
+        if flags & SET == 0 || (feature.argsz as usize) < head + size {
+            return Err(Errno::INVAL);
+        }
+        match flags & uapi::DEVICE_FEATURE_MASK {
+            uapi::DEVICE_FEATURE_PCI_VF_TOKEN => {
+                let data = arg::bytes(arg)?
+                    .get(head..head + size)
+                    .ok_or(Errno::FAULT)?;
+                self.vf_token.copy_from_slice(data);
+            }
+            uapi::DEVICE_FEATURE_LOW_POWER_ENTRY if self.is_asleep => return Err(Errno::INVAL),
+            uapi::DEVICE_FEATURE_LOW_POWER_ENTRY => self.is_asleep = true,
+            _ => self.is_asleep = false,
+        }
+        Ok(())
+    }
+}

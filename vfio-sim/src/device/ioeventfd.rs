@@ -1,0 +1,81 @@
+//! VFIO_DEVICE_IOEVENTFD (F90).
+
+use std::sync::PoisonError;
+
+use vfio_core::kernel::{Arg, Errno, Result};
+use vfio_core::uapi::{self, DeviceIoEventFd};
+
+use crate::arg;
+use crate::eventfd::{EventFd, Watch};
+use crate::world::World;
+
+use super::REGION_SHIFT;
+use super::access::Transfer;
+
+/// How many a device can have.
+const MOST: usize = 1000;
+
+const SIZES: u32 = uapi::DEVICE_IOEVENTFD_8
+    | uapi::DEVICE_IOEVENTFD_16
+    | uapi::DEVICE_IOEVENTFD_32
+    | uapi::DEVICE_IOEVENTFD_64;
+
+/// A write that an eventfd causes.
+#[derive(Debug)]
+pub(super) struct IoEventFd {
+    place: u64,
+    data: u64,
+    size: u32,
+    /// Ends with this.
+    _watch: Watch,
+}
+
+impl World {
+    pub(super) fn ioeventfd(&mut self, bdf: &str, arg: &Arg<'_>) -> Result<()> {
+        let request: DeviceIoEventFd = arg::sized(arg)?;
+        let size = request.flags & SIZES;
+        if request.flags != size || size.count_ones() != 1 || request.fd < -1 {
+            return Err(Errno::INVAL);
+        }
+        let index = u32::try_from(request.offset >> REGION_SHIFT).map_err(|_| Errno::INVAL)?;
+        let offset = request.offset & ((1 << REGION_SHIFT) - 1);
+        let state = self.state(bdf);
+        let bar = state.bar(index).ok_or(Errno::INVAL)?;
+        let outside = offset + u64::from(size) > bar.size || offset % u64::from(size) != 0;
+        if outside || state.is_msix_table(index, offset, size as usize) {
+            return Err(Errno::INVAL);
+        }
+        let is_same =
+            |it: &IoEventFd| (it.place, it.data, it.size) == (request.offset, request.data, size);
+        let known = state.ioeventfds.iter().position(is_same);
+        match (request.fd, known) {
+            (-1, Some(known)) => {
+                state.ioeventfds.swap_remove(known);
+                return Ok(());
+            }
+            (-1, None) => return Err(Errno::NODEV),
+            (_, Some(_)) => return Err(Errno::EXIST),
+            (_, None) if state.ioeventfds.len() >= MOST => return Err(Errno::NOSPC),
+            (_, None) => {}
+        }
+        let eventfd = EventFd::of_number(request.fd)?;
+        let (world, bdf_there) = (self.me.clone(), bdf.to_owned());
+        let act = move || {
+            if let Some(world) = world.upgrade() {
+                let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
+                let bytes = request.data.to_le_bytes();
+                let bytes = Transfer::Write(&bytes[..size as usize]);
+                // A device that does not answer now misses the write.
+                let _ = world.transfer(&bdf_there, request.offset, bytes);
+            }
+        };
+        let watch = Watch::new(eventfd, act)?;
+        self.state(bdf).ioeventfds.push(IoEventFd {
+            place: request.offset,
+            data: request.data,
+            size,
+            _watch: watch,
+        });
+        Ok(())
+    }
+}

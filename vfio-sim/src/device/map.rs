@@ -1,0 +1,131 @@
+//! Mapped regions (F77): of memory, pages; of registers, a way to each of them.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use vfio_core::kernel::{Errno, RegisterFile, Result};
+
+use crate::event::Object;
+use crate::machine::BarKind;
+use crate::world::{MapPlace, RegionMap, World};
+
+use super::access::Transfer;
+use super::{REGION_SHIFT, State};
+
+/// The registers of a mapped BAR, from some offset on. It holds the device open.
+#[derive(Debug)]
+pub(crate) struct Registers {
+    world: Arc<Mutex<World>>,
+    bdf: String,
+    index: u32,
+    start: u64,
+    _held: Arc<()>,
+}
+
+/// What a mapping of a region is made of.
+pub(crate) enum Mappable {
+    /// A file of this host, at that offset.
+    Memory(std::os::fd::OwnedFd, u64),
+    Registers(Arc<Registers>),
+}
+
+impl World {
+    /// F77: what is to be mapped for so many bytes at a place in the device's fd.
+    pub(crate) fn mappable(
+        &mut self,
+        this: &Arc<Mutex<Self>>,
+        bdf: &str,
+        group: u32,
+        place: u64,
+        len: usize,
+    ) -> Result<Mappable> {
+        let page = self.machine.page_size as u64;
+        let index = u32::try_from(place >> REGION_SHIFT).map_err(|_| Errno::INVAL)?;
+        let offset = place & ((1 << REGION_SHIFT) - 1);
+        let bar = self.state(bdf).bar(index).ok_or(Errno::INVAL)?;
+        let end = offset.checked_add(len as u64).ok_or(Errno::INVAL)?;
+        let inside = end <= bar.size.next_multiple_of(page) && offset % page == 0;
+        if !bar.is_memory_space() || !inside || len == 0 {
+            return Err(Errno::INVAL);
+        }
+        if bar.kind == BarKind::Memory {
+            let file = self.state(bdf).memory_of(index)?.try_clone_to_owned();
+            return Ok(Mappable::Memory(file.map_err(|_| Errno::NFILE)?, offset));
+        }
+        let held = Arc::new(());
+        self.add_map(
+            bdf,
+            group,
+            index,
+            MapPlace::Registers(Arc::downgrade(&held)),
+        );
+        Ok(Mappable::Registers(Arc::new(Registers {
+            world: Arc::clone(this),
+            bdf: bdf.to_owned(),
+            index,
+            start: offset,
+            _held: held,
+        })))
+    }
+
+    /// A region has been mapped.
+    pub(crate) fn add_map(&mut self, bdf: &str, group: u32, index: u32, place: MapPlace) {
+        let object = Object::Region {
+            bdf: bdf.to_owned(),
+            group,
+            index,
+        };
+        self.log_open(object.clone());
+        self.maps.push(RegionMap { object, place });
+    }
+
+    /// Pages of a region have been unmapped, if they were any.
+    pub(crate) fn forget_pages(&mut self, addr: u64) {
+        let is_there =
+            |map: &RegionMap| matches!(&map.place, MapPlace::Pages(range) if range.start == addr);
+        if let Some(at) = self.maps.iter().position(is_there) {
+            let map = self.maps.swap_remove(at);
+            self.release(vec![map.object]);
+        }
+    }
+}
+
+impl State {
+    /// What is behind a BAR of memory.
+    pub(super) fn memory_of(&mut self, index: u32) -> Result<BorrowedFd<'_>> {
+        let size = self.bar(index).ok_or(Errno::INVAL)?.size;
+        let slot = usize::try_from(index)
+            .ok()
+            .and_then(|n| self.memory.get_mut(n));
+        let slot = slot.ok_or(Errno::INVAL)?;
+        if slot.is_none() {
+            let file = memfd_create("vfio-sim BAR", MemfdFlags::CLOEXEC)?;
+            ftruncate(&file, size)?;
+            *slot = Some(file);
+        }
+        slot.as_ref().map(AsFd::as_fd).ok_or(Errno::INVAL)
+    }
+}
+
+impl Registers {
+    /// One access, which is a `SIGBUS` while the device does not decode its memory.
+    fn access(&self, offset: usize, transfer: Transfer<'_>) -> Result<()> {
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        if !world.state(&self.bdf).decodes_memory() {
+            return Err(Errno::IO);
+        }
+        world.registers(&self.bdf, self.index, self.start + offset as u64, transfer);
+        Ok(())
+    }
+}
+
+impl RegisterFile for Registers {
+    fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<()> {
+        self.access(offset, Transfer::Read(bytes))
+    }
+
+    fn write(&self, offset: usize, bytes: &[u8]) -> Result<()> {
+        self.access(offset, Transfer::Write(bytes))
+    }
+}

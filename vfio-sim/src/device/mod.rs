@@ -1,0 +1,157 @@
+//! Devices, as VFIO shows them (part F of the page of kernel behaviours).
+//!
+//! - `info`: what GET_INFO and its like answer.
+//! - `access`, `config`: reading and writing regions; config space, of which VFIO invents a part.
+//! - `map`: mapped regions.
+//! - `irqs`, `intx`, `vectors`: interrupts, delivered to eventfds.
+//! - `reset`, `feature`, `ioeventfd`: what their names say.
+//! - `bus`: what a model reaches of the rest of the machine.
+
+mod access;
+mod bus;
+mod config;
+mod feature;
+mod info;
+mod intx;
+mod ioeventfd;
+mod irqs;
+mod map;
+mod reset;
+mod vectors;
+
+use std::os::fd::OwnedFd;
+
+use vfio_core::kernel::{Arg, Errno, Opcode, Result};
+use vfio_core::uapi;
+
+use crate::event::Object;
+use crate::machine::{self, Sriov};
+use crate::model::Model;
+use crate::token::Token;
+use crate::world::World;
+
+pub(crate) use access::Transfer;
+use config::Config;
+use ioeventfd::IoEventFd;
+use irqs::Irqs;
+pub(crate) use map::Mappable;
+
+/// How far apart the regions are in a device's fd: the index is shifted by so many bits (F75).
+const REGION_SHIFT: u32 = 40;
+
+/// A device that was opened.
+#[derive(Debug)]
+pub(crate) struct State {
+    description: machine::Device,
+    config: Config,
+    irqs: Irqs,
+    /// Whether the device asserts its interrupt line.
+    line: bool,
+    /// `None` while it runs: it reaches the rest of the kernel then.
+    model: Option<Box<dyn Model>>,
+    /// What is behind BARs of memory.
+    memory: [Option<OwnedFd>; 6],
+    ioeventfds: Vec<IoEventFd>,
+    is_asleep: bool,
+    /// Of a physical function: what its virtual ones are opened with.
+    pub(crate) vf_token: Token,
+}
+
+impl World {
+    /// A device by name, in the state in which it was left.
+    pub(crate) fn state(&mut self, bdf: &str) -> &mut State {
+        let machine = &self.machine;
+        self.devices.entry(bdf.to_owned()).or_insert_with(|| {
+            let unknown = || machine::Device::bare(bdf, 0xffff, 0xffff, 0);
+            State::new(
+                machine.device(bdf).cloned().unwrap_or_else(unknown),
+                machine,
+            )
+        })
+    }
+
+    /// A15, F91
+    pub(crate) fn open_device(&mut self, group: u32, bdf: String) -> Result<OwnedFd> {
+        let is_first = !self
+            .device_objects()
+            .any(|object| object.bdf() == Some(&bdf));
+        if is_first {
+            self.state(&bdf).power_up();
+        }
+        self.new_fd(Object::Device { bdf, group })
+    }
+
+    /// F91
+    pub(crate) fn close_device(&mut self, bdf: &str) {
+        self.state(bdf).power_down();
+    }
+
+    pub(crate) fn device_ioctl(
+        &mut self,
+        bdf: &str,
+        opcode: Opcode,
+        arg: &mut Arg<'_>,
+    ) -> Result<u32> {
+        match opcode {
+            uapi::DEVICE_GET_INFO => self.state(bdf).info(arg)?,
+            uapi::DEVICE_GET_REGION_INFO => self.state(bdf).region_info(arg)?,
+            uapi::DEVICE_GET_IRQ_INFO => self.state(bdf).irq_info(arg)?,
+            uapi::DEVICE_SET_IRQS => return self.set_irqs(bdf, arg),
+            uapi::DEVICE_RESET => self.state(bdf).reset()?,
+            uapi::DEVICE_GET_PCI_HOT_RESET_INFO => self.hot_reset_info(bdf, arg)?,
+            uapi::DEVICE_PCI_HOT_RESET => self.hot_reset(bdf, arg)?,
+            uapi::DEVICE_IOEVENTFD => self.ioeventfd(bdf, arg)?,
+            uapi::DEVICE_FEATURE => self.state(bdf).feature(arg)?,
+            _ => return Err(Errno::NOTTY),
+        }
+        Ok(0)
+    }
+}
+
+impl State {
+    fn new(description: machine::Device, machine: &machine::Machine) -> Self {
+        let model = (description.model.0)();
+        Self {
+            config: Config::of(&description, machine),
+            irqs: Irqs::new(machine.dynamic_msix),
+            line: false,
+            model: Some(model),
+            memory: std::array::from_fn(|_| None),
+            ioeventfds: Vec::new(),
+            is_asleep: false,
+            vf_token: Token::default(),
+            description,
+        }
+    }
+
+    /// The first time that it is opened since it was closed.
+    fn power_up(&mut self) {
+        self.reset_model();
+        self.config.restore();
+    }
+
+    /// The last fd and the last mapped region have gone.
+    fn power_down(&mut self) {
+        self.irqs.disable_all();
+        self.ioeventfds.clear();
+        self.is_asleep = false;
+        self.reset_model();
+        self.config.restore();
+    }
+
+    fn reset_model(&mut self) {
+        self.line = false;
+        if let Some(model) = &mut self.model {
+            model.reset();
+        }
+    }
+
+    fn is_physical_function(&self) -> bool {
+        self.description.sriov == Sriov::Physical
+    }
+
+    /// Whether the device answers in memory space now.
+    fn decodes_memory(&self) -> bool {
+        self.config.decodes_memory() && !self.is_asleep
+    }
+}

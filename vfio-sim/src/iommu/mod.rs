@@ -1,0 +1,162 @@
+//! IOMMU contexts: what a container holds once its IOMMU is set.
+
+mod spapr;
+mod type1;
+
+use std::ops::Range;
+
+use vfio_core::kernel::{Arg, Errno, Opcode, Result};
+use vfio_core::uapi;
+
+use crate::machine::{Hardware, Profile};
+use crate::process::{ProcessId, Processes};
+
+pub(crate) use spapr::Registered;
+use spapr::Spapr;
+use type1::Type1;
+
+/// What a call on a context can use of the rest of the kernel.
+#[derive(Debug)]
+pub(crate) struct Env<'a> {
+    /// Who calls.
+    pub(crate) caller: ProcessId,
+    pub(crate) processes: &'a mut Processes,
+    pub(crate) profile: Profile,
+    /// The size of a page of the simulated host, in bytes.
+    pub(crate) host_page: u64,
+    /// Where BARs are mapped in this process: memory that is not accounted.
+    pub(crate) bars: &'a [Range<u64>],
+    pub(crate) hazards: &'a mut Vec<Hazard>,
+}
+
+/// Something was asked that a real kernel does not survive, or does wrong without saying so. The names are those of
+/// the page of kernel behaviours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hazard {
+    /// Unmapped past the end of a window, on a kernel that does not look.
+    H1,
+    /// Mapped past the end of a window.
+    H2,
+    /// Unregistered memory that is mapped.
+    H3,
+    /// Registered nothing.
+    H4,
+    /// Created a window with a page shift of 64 or more, or one whose table was accounted and then not made.
+    H5,
+    /// Removed a window by an address that is not its start.
+    H6,
+}
+
+/// An IOMMU context.
+#[derive(Debug)]
+pub(crate) enum Iommu {
+    Type1(Type1),
+    Spapr(Spapr),
+    /// Translates nothing.
+    None,
+}
+
+/// Where an address leads: so many bytes of memory from there on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Translation {
+    pub(crate) vaddr: u64,
+    pub(crate) len: u64,
+}
+
+/// A mapping: the device's addresses, the memory, the rights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mapping {
+    /// First address for the device.
+    pub iova: u64,
+    /// First address in the process.
+    pub vaddr: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// The device may read.
+    pub read: bool,
+    /// The device may write.
+    pub write: bool,
+}
+
+impl Iommu {
+    /// A context of a type that the driver takes, for the first group.
+    pub(crate) fn new(hardware: &Hardware, iommu: usize) -> Result<Self> {
+        let is = |number| usize::try_from(number) == Ok(iommu);
+        match hardware {
+            Hardware::Type1(hardware) => {
+                Type1::new(hardware, is(uapi::TYPE1V2_IOMMU)).map(Self::Type1)
+            }
+            Hardware::Spapr(hardware) => Ok(Self::Spapr(Spapr::new(
+                hardware,
+                is(uapi::SPAPR_TCE_V2_IOMMU),
+            ))),
+            Hardware::None => Ok(Self::None),
+        }
+    }
+
+    /// Another group joins (A9).
+    pub(crate) fn attach(&mut self) -> Result<()> {
+        match self {
+            Self::Type1(context) => context.attach(),
+            Self::Spapr(context) => context.attach(),
+            Self::None => Ok(()),
+        }
+    }
+
+    /// The last group has left: everything goes (A7, B35, C48).
+    pub(crate) fn release(&mut self, processes: &mut Processes) {
+        match self {
+            Self::Type1(context) => context.release(processes),
+            Self::Spapr(context) => context.release(processes),
+            Self::None => {}
+        }
+    }
+
+    pub(crate) fn ioctl(
+        &mut self,
+        env: &mut Env<'_>,
+        opcode: Opcode,
+        arg: &mut Arg<'_>,
+    ) -> Result<u32> {
+        match self {
+            Self::Type1(context) => context.ioctl(env, opcode, arg),
+            Self::Spapr(context) => context.ioctl(env, opcode, arg),
+            Self::None => Err(Errno::NOTTY), // A6
+        }
+    }
+
+    /// What a device reaches at an address.
+    pub(crate) fn translate(&self, iova: u64, write: bool) -> Option<Translation> {
+        match self {
+            Self::Type1(context) => context.translate(iova, write),
+            Self::Spapr(context) => context.translate(iova, write),
+            Self::None => None,
+        }
+    }
+
+    /// Everything that devices reach, the lowest address first.
+    pub(crate) fn mappings(&self) -> Vec<Mapping> {
+        match self {
+            Self::Type1(context) => context.mappings(),
+            Self::Spapr(context) => context.mappings(),
+            Self::None => Vec::new(),
+        }
+    }
+
+    /// The memory that is registered, and the windows that were made: each by address and size.
+    pub(crate) fn holdings(&self) -> Holdings {
+        match self {
+            Self::Spapr(context) => context.holdings(),
+            Self::Type1(_) | Self::None => Holdings::default(),
+        }
+    }
+}
+
+/// What an sPAPR context holds beside mappings.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// The memory that is registered: address in the process, and size.
+    pub registered: Vec<(u64, u64)>,
+    /// The windows that were made: start and size.
+    pub windows: Vec<(u64, u64)>,
+}

@@ -1,0 +1,220 @@
+//! DMA windows and their tables.
+
+use std::collections::BTreeMap;
+
+use vfio_core::kernel::{Errno, Result};
+use vfio_core::uapi::SpaprTceCreate;
+
+use crate::iommu::Mapping;
+use crate::machine::{Platform, Spapr as Hardware};
+
+/// The pages of the default window.
+const DEFAULT_PAGE_SHIFT: u32 = 12;
+
+/// How many levels a table has at most (`POWERNV_IOMMU_MAX_LEVELS`).
+const MOST_LEVELS: u32 = 5;
+
+/// The bytes of one entry.
+const TCE_BYTES: u64 = 8;
+
+/// The largest piece of memory that the kernel gives for a table: pages of so many host pages (`MAX_PAGE_ORDER` of a
+/// kernel with 64 KiB pages).
+const LARGEST_PIECE: u64 = 256;
+
+/// An entry: where one page leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tce {
+    pub(super) vaddr: u64,
+    pub(super) read: bool,
+    pub(super) write: bool,
+}
+
+/// A window with its table.
+#[derive(Debug)]
+pub(super) struct Window {
+    start: u64,
+    size: u64,
+    page_shift: u32,
+    /// By the page's first address.
+    entries: BTreeMap<u64, Tce>,
+    table_bytes: u64,
+    /// The bytes of one level.
+    piece: u64,
+}
+
+impl Window {
+    /// The window that every context has.
+    pub(super) fn default_of(hardware: &Hardware, host_page: u64) -> Self {
+        let (start, size) = hardware.default_window;
+        let size = u64::from(size);
+        let (table_bytes, piece) = table(DEFAULT_PAGE_SHIFT, size, 1, host_page);
+        Self {
+            start: start.into(),
+            size,
+            page_shift: DEFAULT_PAGE_SHIFT,
+            entries: BTreeMap::new(),
+            table_bytes,
+            piece,
+        }
+    }
+
+    /// A window as it was asked for, in that slot; `is_taken` tells whether a window starts somewhere (D54).
+    pub(super) fn created(
+        hardware: &Hardware,
+        slot: usize,
+        create: &SpaprTceCreate,
+        host_page: u64,
+        is_taken: impl Fn(u64) -> bool,
+    ) -> Result<Self> {
+        let SpaprTceCreate {
+            page_shift,
+            window_size: size,
+            levels,
+            ..
+        } = *create;
+        let start = match hardware.platform {
+            Platform::Powernv => {
+                if levels == 0 || levels > MOST_LEVELS || !size.is_power_of_two() {
+                    return Err(Errno::INVAL);
+                }
+                match slot {
+                    0 => hardware.default_window.0.into(),
+                    _ => hardware.high_start,
+                }
+            }
+            Platform::Pseries { largest_window } => {
+                if levels > 1 || size > largest_window {
+                    return Err(Errno::INVAL);
+                }
+                if is_taken(hardware.high_start) {
+                    return Err(Errno::PERM);
+                }
+                hardware.high_start
+            }
+        };
+        if size >> page_shift == 0 {
+            return Err(Errno::INVAL);
+        }
+        let (table_bytes, piece) = table(page_shift, size, levels.max(1), host_page);
+        Ok(Self {
+            start,
+            size,
+            page_shift,
+            entries: BTreeMap::new(),
+            table_bytes,
+            piece,
+        })
+    }
+
+    pub(super) fn start(&self) -> u64 {
+        self.start
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(super) fn page(&self) -> u64 {
+        1 << self.page_shift
+    }
+
+    /// What its table is accounted as, in bytes.
+    pub(super) fn table_bytes(&self) -> u64 {
+        self.table_bytes
+    }
+
+    /// Whether the kernel has no memory in pieces as large as its levels.
+    pub(super) fn is_too_large(&self, host_page: u64) -> bool {
+        self.piece > LARGEST_PIECE * host_page
+    }
+
+    pub(super) fn holds(&self, iova: u64) -> bool {
+        iova.checked_sub(self.start)
+            .is_some_and(|at| at < self.size)
+    }
+
+    /// How many bytes there are from an address inside to its end.
+    pub(super) fn bytes_from(&self, iova: u64) -> u64 {
+        self.size - (iova - self.start)
+    }
+
+    fn first(&self, iova: u64) -> u64 {
+        iova - iova % self.page()
+    }
+
+    pub(super) fn get(&self, iova: u64) -> Option<Tce> {
+        self.entries.get(&self.first(iova)).copied()
+    }
+
+    /// Changes an entry; answers what it was.
+    pub(super) fn put(&mut self, iova: u64, tce: Option<Tce>) -> Option<Tce> {
+        let first = self.first(iova);
+        match tce {
+            Some(tce) => self.entries.insert(first, tce),
+            None => self.entries.remove(&first),
+        }
+    }
+
+    /// Clears so many entries; answers what they were.
+    pub(super) fn take(&mut self, iova: u64, pages: u64) -> Vec<Tce> {
+        let Some(bytes) = pages.checked_mul(self.page()).filter(|bytes| *bytes > 0) else {
+            return Vec::new();
+        };
+        let last = iova.saturating_add(bytes - 1);
+        let set: Vec<_> = self.entries.range(iova..=last).map(|(&at, _)| at).collect();
+        set.into_iter()
+            .filter_map(|at| self.put(at, None))
+            .collect()
+    }
+
+    /// Clears every entry.
+    pub(super) fn take_all(&mut self) -> Vec<Tce> {
+        std::mem::take(&mut self.entries).into_values().collect()
+    }
+
+    pub(super) fn mappings(&self) -> impl Iterator<Item = Mapping> {
+        self.entries.iter().map(|(&iova, tce)| Mapping {
+            iova,
+            vaddr: tce.vaddr,
+            size: self.page(),
+            read: tce.read,
+            write: tce.write,
+        })
+    }
+}
+
+/// The bytes that a table is accounted as, and those of one of its levels (`pnv_pci_ioda2_get_table_size`): twice the
+/// table, since the kernel keeps the process's addresses beside it.
+fn table(page_shift: u32, size: u64, levels: u32, host_page: u64) -> (u64, u64) {
+    let entries_shift = (size >> page_shift).max(1).ilog2();
+    let level_shift = entries_shift.div_ceil(levels) + TCE_BYTES.ilog2();
+    let piece = (1u64 << level_shift.min(62)).max(host_page);
+    let mut table = (size >> page_shift)
+        .max(1)
+        .saturating_mul(TCE_BYTES)
+        .max(piece);
+    let mut bytes: u64 = 0;
+    for _ in 0..levels {
+        bytes = bytes.saturating_add(table.next_multiple_of(piece));
+        table = (table / piece).saturating_mul(TCE_BYTES).max(piece);
+    }
+    (bytes.saturating_mul(2), piece)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_costs_what_the_kernel_accounts() {
+        // 1 GiB of 4 KiB pages: 2 MiB of entries, and as much for the addresses.
+        assert_eq!(table(12, 1 << 30, 1, 1 << 16), (4 << 20, 2 << 20));
+        // 8 GiB of 64 KiB pages.
+        assert_eq!(table(16, 8 << 30, 1, 1 << 16), (2 << 20, 1 << 20));
+        // Two levels: the leaves, and one host page above them.
+        assert_eq!(
+            table(16, 8 << 30, 2, 1 << 16),
+            (2 * ((1 << 20) + (1 << 16)), 1 << 16)
+        );
+    }
+}

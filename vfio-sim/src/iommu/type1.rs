@@ -1,0 +1,325 @@
+//! Type1 (part B of the page of kernel behaviours).
+
+use std::collections::BTreeMap;
+
+use vfio_core::kernel::{Arg, Errno, Opcode, Result};
+use vfio_core::uapi::{
+    self, DmaMap, DmaUnmap, IommuType1CapIovaRange, IommuType1CapMigration, IommuType1DmaAvail,
+    IommuType1Info, IovaRangeEntry,
+};
+use zerocopy::IntoBytes;
+
+use crate::arg;
+use crate::caps::{Caps, header};
+use crate::machine::Type1 as Hardware;
+use crate::memory;
+use crate::process::{ProcessId, Processes};
+
+use super::{Env, Mapping, Translation};
+
+/// What a caller must give room for: everything before `cap_offset`.
+const INFO_LEAST: usize = std::mem::offset_of!(IommuType1Info, cap_offset);
+
+/// The largest bitmap of dirty pages that the kernel takes.
+const LARGEST_BITMAP: u64 = 1 << 28;
+
+/// A type1 context.
+#[derive(Debug)]
+pub(crate) struct Type1 {
+    hardware: Hardware,
+    is_v2: bool,
+    /// By first address.
+    mapped: BTreeMap<u64, Dma>,
+    entries_left: u32,
+}
+
+/// A mapping.
+#[derive(Debug, Clone, Copy)]
+struct Dma {
+    size: u64,
+    vaddr: u64,
+    read: bool,
+    write: bool,
+    /// The process and the bytes that are accounted to it.
+    locked: (ProcessId, u64),
+    /// Its address was forgotten (B32); devices still reach the pages.
+    is_forgotten: bool,
+}
+
+impl Type1 {
+    pub(crate) fn new(hardware: &Hardware, is_v2: bool) -> Result<Self> {
+        let context = Self {
+            hardware: hardware.clone(),
+            is_v2,
+            mapped: BTreeMap::new(),
+            entries_left: hardware.entry_limit,
+        };
+        context.attach()?;
+        Ok(context)
+    }
+
+    /// B19, H7
+    pub(crate) fn attach(&self) -> Result<()> {
+        if self.mapped.values().any(|dma| dma.is_forgotten) {
+            return Err(Errno::BUSY);
+        }
+        if !self.hardware.remaps_interrupts {
+            return Err(Errno::PERM);
+        }
+        Ok(())
+    }
+
+    /// B35
+    pub(crate) fn release(&mut self, processes: &mut Processes) {
+        for dma in std::mem::take(&mut self.mapped).into_values() {
+            processes.unlock(dma.locked.0, dma.locked.1);
+        }
+        self.entries_left = self.hardware.entry_limit;
+    }
+
+    pub(crate) fn ioctl(
+        &mut self,
+        env: &mut Env<'_>,
+        opcode: Opcode,
+        arg: &mut Arg<'_>,
+    ) -> Result<u32> {
+        match opcode {
+            uapi::IOMMU_GET_INFO => self.info(arg)?,
+            uapi::IOMMU_MAP_DMA => self.map(env, arg)?,
+            uapi::IOMMU_UNMAP_DMA => self.unmap(env, arg)?,
+            _ => return Err(Errno::NOTTY), // A6
+        }
+        Ok(0)
+    }
+
+    fn page(&self) -> u64 {
+        1 << self.hardware.page_sizes.trailing_zeros().min(63)
+    }
+
+    /// B33
+    fn info(&self, arg: &mut Arg<'_>) -> Result<()> {
+        let mut info: IommuType1Info = arg::sized_from(arg, INFO_LEAST)?;
+        info.flags = uapi::IOMMU_INFO_PGSIZES;
+        info.iova_pgsizes = self.hardware.page_sizes;
+
+        let mut caps = Caps::default();
+        let migration = IommuType1CapMigration {
+            header: header(uapi::IOMMU_TYPE1_INFO_CAP_MIGRATION),
+            pgsize_bitmap: self.page(),
+            max_dirty_bitmap_size: LARGEST_BITMAP,
+            ..Default::default()
+        };
+        caps.add(&migration, &[]);
+        let left = IommuType1DmaAvail {
+            header: header(uapi::IOMMU_TYPE1_INFO_DMA_AVAIL),
+            avail: self.entries_left,
+        };
+        caps.add(&left, &[]);
+        let ranges: Vec<_> = self
+            .hardware
+            .ranges
+            .iter()
+            .map(|&(start, end)| IovaRangeEntry { start, end })
+            .collect();
+        let head = IommuType1CapIovaRange {
+            header: header(uapi::IOMMU_TYPE1_INFO_CAP_IOVA_RANGE),
+            nr_iovas: u32::try_from(ranges.len()).unwrap_or(u32::MAX),
+            reserved: 0,
+        };
+        caps.add(&head, ranges.as_bytes());
+
+        info.flags |= uapi::IOMMU_INFO_CAPS;
+        let start = size_of::<IommuType1Info>();
+        let room = info.argsz as usize;
+        let needed = start + caps.len();
+        info.cap_offset = 0;
+        if room < needed {
+            info.argsz = u32::try_from(needed).unwrap_or(u32::MAX);
+        } else {
+            caps.write(arg, start)?;
+            info.cap_offset = u32::try_from(start).unwrap_or(0);
+        }
+        arg::write(arg, &info, room)
+    }
+
+    fn map(&mut self, env: &mut Env<'_>, arg: &Arg<'_>) -> Result<()> {
+        let map: DmaMap = arg::sized(arg)?;
+        let rights = uapi::DMA_MAP_FLAG_READ | uapi::DMA_MAP_FLAG_WRITE;
+        if map.flags & !(rights | uapi::DMA_MAP_FLAG_VADDR) != 0 {
+            return Err(Errno::INVAL); // B20
+        }
+        // B21
+        let has_rights = map.flags & rights != 0;
+        let renews = map.flags & uapi::DMA_MAP_FLAG_VADDR != 0;
+        let misaligned = (map.size | map.iova | map.vaddr) % self.page() != 0;
+        if has_rights == renews || map.size == 0 || misaligned {
+            return Err(Errno::INVAL);
+        }
+        let last = last_of(env, map.iova, map.size)?;
+        last_of(env, map.vaddr, map.size)?;
+        if renews {
+            return self.renew(&map);
+        }
+        if self.overlapping(map.iova, last).is_some() {
+            return Err(Errno::EXIST); // B22
+        }
+        if self.entries_left == 0 {
+            return Err(Errno::NOSPC); // B23
+        }
+        let inside = |&(first, end): &(u64, u64)| first <= map.iova && last <= end;
+        if !self.hardware.ranges.iter().any(inside) {
+            return Err(Errno::INVAL); // B24
+        }
+        let write = map.flags & uapi::DMA_MAP_FLAG_WRITE != 0;
+        let locked = pin(env, &map, write)?;
+        let dma = Dma {
+            size: map.size,
+            vaddr: map.vaddr,
+            read: map.flags & uapi::DMA_MAP_FLAG_READ != 0,
+            write,
+            locked: (env.caller, locked),
+            is_forgotten: false,
+        };
+        self.mapped.insert(map.iova, dma);
+        self.entries_left -= 1;
+        Ok(())
+    }
+
+    /// B32: a mapping whose address was forgotten gets a new one.
+    fn renew(&mut self, map: &DmaMap) -> Result<()> {
+        let last = map.iova + (map.size - 1);
+        let (iova, _) = self.overlapping(map.iova, last).ok_or(Errno::NOENT)?;
+        let dma = self.mapped.get_mut(&iova).ok_or(Errno::NOENT)?;
+        if !dma.is_forgotten || iova != map.iova || dma.size != map.size {
+            return Err(Errno::INVAL);
+        }
+        dma.vaddr = map.vaddr;
+        dma.is_forgotten = false;
+        Ok(())
+    }
+
+    fn unmap(&mut self, env: &mut Env<'_>, arg: &mut Arg<'_>) -> Result<()> {
+        let mut unmap: DmaUnmap = arg::sized(arg)?;
+        let (all, vaddr) = (uapi::DMA_UNMAP_FLAG_ALL, uapi::DMA_UNMAP_FLAG_VADDR);
+        // A bitmap of dirty pages (B31) is for who tracks them, which nobody does here.
+        if unmap.flags & !(all | vaddr) != 0 {
+            return Err(Errno::INVAL);
+        }
+        let mut covered = match unmap.flags & all {
+            0 => self.covered(env, &unmap)?,
+            _ if unmap.iova != 0 || unmap.size != 0 => return Err(Errno::INVAL), // B31
+            _ => self.mapped.keys().copied().collect(),
+        };
+        if unmap.flags & vaddr != 0 {
+            unmap.size = self.forget(&covered)?;
+        } else {
+            covered.sort_unstable();
+            unmap.size = 0;
+            for iova in covered {
+                if let Some(dma) = self.mapped.remove(&iova) {
+                    env.processes.unlock(dma.locked.0, dma.locked.1);
+                    self.entries_left += 1;
+                    unmap.size += dma.size;
+                }
+            }
+        }
+        arg::write(arg, &unmap, size_of::<DmaUnmap>())
+    }
+
+    /// The mappings that an unmap takes.
+    fn covered(&self, env: &Env<'_>, unmap: &DmaUnmap) -> Result<Vec<u64>> {
+        // B30
+        if unmap.size == 0 || (unmap.size | unmap.iova) % self.page() != 0 {
+            return Err(Errno::INVAL);
+        }
+        let last = last_of(env, unmap.iova, unmap.size)?;
+        if self.is_v2 {
+            // B28
+            let cut = |at| {
+                self.overlapping(at, at)
+                    .is_some_and(|(iova, dma)| iova < unmap.iova || iova + (dma.size - 1) > last)
+            };
+            if cut(unmap.iova) || cut(last) {
+                return Err(Errno::INVAL);
+            }
+        }
+        // B29: of version 1, what begins inside goes whole.
+        Ok(self
+            .mapped
+            .range(unmap.iova..=last)
+            .map(|(&iova, _)| iova)
+            .collect())
+    }
+
+    /// B32
+    fn forget(&mut self, covered: &[u64]) -> Result<u64> {
+        let is_forgotten = |iova: &&u64| self.mapped.get(iova).is_some_and(|it| it.is_forgotten);
+        if covered.iter().any(|iova| is_forgotten(&iova)) {
+            return Err(Errno::INVAL);
+        }
+        let mut bytes = 0;
+        for iova in covered {
+            if let Some(dma) = self.mapped.get_mut(iova) {
+                dma.is_forgotten = true;
+                bytes += dma.size;
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// A mapping that has an address from `first` to `last`: of those, the last.
+    fn overlapping(&self, first: u64, last: u64) -> Option<(u64, Dma)> {
+        let (&iova, &dma) = self.mapped.range(..=last).next_back()?;
+        (iova + (dma.size - 1) >= first).then_some((iova, dma))
+    }
+
+    pub(crate) fn translate(&self, iova: u64, write: bool) -> Option<Translation> {
+        let (start, dma) = self.overlapping(iova, iova)?;
+        let allowed = if write { dma.write } else { dma.read };
+        let inside = iova - start;
+        allowed.then_some(Translation {
+            vaddr: dma.vaddr + inside,
+            len: dma.size - inside,
+        })
+    }
+
+    pub(crate) fn mappings(&self) -> Vec<Mapping> {
+        let mapping = |(&iova, dma): (&u64, &Dma)| Mapping {
+            iova,
+            vaddr: dma.vaddr,
+            size: dma.size,
+            read: dma.read,
+            write: dma.write,
+        };
+        self.mapped.iter().map(mapping).collect()
+    }
+}
+
+/// The last address of a range; one that wraps is an error (B21, B30).
+fn last_of(env: &Env<'_>, first: u64, size: u64) -> Result<u64> {
+    first
+        .checked_add(size - 1)
+        .ok_or(match env.profile.says_overflow() {
+            true => Errno::OVERFLOW,
+            false => Errno::INVAL,
+        })
+}
+
+/// Pins the memory of a mapping page by page; answers how many bytes were accounted (B25 to B27).
+fn pin(env: &mut Env<'_>, map: &DmaMap, write: bool) -> Result<u64> {
+    let pages = map.size / env.host_page;
+    let is_bar = env
+        .bars
+        .iter()
+        .any(|bar| bar.start <= map.vaddr && map.vaddr + (map.size - 1) < bar.end);
+    let there = memory::populate(map.vaddr, map.size, env.host_page, write);
+    let accounted = if is_bar { 0 } else { there * env.host_page };
+    if !env.processes.may_lock(env.caller, accounted) {
+        return Err(Errno::NOMEM);
+    }
+    if there < pages {
+        return Err(Errno::FAULT);
+    }
+    env.processes.lock(env.caller, accounted)?;
+    Ok(accounted)
+}

@@ -1,0 +1,61 @@
+//! What differs from one version of Linux to the next.
+
+/// The version of a kernel, as far as its answers depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Profile {
+    version: (u32, u32, u32),
+}
+
+impl Profile {
+    /// Of a release as `uname` names it: `6.12.95+deb12-cloud-amd64`. What cannot be read counts as 0.
+    pub(crate) fn of(release: &str) -> Self {
+        let mut numbers = release
+            .split(|c: char| !c.is_ascii_digit())
+            .map(|number| number.parse().unwrap_or(0));
+        let mut next = || numbers.next().unwrap_or(0);
+        Self {
+            version: (next(), next(), next()),
+        }
+    }
+
+    fn is_at_least(self, version: (u32, u32, u32)) -> bool {
+        self.version >= version
+    }
+
+    /// B18
+    pub(crate) fn advertises_nesting(self) -> bool {
+        !self.is_at_least((7, 0, 0))
+    }
+
+    /// B21, B30: a range that wraps is `EOVERFLOW`, not `EINVAL`.
+    pub(crate) fn says_overflow(self) -> bool {
+        self.is_at_least((6, 18, 0))
+    }
+
+    /// H1 is mended: an unmap that reaches past its window is refused. It was mended in 6.12.117 and in 7.3; what
+    /// is between is taken for not mended.
+    pub(crate) fn checks_unmap_range(self) -> bool {
+        let (major, minor, patch) = self.version;
+        self.is_at_least((7, 3, 0)) || (major, minor) == (6, 12) && patch >= 117
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_says_what_it_does() {
+        let lab = Profile::of("6.12.95+deb12-cloud-amd64");
+        assert_eq!(lab.version, (6, 12, 95));
+        assert!(lab.advertises_nesting() && !lab.says_overflow() && !lab.checks_unmap_range());
+        assert!(Profile::of("6.12.117").checks_unmap_range());
+        assert!(Profile::of("6.18-rc1").says_overflow());
+        assert!(
+            !Profile::of("6.17.9").says_overflow() && !Profile::of("6.18.1").checks_unmap_range()
+        );
+        let new = Profile::of("7.3.0");
+        assert!(new.checks_unmap_range() && new.says_overflow() && !new.advertises_nesting());
+        assert_eq!(Profile::of("").version, (0, 0, 0));
+    }
+}

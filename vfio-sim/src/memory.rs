@@ -1,0 +1,131 @@
+//! The memory of this process, as a kernel and its devices reach it: a page that is not there is an errno, and no
+//! crash.
+#![allow(unsafe_code)] // System calls that take addresses, of any process's memory; these are of ours.
+
+use std::ffi::c_void;
+use std::ptr;
+
+use libc::{iovec, process_vm_readv, process_vm_writev};
+use rustix::mm::{Advice, madvise};
+
+/// Makes the pages of a range present, writable ones if that is asked for, as pinning does. Answers how many of
+/// them there are before the first that cannot be had.
+///
+/// `addr` and `size` are multiples of `page`, in bytes, a page size of the simulated machine.
+pub(crate) fn populate(addr: u64, size: u64, page: u64, writable: bool) -> u64 {
+    if populate_all(addr, size, writable) {
+        return size / page;
+    }
+    let pages = (0..size / page).map(|n| addr + n * page);
+    pages
+        .take_while(|&place| populate_all(place, page, writable))
+        .count() as u64
+}
+
+fn populate_all(addr: u64, size: u64, writable: bool) -> bool {
+    let host_page = rustix::param::page_size() as u64;
+    let start = addr - addr % host_page;
+    let Some(len) = addr
+        .checked_add(size)
+        .and_then(|end| usize::try_from(end - start).ok())
+    else {
+        return false;
+    };
+    let Ok(start) = usize::try_from(start) else {
+        return false;
+    };
+    let advice = match writable {
+        true => Advice::LinuxPopulateWrite,
+        false => Advice::LinuxPopulateRead,
+    };
+    // SAFETY: the advice makes pages present and changes no byte of them; it fails where nothing is mapped.
+    unsafe { madvise(ptr::without_provenance_mut(start), len, advice) }.is_ok()
+}
+
+/// Reads memory; answers whether all of it is there.
+pub(crate) fn read(addr: u64, bytes: &mut [u8]) -> bool {
+    let Some((local, remote)) = vectors(addr, bytes.as_mut_ptr().cast(), bytes.len()) else {
+        return false;
+    };
+    // SAFETY: `local` is the caller's buffer; what `remote` says is checked by the kernel, which copies the bytes
+    // as a device would: whoever gave the memory to a device knows that it changes under its feet.
+    let done =
+        unsafe { process_vm_readv(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) };
+    usize::try_from(done) == Ok(bytes.len())
+}
+
+/// Writes memory; answers whether all of it is there and may be written.
+pub(crate) fn write(addr: u64, bytes: &[u8]) -> bool {
+    let Some((local, remote)) = vectors(addr, bytes.as_ptr().cast_mut().cast(), bytes.len()) else {
+        return false;
+    };
+    // SAFETY: `local` is only read. The memory was given to a device to write to, by an `unsafe` call that
+    // promised that nobody holds a reference to it; the kernel checks that it is there.
+    let done =
+        unsafe { process_vm_writev(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) };
+    usize::try_from(done) == Ok(bytes.len())
+}
+
+fn vectors(addr: u64, local: *mut c_void, len: usize) -> Option<(iovec, iovec)> {
+    let addr = usize::try_from(addr).ok()?;
+    let vector = |base| iovec {
+        iov_base: base,
+        iov_len: len,
+    };
+    Some((vector(local), vector(ptr::without_provenance_mut(addr))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+    use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mprotect, munmap};
+    use std::os::fd::AsFd;
+
+    const PAGE: u64 = 4096;
+
+    /// Four pages; the third is read-only and the fourth is not there.
+    fn pages() -> u64 {
+        let memory = memfd_create("pages", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&memory, 4 * PAGE).unwrap();
+        let rights = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping, whose addresses nobody else knows.
+        unsafe {
+            let addr = mmap(
+                ptr::null_mut(),
+                0x4000,
+                rights,
+                MapFlags::SHARED,
+                memory.as_fd(),
+                0,
+            )
+            .unwrap();
+            mprotect(addr.byte_add(0x2000), 0x1000, MprotectFlags::READ).unwrap();
+            munmap(addr.byte_add(0x3000), 0x1000).unwrap();
+            addr as u64
+        }
+    }
+
+    #[test]
+    fn pages_are_counted_up_to_the_first_that_cannot_be_had() {
+        let at = pages();
+        assert_eq!(populate(at, 2 * PAGE, PAGE, true), 2);
+        assert_eq!(populate(at, 4 * PAGE, PAGE, true), 2);
+        assert_eq!(populate(at, 4 * PAGE, PAGE, false), 3);
+        assert_eq!(populate(at + 2 * PAGE, PAGE, PAGE, true), 0);
+        assert_eq!(populate(0, PAGE, PAGE, false), 0);
+        assert_eq!(populate(u64::MAX - PAGE + 1, PAGE, PAGE, false), 0);
+    }
+
+    #[test]
+    fn bytes_are_moved_where_they_may_be() {
+        let at = pages();
+        assert!(write(at + 10, &[1, 2, 3]));
+        let mut bytes = [0; 4];
+        assert!(read(at + 9, &mut bytes));
+        assert_eq!(bytes, [0, 1, 2, 3]);
+        assert!(!write(at + 2 * PAGE, &[1]));
+        assert!(read(at + 2 * PAGE, &mut bytes));
+        assert!(!read(at + 3 * PAGE - 2, &mut bytes));
+    }
+}

@@ -1,0 +1,118 @@
+//! Who calls: what a process may lock, and what it has locked.
+
+use vfio_core::kernel::{Errno, Result};
+
+use crate::iommu::Registered;
+
+/// What a process may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rights {
+    /// `RLIMIT_MEMLOCK`, in bytes; `None` is no limit.
+    pub memlock: Option<u64>,
+    /// `CAP_IPC_LOCK`: the limit does not count.
+    pub ipc_lock: bool,
+    /// `CAP_SYS_RAWIO`: devices without an IOMMU may be had.
+    pub raw_io: bool,
+}
+
+impl Rights {
+    /// Those of root.
+    pub const ROOT: Self = Self {
+        memlock: None,
+        ipc_lock: true,
+        raw_io: true,
+    };
+
+    /// Those of a user who may lock so many bytes.
+    pub const fn user(memlock: u64) -> Self {
+        Self {
+            memlock: Some(memlock),
+            ipc_lock: false,
+            raw_io: false,
+        }
+    }
+}
+
+/// A process by the order of its coming.
+pub(crate) type ProcessId = usize;
+
+/// Every process that there was.
+#[derive(Debug)]
+pub(crate) struct Processes(Vec<Process>);
+
+#[derive(Debug)]
+struct Process {
+    rights: Rights,
+    /// In bytes.
+    locked: u64,
+    /// For sPAPR.
+    registered: Registered,
+}
+
+impl Process {
+    fn new(rights: Rights) -> Self {
+        Self {
+            rights,
+            locked: 0,
+            registered: Registered::default(),
+        }
+    }
+}
+
+impl Processes {
+    /// One process, with these rights.
+    pub(crate) fn new(rights: Rights) -> Self {
+        Self(vec![Process::new(rights)])
+    }
+
+    pub(crate) fn add(&mut self, rights: Rights) -> ProcessId {
+        self.0.push(Process::new(rights));
+        self.0.len() - 1
+    }
+
+    pub(crate) fn rights(&self, id: ProcessId) -> Rights {
+        self.0.get(id).map_or(Rights::user(0), |it| it.rights)
+    }
+
+    pub(crate) fn set_rights(&mut self, id: ProcessId, rights: Rights) {
+        if let Some(process) = self.0.get_mut(id) {
+            process.rights = rights;
+        }
+    }
+
+    /// The memory that it has registered for sPAPR.
+    pub(crate) fn registered(&mut self, id: ProcessId) -> &mut Registered {
+        &mut self.0[id].registered // ids are given out here, and no process is ever forgotten
+    }
+
+    /// How many bytes are accounted to it.
+    pub(crate) fn locked(&self, id: ProcessId) -> u64 {
+        self.0.get(id).map_or(0, |it| it.locked)
+    }
+
+    /// Whether so many bytes more may be locked.
+    pub(crate) fn may_lock(&self, id: ProcessId, bytes: u64) -> bool {
+        self.0.get(id).is_some_and(|it| {
+            let limit = it.rights.memlock.filter(|_| !it.rights.ipc_lock);
+            let after = it.locked.checked_add(bytes);
+            after.is_some_and(|after| limit.is_none_or(|limit| after <= limit))
+        })
+    }
+
+    /// Accounts so many bytes: `ENOMEM` over the limit.
+    pub(crate) fn lock(&mut self, id: ProcessId, bytes: u64) -> Result<()> {
+        if !self.may_lock(id, bytes) {
+            return Err(Errno::NOMEM);
+        }
+        if let Some(process) = self.0.get_mut(id) {
+            process.locked += bytes;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn unlock(&mut self, id: ProcessId, bytes: u64) {
+        if let Some(process) = self.0.get_mut(id) {
+            process.locked = process.locked.saturating_sub(bytes);
+        }
+    }
+}
