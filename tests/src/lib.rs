@@ -6,6 +6,7 @@
 //!
 //! Every byte that is moved is random and of this run, and it is compared on the side that chose it.
 
+pub mod contract;
 pub mod devices;
 pub mod exit;
 mod output;

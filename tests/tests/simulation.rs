@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use libtest_mimic::{Arguments, Trial};
-use vfio_core::Vfio;
 use vfio_core::iommu::Registry;
+use vfio_core::{ErrorKind, Vfio};
 use vfio_sim::{Machine, SimKernel};
+use vfio_tests::contract;
 use vfio_tests::suites::{self, Rig};
 
 // Linked in to be chosen.
@@ -33,14 +34,28 @@ fn main() -> ExitCode {
 fn trials() -> Result<Vec<Trial>> {
     let mut trials = Vec::new();
     for machine in Machine::all().into_iter().filter(|it| it.name != "noiommu") {
-        let sim = SimKernel::new(machine.clone());
-        let vfio = Arc::new(Vfio::on(Arc::new(sim), Registry::linked()?));
-        for device in machine.groups.iter().flat_map(|group| &group.devices) {
+        let devices = machine.groups.iter().flat_map(|group| &group.devices);
+        for device in devices {
             let bdf = device.bdf.parse()?;
+            for registration in Registry::linked()?.iter() {
+                let only = Registry::of([*registration])?;
+                let vfio = vfio(&machine, only);
+                if matches!(vfio.open(bdf), Err(error) if error.kind() == ErrorKind::NoBackend) {
+                    continue; // not one of this machine's
+                }
+                let prefix = format!("{}: {bdf}: {}: ", machine.name, registration.name);
+                trials.extend(contract::trials(&prefix, &vfio, bdf));
+            }
+            let vfio = vfio(&machine, Registry::linked()?);
             let rig =
                 Rig::open(&vfio, bdf).with_context(|| format!("open {bdf} of {}", machine.name))?;
             trials.extend(suites::trials(&format!("{}: {bdf}: ", machine.name), rig));
         }
     }
     Ok(trials)
+}
+
+fn vfio(machine: &Machine, registry: Registry) -> Arc<Vfio> {
+    let sim = SimKernel::new(machine.clone());
+    Arc::new(Vfio::on(Arc::new(sim), registry))
 }
