@@ -11,6 +11,7 @@ use vfio_core::Vfio;
 use vfio_core::host::{self, Bdf};
 use vfio_core::iommu::Registry;
 use vfio_core::kernel::Linux;
+use vfio_tests::contract;
 use vfio_tests::devices::Model;
 use vfio_tests::suites::{self, Rig};
 use vfio_tests::{exit, header};
@@ -39,6 +40,11 @@ struct Args {
     /// Use this backend and no other, such as type1 or "sPAPR v1"
     #[arg(long, value_name = "NAME")]
     backend: Option<String>,
+
+    /// Run what every backend must do alike, instead of what the device can do: mappings, rights, lives, drops in
+    /// every order, threads. The device is opened dozens of times
+    #[arg(long)]
+    contract: bool,
 
     /// Print the names of the cases and run none
     #[arg(long)]
@@ -74,7 +80,13 @@ fn run(args: &Args) -> Result<u8> {
         let mut arguments = suites::arguments(filter);
         let trials = if args.list {
             arguments.list = true;
-            suites::names(Model::of(&host::device(&**vfio.kernel(), device)?))
+            match args.contract {
+                true => contract::names(),
+                false => suites::names(Model::of(&host::device(&**vfio.kernel(), device)?)),
+            }
+        } else if args.contract {
+            header(&Rig::open(&vfio, device)?)?;
+            contract::trials("", &vfio, device)
         } else {
             let rig = Rig::open(&vfio, device)?;
             header(&rig)?;

@@ -15,8 +15,10 @@ use crate::workspace;
 /// Longer than any suite takes on a slow machine.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// The hardware suite, on devices with DMA engines and every kind of interrupt.
-const HARDWARE: &str = "hardware-tests --device $BDF --device $BDF2";
+/// The hardware suite, on devices with DMA engines and every kind of interrupt; and what every backend must do
+/// alike, with the one that opens quickly everywhere.
+const HARDWARE: &str = "hardware-tests --device $BDF --device $BDF2; first=$?; \
+                        hardware-tests --contract --device $BDF2 && exit $first";
 
 pub(super) fn x86_64(tally: &mut Tally) -> Result<()> {
     hardware(tally, "x86_64")?;
@@ -99,10 +101,14 @@ pub(super) fn fallback(tally: &mut Tally) -> Result<()> {
             .zip(["$BDF", "$BDF2"])
             .map(|(_, bdf)| format!("--device {bdf}"));
         let hardware = hardware.collect::<Vec<_>>().join(" ");
+        let last = if devices.len() > 1 { "$BDF2" } else { "$BDF" }; // the one that opens quickly
         let request = script(
             name,
             devices,
-            &format!("hardware-tests --backend '{backend}' {hardware}"),
+            &format!(
+                "hardware-tests --backend '{backend}' {hardware}; first=$?; \
+                 hardware-tests --contract --backend '{backend}' --device {last} && exit $first"
+            ),
         )?;
         record(tally, &format!("{backend} on {name}"), &request);
     }
