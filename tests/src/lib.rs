@@ -5,6 +5,14 @@
 //! other device is attached, its memory mapped, its regions read, its interrupts fired by the kernel.
 //!
 //! Every byte that is moved is random and of this run, and it is compared on the side that chose it.
+//!
+//! # A first program
+//!
+//! `first-dma` is a driver in thirty lines, without `unsafe` and without a word about the architecture:
+//!
+//! ```no_run
+#![doc = include_str!("bin/first-dma.rs")]
+//! ```
 
 pub mod contract;
 pub mod devices;

@@ -64,14 +64,21 @@ pub(super) fn probe(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// A process without rights assigns a device that a broker opened for it.
-pub(super) fn handover(tally: &mut Tally) -> Result<()> {
+/// The example programs: a driver in thirty lines, and a process without rights that assigns a device which a
+/// broker opened for it.
+pub(super) fn programs(tally: &mut Tally) -> Result<()> {
     for name in ["x86_64", "aarch64", "pseries", "powernv9"] {
-        let mut request = script(name, &["nvme"], "broker $BDF")?;
-        let built = cross::program(request.machine.arch, "vfio-tests", "broker", tally.ui)?;
-        request.files = vec![FileSpec::parse(&format!("{}:/bin/broker", built.display()))];
-        let words = ["user 65534: DMA both ways"];
-        expect(tally, &format!("handover on {name}"), &request, 0, &words);
+        let mut request = script(name, &["edu", "nvme"], "first-dma $BDF && broker $BDF2")?;
+        for program in ["first-dma", "broker"] {
+            let built = cross::program(request.machine.arch, "vfio-tests", program, tally.ui)?;
+            let file = format!("{}:/bin/{program}", built.display());
+            request.files.push(FileSpec::parse(&file));
+        }
+        let words = [
+            "64 random bytes went to the device and back",
+            "user 65534: DMA both ways",
+        ];
+        expect(tally, &format!("programs on {name}"), &request, 0, &words);
     }
     Ok(())
 }

@@ -139,9 +139,9 @@ const SUITES: &[Suite] = &[
     ),
     suite(
         Needs::Lab,
-        "handover",
-        "a process without rights assigns a device that a broker opened",
-        machines::handover,
+        "programs",
+        "a driver in thirty lines; a process without rights and its broker",
+        machines::programs,
     ),
     suite(
         Needs::Lab,
