@@ -147,7 +147,7 @@ impl Vfio {
         })?;
         match device {
             Some(fd) => Device::adopt(shared, bdf, fd),
-            None => Device::open(shared, bdf),
+            None => Device::open(shared, bdf, None),
         }
     }
 }

@@ -73,4 +73,4 @@ pub use group::group_node;
 pub use handover::{Handover, HandoverFds};
 pub use inventory;
 pub use memory::Register;
-pub use vfio::Vfio;
+pub use vfio::{OpenOptions, Vfio};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::address_space::{AddressSpaceId, AddressSpaces};
-use crate::device::Device;
+use crate::device::{Device, VfToken};
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::{OpenGroups, Shared};
 use crate::host::{self, Bdf, PciDevice};
@@ -17,6 +17,30 @@ pub struct Vfio {
     registry: Registry,
     groups: Arc<OpenGroups>,
     spaces: AddressSpaces,
+}
+
+/// How a device is to be opened.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpenOptions {
+    space: Option<AddressSpaceId>,
+    vf_token: Option<VfToken>,
+}
+
+impl OpenOptions {
+    /// In that address space: its group joins a container of it if the kernel lets it, and gets one of its own
+    /// otherwise.
+    #[must_use]
+    pub fn in_space(mut self, space: AddressSpaceId) -> Self {
+        self.space = Some(space);
+        self
+    }
+
+    /// With the token that its physical function was given.
+    #[must_use]
+    pub fn with_vf_token(mut self, token: VfToken) -> Self {
+        self.vf_token = Some(token);
+        self
+    }
 }
 
 impl Vfio {
@@ -101,20 +125,16 @@ impl Vfio {
     /// [`ErrorKind::Busy`], [`ErrorKind::NoBackend`]; otherwise what the kernel answered. Then everything
     /// is as it was.
     pub fn open(&self, bdf: Bdf) -> Result<Device> {
-        self.open_anywhere(bdf, None)
+        self.open_with(bdf, OpenOptions::default())
     }
 
-    /// Opens a device in an address space: its group joins a container of that address space if the kernel lets
-    /// it, and gets one of its own otherwise.
+    /// Opens a device as the options say.
     ///
     /// # Errors
     /// Those of [`open`](Self::open). [`ErrorKind::Busy`] also: a device of its group is open in another address
-    /// space.
-    pub fn open_in(&self, bdf: Bdf, space: AddressSpaceId) -> Result<Device> {
-        self.open_anywhere(bdf, Some(space))
-    }
-
-    fn open_anywhere(&self, bdf: Bdf, space: Option<AddressSpaceId>) -> Result<Device> {
+    /// space. [`ErrorKind::NotPermitted`] also: it is a virtual function, and the token is missing or wrong.
+    pub fn open_with(&self, bdf: Bdf, options: OpenOptions) -> Result<Device> {
+        let OpenOptions { space, vf_token } = options;
         let device = host::device(&*self.kernel, bdf)?;
         check_driver(&device)?;
         let shared = match device.group {
@@ -129,7 +149,7 @@ impl Vfio {
                 self.attach(bdf, space, road).map(Shared::Other)
             }
         };
-        Device::open(shared.map_err(|error| error.of_device(bdf))?, bdf)
+        Device::open(shared.map_err(|error| error.of_device(bdf))?, bdf, vf_token)
     }
 
     /// The group of a device that could be opened through it, as far as sysfs tells.

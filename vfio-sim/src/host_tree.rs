@@ -54,6 +54,10 @@ impl HostTree {
         id("vendor", format!("{:#06x}\n", device.vendor));
         id("device", format!("{:#06x}\n", device.device));
         id("class", format!("{:#08x}\n", device.class));
+        let node = device
+            .numa_node
+            .map_or("-1".to_owned(), |node| node.to_string());
+        id("numa_node", format!("{node}\n"));
         if let Some(driver) = &device.driver {
             self.link(format!("{directory}/driver"), format!("{DRIVERS}/{driver}"));
         }

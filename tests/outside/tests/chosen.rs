@@ -6,7 +6,7 @@ use outside::{NAME, OUTSIDE};
 use vfio_core::address::{Access, DmaMask};
 use vfio_core::iommu::{Registry, Support};
 use vfio_core::kernel::Errno;
-use vfio_core::{AddressSpaceId, ErrorKind, Vfio};
+use vfio_core::{AddressSpaceId, ErrorKind, OpenOptions, Vfio};
 use vfio_sim::machine::Device;
 use vfio_sim::{Machine, SimKernel};
 
@@ -40,8 +40,8 @@ fn it_is_probed_without_a_container() {
 #[test]
 fn it_is_chosen_and_used() {
     let (sim, vfio) = vfio();
-    let space = AddressSpaceId::unique();
-    let device = vfio.open_in(BDF.parse().unwrap(), space).unwrap();
+    let options = OpenOptions::default().in_space(AddressSpaceId::unique());
+    let device = vfio.open_with(BDF.parse().unwrap(), options).unwrap();
     let domain = device.domain().clone();
     assert_eq!(domain.name(), NAME);
     let buffer = domain
@@ -51,7 +51,7 @@ fn it_is_chosen_and_used() {
     drop(buffer);
 
     let second = vfio
-        .open_in("0000:00:05.0".parse().unwrap(), space)
+        .open_with("0000:00:05.0".parse().unwrap(), options)
         .unwrap();
     assert_eq!(second.domain(), &domain);
     drop(device);

@@ -33,7 +33,7 @@ impl<'a> Delivery<'a> {
             .map(|_| EventFd::new(rig.vfio().kernel()))
             .collect::<vfio_core::Result<Vec<_>>>()?;
         let enable = |eventfds: &[EventFd]| {
-            let fds: Vec<_> = eventfds.iter().map(AsFd::as_fd).collect();
+            let fds: Vec<_> = eventfds.iter().map(|fd| Some(fd.as_fd())).collect();
             rig.device.enable_irqs(index, 0, &fds)
         };
         if let Err(error) = enable(&eventfds) {
@@ -87,7 +87,7 @@ impl<'a> Delivery<'a> {
 
     /// Lets the interrupt line fire again.
     pub(super) fn unmask(&self) -> Result<()> {
-        Ok(self.device.unmask_irq(self.index, 0)?)
+        Ok(self.device.unmask_irqs(self.index, 0, 1)?)
     }
 
     /// Lets the kernel fire that vector.

@@ -21,6 +21,11 @@ pub enum IrqIndex {
     Msi,
     /// MSI-X vectors.
     MsiX,
+    /// The device has reported an error that is not correctable: one interrupt, on PCI Express alone.
+    Error,
+    /// The kernel wants the device back, because it is being unbound or unplugged: one interrupt. It comes again every
+    /// ten seconds, for as long as the device is held; there is no deadline (F85b).
+    Request,
 }
 
 impl IrqIndex {
@@ -30,6 +35,8 @@ impl IrqIndex {
             Self::Intx => uapi::PCI_INTX_IRQ_INDEX,
             Self::Msi => uapi::PCI_MSI_IRQ_INDEX,
             Self::MsiX => uapi::PCI_MSIX_IRQ_INDEX,
+            Self::Error => uapi::PCI_ERR_IRQ_INDEX,
+            Self::Request => uapi::PCI_REQ_IRQ_INDEX,
         }
     }
 }
@@ -53,7 +60,13 @@ impl Device {
     /// # Errors
     /// What the kernel answered.
     pub fn irq_info(&self, index: IrqIndex) -> Result<IrqInfo> {
-        let info = calls::irq_info(self, index.number())?;
+        let info = match calls::irq_info(self, index.number()) {
+            // A device that is not on PCI Express reports no errors (F80).
+            Err(error) if index == IrqIndex::Error && error.errno() == Some(Errno::INVAL) => {
+                uapi::IrqInfo::default()
+            }
+            info => info?,
+        };
         let has = |flag| info.flags & flag != 0;
         Ok(IrqInfo {
             count: info.count,
@@ -63,30 +76,24 @@ impl Device {
         })
     }
 
-    /// Delivers the interrupts from `start` on to these eventfds, of which the kernel keeps references.
-    /// Only one kind can be in use at a time.
+    /// Delivers the interrupts from `start` on to these eventfds, of which the kernel keeps references: `None`
+    /// leaves one without, and takes away the eventfd that it had. One call sets them all, or none.
+    ///
+    /// Of INTx, MSI and MSI-X only one can be in use at a time (F84). The first call allocates the vectors up to its
+    /// last one; later ones may add vectors where [`IrqInfo::resizable`] says so, and none is given back before
+    /// [`disable_irqs`](Self::disable_irqs) (F85, F85b).
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`]: no eventfd. [`ErrorKind::Exhausted`]: fewer vectors can be had, which the
-    /// kernel says with their number. What the kernel answered.
+    /// [`ErrorKind::Invalid`]: no interrupt, or numbers beyond 2^32. [`ErrorKind::Exhausted`]: fewer vectors can be
+    /// had, which the kernel says with their number (P4). What the kernel answered.
     pub fn enable_irqs(
         &self,
         index: IrqIndex,
         start: u32,
-        eventfds: &[BorrowedFd<'_>],
+        eventfds: &[Option<BorrowedFd<'_>>],
     ) -> Result<()> {
-        if eventfds.is_empty() {
-            return Err(self
-                .error(ErrorKind::Invalid, "VFIO_DEVICE_SET_IRQS")
-                .because("no eventfd is given"));
-        }
-        calls::set_irq_eventfds(
-            self,
-            index.number(),
-            uapi::IRQ_SET_ACTION_TRIGGER,
-            start,
-            eventfds,
-        )
+        self.some("no eventfd is given", eventfds)?;
+        calls::set_irq_eventfds(self, trigger(index, start), eventfds)
     }
 
     /// Takes every interrupt of a kind away from its eventfd and gives the vectors back.
@@ -94,26 +101,36 @@ impl Device {
     /// # Errors
     /// What the kernel answered.
     pub fn disable_irqs(&self, index: IrqIndex) -> Result<()> {
-        calls::set_irqs(self, index.number(), uapi::IRQ_SET_ACTION_TRIGGER, 0, 0)
+        calls::set_irqs(self, trigger(index, 0), 0)
     }
 
-    /// Lets an interrupt fire again that the kernel masked when it fired (INTx).
+    /// Lets `count` interrupts from `start` on fire again that the kernel masked when they fired (INTx).
     ///
     /// # Errors
-    /// What the kernel answered; MSI and MSI-X cannot be masked through this interface.
-    pub fn unmask_irq(&self, index: IrqIndex, number: u32) -> Result<()> {
-        calls::set_irqs(self, index.number(), uapi::IRQ_SET_ACTION_UNMASK, number, 1)
+    /// What the kernel answered; MSI and MSI-X cannot be masked through this interface (F82).
+    pub fn unmask_irqs(&self, index: IrqIndex, start: u32, count: u32) -> Result<()> {
+        calls::set_irqs(self, irqs(index, uapi::IRQ_SET_ACTION_UNMASK, start), count)
     }
 
-    /// Keeps an interrupt from firing (INTx).
+    /// Keeps `count` interrupts from `start` on from firing (INTx).
     ///
     /// # Errors
-    /// What the kernel answered; MSI and MSI-X cannot be masked through this interface.
-    pub fn mask_irq(&self, index: IrqIndex, number: u32) -> Result<()> {
-        calls::set_irqs(self, index.number(), uapi::IRQ_SET_ACTION_MASK, number, 1)
+    /// What the kernel answered; MSI and MSI-X cannot be masked through this interface (F82).
+    pub fn mask_irqs(&self, index: IrqIndex, start: u32, count: u32) -> Result<()> {
+        calls::set_irqs(self, irqs(index, uapi::IRQ_SET_ACTION_MASK, start), count)
     }
 
-    /// Lets the kernel itself signal the eventfds, as if the device had: for tests.
+    /// Has the kernel unmask the interrupt line each time that `eventfd` is signalled (resampling: a virtual machine
+    /// has acknowledged its interrupt); `None` ends that.
+    ///
+    /// # Errors
+    /// What the kernel answered: `EINVAL` if the line is not enabled, `EBUSY` if there is such an eventfd (F83).
+    pub fn unmask_intx_by(&self, eventfd: Option<BorrowedFd<'_>>) -> Result<()> {
+        let line = irqs(IrqIndex::Intx, uapi::IRQ_SET_ACTION_UNMASK, 0);
+        calls::set_irq_eventfds(self, line, &[eventfd])
+    }
+
+    /// Lets the kernel itself signal the eventfds of `count` interrupts, as if the device had: for tests.
     ///
     /// # Errors
     /// What the kernel answered; the interrupts must have been enabled.
@@ -121,9 +138,38 @@ impl Device {
         if count == 0 {
             return Ok(()); // to the kernel, that means to disable them all
         }
-        let action = uapi::IRQ_SET_ACTION_TRIGGER;
-        calls::set_irqs(self, index.number(), action, start, count)
+        calls::set_irqs(self, trigger(index, start), count)
     }
+
+    /// Lets the kernel signal those of the interrupts from `start` on that are `true` here.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`]: none is named. What the kernel answered; the interrupts must have been enabled.
+    pub fn fire_irqs_where(&self, index: IrqIndex, start: u32, wanted: &[bool]) -> Result<()> {
+        self.some("no interrupt is named", wanted)?;
+        calls::set_irqs_where(self, trigger(index, start), wanted)
+    }
+
+    fn some<T>(&self, why: &str, given: &[T]) -> Result<()> {
+        match given {
+            [] => Err(self
+                .error(ErrorKind::Invalid, "VFIO_DEVICE_SET_IRQS")
+                .because(why)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn irqs(index: IrqIndex, action: u32, start: u32) -> calls::Irqs {
+    calls::Irqs {
+        index: index.number(),
+        action,
+        start,
+    }
+}
+
+fn trigger(index: IrqIndex, start: u32) -> calls::Irqs {
+    irqs(index, uapi::IRQ_SET_ACTION_TRIGGER, start)
 }
 
 /// An eventfd: a counter that the kernel adds to, and that can be waited for.

@@ -1,9 +1,13 @@
 //! A device that user space owns.
 
 mod calls;
+mod capability;
+mod feature;
+mod ioeventfd;
 mod irq;
 mod region;
 mod region_map;
+mod reset;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -15,9 +19,13 @@ use crate::iommu::{Attachment, Domain, Stay};
 use crate::kernel::Kernel;
 use crate::uapi;
 
+pub use capability::{MappableArea, RegionCapabilities, RegionType};
+pub use feature::{Feature, FeatureSupport, ParseVfTokenError, VfToken};
+pub use ioeventfd::WriteOnSignal;
 pub use irq::{EventFd, IrqIndex, IrqInfo};
 pub use region::{Region, RegionIndex};
 pub use region_map::RegionMap;
+pub use reset::HotResetMember;
 
 /// A device that this process owns through VFIO.
 ///
@@ -43,7 +51,7 @@ enum Hold {
 }
 
 impl Device {
-    pub(crate) fn open(shared: Shared, bdf: Bdf) -> Result<Self> {
+    pub(crate) fn open(shared: Shared, bdf: Bdf, token: Option<VfToken>) -> Result<Self> {
         let no_backend = || Error::new(ErrorKind::NoBackend, "open", bdf.to_string());
         let (fd, domain, hold) = match shared {
             Shared::Other(Attachment::Own(fd, stay)) => {
@@ -53,7 +61,7 @@ impl Device {
             Shared::Group(group) => {
                 let membership = group.membership();
                 let domain = membership.domain().cloned().ok_or_else(no_backend)?;
-                (membership.device(bdf)?, domain, Hold::Group(group))
+                (membership.device(bdf, token)?, domain, Hold::Group(group))
             }
         };
         Ok(Self(Arc::new(Inner {
@@ -131,17 +139,12 @@ impl Device {
         })
     }
 
-    /// Resets the device. Its interrupts stay set up.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`]: it has no reset. Otherwise what the kernel answered.
-    pub fn reset(&self) -> Result<()> {
-        if !self.info()?.can_reset {
-            return Err(self
-                .error(ErrorKind::Unsupported, "VFIO_DEVICE_RESET")
-                .because("the kernel knows no way to reset this device alone"));
+    /// The group that it was opened through, and its fd.
+    fn group(&self) -> Option<(u32, BorrowedFd<'_>)> {
+        match &self.0.hold {
+            Hold::Group(group) => group.membership().group(),
+            Hold::Own(_) => None,
         }
-        calls::reset(self)
     }
 
     fn kernel(&self) -> &Arc<dyn Kernel> {

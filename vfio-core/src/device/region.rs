@@ -1,11 +1,19 @@
 //! Regions: BARs, ROM, config space.
 
+use zerocopy::FromBytes;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernel::Protection;
 use crate::memory::Register;
 use crate::uapi;
 
+use super::capability::{self, MappableArea, RegionCapabilities};
 use super::{Device, RegionMap, calls};
+
+const GET_INFO: &str = "VFIO_DEVICE_GET_REGION_INFO";
+
+/// A kernel says once how much room it wants.
+const MOST_TRIES: u32 = 4;
 
 /// Which region of a PCI device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +24,8 @@ pub enum RegionIndex {
     Rom,
     /// Config space.
     Config,
+    /// The legacy ranges of a graphics card.
+    Vga,
     /// A region that only this device has, by its number.
     Other(u32),
 }
@@ -27,10 +37,27 @@ impl RegionIndex {
             Self::Bar(bar) => (bar < 6).then(|| uapi::PCI_BAR0_REGION_INDEX + u32::from(bar)),
             Self::Rom => Some(uapi::PCI_ROM_REGION_INDEX),
             Self::Config => Some(uapi::PCI_CONFIG_REGION_INDEX),
+            Self::Vga => Some(uapi::PCI_VGA_REGION_INDEX),
             Self::Other(number) => Some(number),
         }
     }
+
+    /// The region that has a number.
+    fn of(number: u32) -> Self {
+        match number {
+            uapi::PCI_ROM_REGION_INDEX => Self::Rom,
+            uapi::PCI_CONFIG_REGION_INDEX => Self::Config,
+            uapi::PCI_VGA_REGION_INDEX => Self::Vga,
+            number => match u8::try_from(number) {
+                Ok(bar @ 0..6) => Self::Bar(bar),
+                _ => Self::Other(number),
+            },
+        }
+    }
 }
+
+/// More regions than any device has.
+const MOST_REGIONS: u32 = 1 << 12;
 
 /// A region of a device.
 #[derive(Debug, Clone)]
@@ -56,6 +83,17 @@ impl Device {
             index,
             info: calls::region_info(self, number)?,
         })
+    }
+
+    /// Every region, each by its own index: one that the kernel refuses (VGA on what has none, F75) is an error in
+    /// its own place, and does not shift the others.
+    ///
+    /// # Errors
+    /// The kernel does not say how many there are.
+    pub fn regions(&self) -> Result<Vec<(RegionIndex, Result<Region>)>> {
+        let numbers = 0..self.info()?.regions.min(MOST_REGIONS);
+        let indexes = numbers.map(RegionIndex::of);
+        Ok(indexes.map(|index| (index, self.region(index))).collect())
     }
 }
 
@@ -83,6 +121,49 @@ impl Region {
     /// Whether it can be mapped.
     pub fn is_mappable(&self) -> bool {
         self.info.flags & uapi::REGION_FLAG_MMAP != 0
+    }
+
+    /// What the kernel says of it beside its size: asked when this is called, and only if there is something.
+    ///
+    /// # Errors
+    /// What the kernel answered, or that its answer makes no sense.
+    pub fn capabilities(&self) -> Result<RegionCapabilities> {
+        if self.info.flags & uapi::REGION_FLAG_CAPS == 0 {
+            return Ok(RegionCapabilities::default());
+        }
+        let mut room = self.info.argsz as usize;
+        for _ in 0..MOST_TRIES {
+            let bytes = calls::region_answer(&self.device, self.info.index, room)?;
+            let (answer, _) = uapi::RegionInfo::read_from_prefix(&bytes)
+                .map_err(|_| self.error(ErrorKind::Kernel, GET_INFO))?;
+            match capability::wanted(&answer, room)? {
+                Some(more) => room = more,
+                None => return RegionCapabilities::read(&bytes),
+            }
+        }
+        Err(self
+            .error(ErrorKind::Kernel, GET_INFO)
+            .because("the kernel wants more room each time"))
+    }
+
+    /// The parts that can be mapped: all of it, or what the kernel names; none if it cannot be mapped.
+    ///
+    /// # Errors
+    /// Those of [`capabilities`](Self::capabilities).
+    pub fn mappable_areas(&self) -> Result<Vec<MappableArea>> {
+        if !self.is_mappable() || self.size() == 0 {
+            return Ok(Vec::new());
+        }
+        let whole = MappableArea {
+            offset: 0,
+            size: self.size(),
+        };
+        Ok(self.capabilities()?.sparse.unwrap_or_else(|| vec![whole]))
+    }
+
+    /// The device that it belongs to.
+    pub(super) fn device(&self) -> &Device {
+        &self.device
     }
 
     /// Reads a register at `offset`, in bytes, in one call. Of a BAR the kernel makes one access of the device;
@@ -119,8 +200,18 @@ impl Region {
     /// Maps the whole region.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`]: it cannot be mapped. What the kernel answered.
+    /// [`ErrorKind::Unsupported`]: it cannot be mapped, or not as a whole; [`mappable_areas`](Self::mappable_areas)
+    /// then says which parts can. What the kernel answered.
     pub fn map(&self) -> Result<RegionMap> {
+        if let Some(areas) = self.capabilities()?.sparse {
+            let areas = areas
+                .iter()
+                .map(|it| format!("{:#x} bytes at {:#x}", it.size, it.offset));
+            return Err(self.error(ErrorKind::Unsupported, "map").because(format!(
+                "only parts of it can be mapped: {}",
+                areas.collect::<Vec<_>>().join(", ")
+            )));
+        }
         self.map_part(0, self.size())
     }
 
@@ -163,7 +254,7 @@ impl Region {
     }
 
     /// Where a register is in the device's fd.
-    fn place(&self, operation: &'static str, offset: u64, len: usize) -> Result<u64> {
+    pub(super) fn place(&self, operation: &'static str, offset: u64, len: usize) -> Result<u64> {
         let end = offset.checked_add(len as u64);
         if end.is_none_or(|end| end > self.info.size) || offset % len as u64 != 0 {
             return Err(self.error(ErrorKind::Invalid, operation).because(format!(

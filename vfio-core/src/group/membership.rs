@@ -2,12 +2,13 @@
 #![allow(unsafe_code)] // One ioctl: a name, and an fd that comes back.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use tracing::warn;
 
 use crate::container::Container;
+use crate::device::VfToken;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Bdf;
 use crate::iommu::Domain;
@@ -64,13 +65,32 @@ impl Membership {
         self.container.kernel()
     }
 
-    /// Opens a device of the group.
-    pub(crate) fn device(&self, bdf: Bdf) -> Result<OwnedFd> {
+    /// The group's number and fd.
+    pub(crate) fn group(&self) -> Option<(u32, BorrowedFd<'_>)> {
+        let group = self.group.as_ref()?;
+        Some((group.id, group.fd.as_fd()))
+    }
+
+    /// Opens a device of the group, a virtual function with its token (A14).
+    pub(crate) fn device(&self, bdf: Bdf, token: Option<VfToken>) -> Result<OwnedFd> {
         let error = |errno: Errno| {
-            Error::kernel("VFIO_GROUP_GET_DEVICE_FD", bdf.to_string(), errno).of_device(bdf)
+            let error =
+                Error::kernel("VFIO_GROUP_GET_DEVICE_FD", bdf.to_string(), errno).of_device(bdf);
+            match (errno, token) {
+                (Errno::ACCESS, None) => error
+                    .because("it is a virtual function, and wants the token of its physical one"),
+                (Errno::ACCESS, Some(_)) => {
+                    error.because("the token is not that of its physical function")
+                }
+                _ => error,
+            }
         };
         let group = self.group.as_ref().ok_or_else(|| error(Errno::NODEV))?;
-        let name = CString::new(bdf.to_string()).map_err(|_| error(Errno::INVAL))?;
+        let name = match token {
+            None => bdf.to_string(),
+            Some(token) => format!("{bdf} vf_token={token}"),
+        };
+        let name = CString::new(name).map_err(|_| error(Errno::INVAL))?;
         // SAFETY: the call reads a C string and returns a new fd.
         let open = || unsafe {
             self.kernel().ioctl_fd(

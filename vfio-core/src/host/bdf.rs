@@ -12,6 +12,21 @@ pub struct Bdf {
     function: u8,
 }
 
+impl Bdf {
+    /// Of its parts; `None` for a device from 32 on, or a function from 8 on.
+    pub const fn new(domain: u32, bus: u8, device: u8, function: u8) -> Option<Self> {
+        if device >= 32 || function >= 8 {
+            return None;
+        }
+        Some(Self {
+            domain,
+            bus,
+            device,
+            function,
+        })
+    }
+}
+
 impl fmt::Display for Bdf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -44,13 +59,15 @@ fn parse(text: &str) -> Option<Bdf> {
     let bus = hex(parts.next()?, 2)?;
     let domain = parts.next().map_or(Some(0), |domain| hex(domain, 8))?;
     let function = hex(function, 1)?;
-    let complete = parts.next().is_none() && device < 32 && function < 8;
-    complete.then_some(Bdf {
+    if parts.next().is_some() {
+        return None;
+    }
+    Bdf::new(
         domain,
-        bus: u8::try_from(bus).ok()?,
-        device: u8::try_from(device).ok()?,
-        function: u8::try_from(function).ok()?,
-    })
+        u8::try_from(bus).ok()?,
+        u8::try_from(device).ok()?,
+        u8::try_from(function).ok()?,
+    )
 }
 
 /// One to `most` hexadecimal digits, without a sign.
@@ -69,6 +86,13 @@ mod tests {
             assert_eq!(name.parse::<Bdf>().unwrap().to_string(), name);
         }
         assert_eq!("3:a.0".parse::<Bdf>().unwrap().to_string(), "0000:03:0a.0");
+    }
+
+    #[test]
+    fn a_name_is_made_of_its_parts() {
+        let made = |device, function| Bdf::new(1, 0xff, device, function).map(|it| it.to_string());
+        assert_eq!(made(31, 7).as_deref(), Some("0001:ff:1f.7"));
+        assert_eq!((made(32, 0), made(0, 8)), (None, None));
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct PciDevice {
     pub driver: Option<String>,
     /// Its IOMMU group.
     pub group: Option<u32>,
+    /// The NUMA node that it is next to, where the host has several and says so.
+    pub numa_node: Option<u32>,
 }
 
 impl PciDevice {
@@ -80,7 +82,14 @@ pub fn device(kernel: &dyn Kernel, bdf: Bdf) -> Result<PciDevice> {
         class: id("class")?,
         driver: link("driver")?,
         group: link("iommu_group")?.and_then(|name| name.parse().ok()),
+        numa_node: numa_node(kernel, &dir),
     })
+}
+
+/// The kernel says -1 for none; one without NUMA has no such file.
+fn numa_node(kernel: &dyn Kernel, dir: &Path) -> Option<u32> {
+    let bytes = kernel.read(&dir.join("numa_node")).ok()?;
+    std::str::from_utf8(&bytes).ok()?.trim().parse().ok()
 }
 
 /// A file with one hexadecimal number.

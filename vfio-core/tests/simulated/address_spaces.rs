@@ -1,6 +1,6 @@
 //! Which devices share a context, and what ends it.
 
-use vfio_core::{AddressSpaceId, ErrorKind, Vfio};
+use vfio_core::{AddressSpaceId, ErrorKind, OpenOptions, Vfio};
 use vfio_sim::machine::{self, Group};
 use vfio_sim::{Machine, SimKernel};
 
@@ -23,7 +23,7 @@ fn two_groups() -> (SimKernel, Vfio) {
 }
 
 fn open_in(vfio: &Vfio, bdf: &str, space: AddressSpaceId) -> vfio_core::Result<vfio_core::Device> {
-    vfio.open_in(bdf.parse().unwrap(), space)
+    vfio.open_with(bdf.parse().unwrap(), OpenOptions::default().in_space(space))
 }
 
 #[test]

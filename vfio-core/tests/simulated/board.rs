@@ -12,13 +12,13 @@ use vfio_core::kernel::{Arg, Errno, Kernel, Opcode, Protection, RegionMapping, R
 use vfio_core::uapi::{self, DeviceInfo, IrqInfo, IrqSet, RegionInfo};
 use vfio_core::{Device, Vfio};
 use vfio_sim::SimKernel;
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::setup::{BDF, alone, open, v2};
 
 /// Room for each region, in bytes.
 pub(crate) const ROOM: u64 = 0x1000;
-const REGIONS: u64 = 9;
+const REGIONS: u64 = 10;
 
 /// What the kernel says of a region: its size and flags.
 pub(crate) fn region(index: u32) -> Option<(u64, u32)> {
@@ -32,9 +32,35 @@ pub(crate) fn region(index: u32) -> Option<(u64, u32)> {
         7 => Some((0x100, uapi::REGION_FLAG_READ | uapi::REGION_FLAG_WRITE)),
         3 => Some((ROOM, uapi::REGION_FLAG_READ | uapi::REGION_FLAG_MMAP)),
         4 => Some((ROOM, uapi::REGION_FLAG_WRITE | uapi::REGION_FLAG_MMAP)),
-        5 | 6 | 8 => Some((0, 0)),
+        SPARSE => Some((
+            3 * ROOM,
+            uapi::REGION_FLAG_READ | uapi::REGION_FLAG_WRITE | uapi::REGION_FLAG_MMAP,
+        )),
+        6 => Some((0, 0)),
+        9 => Some((0x20, uapi::REGION_FLAG_READ)),
         _ => None,
     }
+}
+
+/// A region of which the second of three pages can be mapped.
+pub(crate) const SPARSE: u32 = 5;
+
+/// What is behind what the kernel says of it.
+fn sparse() -> Vec<u8> {
+    let head = uapi::RegionInfoCapSparseMmap {
+        header: uapi::InfoCapHeader {
+            id: uapi::REGION_INFO_CAP_SPARSE_MMAP,
+            version: 1,
+            next: 0,
+        },
+        nr_areas: 1,
+        reserved: 0,
+    };
+    let area = uapi::RegionSparseMmapArea {
+        offset: ROOM,
+        size: ROOM,
+    };
+    [head.as_bytes(), area.as_bytes()].concat()
 }
 
 /// The kernel.
@@ -63,7 +89,7 @@ impl Board {
 
     pub(crate) fn open_with(backend: Registration) -> (Arc<Self>, Device) {
         let memory = memfd_create("regions", MemfdFlags::CLOEXEC).unwrap();
-        ftruncate(&memory, REGIONS * ROOM).unwrap();
+        ftruncate(&memory, (REGIONS + 3) * ROOM).unwrap();
         let board = Arc::new(Self {
             sim: SimKernel::new(alone()),
             memory,
@@ -89,12 +115,21 @@ impl Board {
             uapi::DEVICE_GET_INFO => {
                 let info = DeviceInfo::mut_from_bytes(bytes).unwrap();
                 info.flags = uapi::DEVICE_FLAGS_PCI | u32::from(state.has_reset);
-                (info.num_regions, info.num_irqs) = (9, 5);
+                (info.num_regions, info.num_irqs) = (10, 5);
             }
             uapi::DEVICE_GET_REGION_INFO => {
-                let info = RegionInfo::mut_from_bytes(bytes).unwrap();
+                let (info, rest) = RegionInfo::mut_from_prefix(bytes).unwrap();
                 (info.size, info.flags) = region(info.index).ok_or(Errno::INVAL)?;
                 info.offset = u64::from(info.index) * ROOM;
+                if info.index == SPARSE {
+                    info.flags |= uapi::REGION_FLAG_CAPS;
+                    let caps = sparse();
+                    info.argsz = u32::try_from(size_of::<RegionInfo>() + caps.len()).unwrap();
+                    if let Some(place) = rest.get_mut(..caps.len()) {
+                        place.copy_from_slice(&caps);
+                        info.cap_offset = u32::try_from(size_of::<RegionInfo>()).unwrap();
+                    }
+                }
             }
             uapi::DEVICE_GET_IRQ_INFO => {
                 let info = IrqInfo::mut_from_bytes(bytes).unwrap();
@@ -109,15 +144,19 @@ impl Board {
             }
             uapi::DEVICE_RESET => state.log.push("reset".into()),
             uapi::DEVICE_SET_IRQS => {
-                let (set, fds) = IrqSet::read_from_prefix(bytes).unwrap();
-                state.log.push(format!(
-                    "irqs {:#x} of {} from {}: {}, {} fds",
-                    set.flags,
-                    set.index,
-                    set.start,
-                    set.count,
-                    fds.len() / 4
-                ));
+                let (set, data) = IrqSet::read_from_prefix(bytes).unwrap();
+                let mut line = format!(
+                    "irqs {:#x} of {} from {}: {}",
+                    set.flags, set.index, set.start, set.count
+                );
+                if set.flags & uapi::IRQ_SET_DATA_EVENTFD != 0 {
+                    let fds = data.chunks_exact(4);
+                    let signs = fds.map(|fd| if fd == [0xff; 4] { '-' } else { '+' });
+                    line += &format!(", fds {}", signs.collect::<String>());
+                } else if !data.is_empty() {
+                    line += &format!(", data {data:?}");
+                }
+                state.log.push(line);
             }
             _ => return Err(Errno::NOTTY),
         }

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vfio_core::device::{EventFd, IrqIndex, RegionIndex};
+use vfio_core::device::{EventFd, IrqIndex, MappableArea, RegionIndex};
 use vfio_core::kernel::Kernel;
 use vfio_core::{ErrorKind, Register};
 
@@ -15,7 +15,7 @@ use crate::setup::BDF;
 fn a_device_says_what_it_has_and_is_reset_if_it_can_be() {
     let (board, device) = Board::open();
     let info = device.info().unwrap();
-    assert_eq!((info.regions, info.irq_indexes), (9, 5));
+    assert_eq!((info.regions, info.irq_indexes), (10, 5));
     assert!(!info.can_reset);
     assert_eq!(device.reset().unwrap_err().kind(), ErrorKind::Unsupported);
     assert!(board.take_log().is_empty());
@@ -54,15 +54,79 @@ fn regions_say_what_can_be_done_with_them() {
         can(RegionIndex::Config),
         (Some(7), 0x100, (true, true, false))
     );
-    assert_eq!(
-        can(RegionIndex::Other(8)),
-        (Some(8), 0, (false, false, false))
-    );
     let error = device.region(RegionIndex::Bar(6)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
-    let error = device.region(RegionIndex::Other(9)).unwrap_err();
+    let error = device.region(RegionIndex::Vga).unwrap_err();
     assert_eq!(error.operation(), "VFIO_DEVICE_GET_REGION_INFO");
     assert_eq!(error.device(), BDF.parse().ok());
+}
+
+/// What a peer gets wrong: a region that the kernel refuses shifts those behind it.
+#[test]
+fn a_region_that_is_refused_does_not_shift_the_others() {
+    let (_, device) = Board::open();
+    let regions = device.regions().unwrap();
+    let seen: Vec<_> = regions
+        .iter()
+        .map(|(index, region)| {
+            (
+                *index,
+                region.as_ref().map(|it| (it.index(), it.size())).ok(),
+            )
+        })
+        .collect();
+    let here = |index, size| (index, Some((index, size)));
+    assert_eq!(
+        seen,
+        [
+            here(RegionIndex::Bar(0), ROOM),
+            here(RegionIndex::Bar(1), 0x10),
+            here(RegionIndex::Bar(2), 0x10),
+            here(RegionIndex::Bar(3), ROOM),
+            here(RegionIndex::Bar(4), ROOM),
+            here(RegionIndex::Bar(5), 3 * ROOM),
+            here(RegionIndex::Rom, 0),
+            here(RegionIndex::Config, 0x100),
+            (RegionIndex::Vga, None),
+            here(RegionIndex::Other(9), 0x20),
+        ]
+    );
+}
+
+#[test]
+fn a_region_can_be_mappable_in_part() {
+    let (_, device) = Board::open();
+    let region = device.region(RegionIndex::Bar(5)).unwrap();
+    let area = MappableArea {
+        offset: ROOM,
+        size: ROOM,
+    };
+    assert_eq!(region.mappable_areas().unwrap(), [area]);
+    let error = region.map().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(
+        error.to_string().contains("0x1000 bytes at 0x1000"),
+        "{error}"
+    );
+    region.write(ROOM + 8, 5u32).unwrap();
+    let map = region.map_part(area.offset, area.size).unwrap();
+    assert_eq!((map.len() as u64, map.read::<u32>(8).unwrap()), (ROOM, 5));
+    assert!(map.host_ptr().is_some());
+
+    let whole = device.region(RegionIndex::Bar(0)).unwrap();
+    assert_eq!(
+        whole.mappable_areas().unwrap(),
+        [MappableArea {
+            offset: 0,
+            size: ROOM
+        }]
+    );
+    let none = device.region(RegionIndex::Config).unwrap();
+    assert_eq!(none.mappable_areas().unwrap(), []);
+    for (offset, size) in [(0, 0), (8, 8), (0, ROOM + 1), (ROOM, 1), (0x1000, u64::MAX)] {
+        let error = whole.map_part(offset, size).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{offset:#x} {size:#x}");
+    }
 }
 
 #[test]
@@ -188,23 +252,41 @@ fn interrupts_are_set_as_the_kernel_wants_them() {
         EventFd::new(&kernel).unwrap(),
     );
     device
-        .enable_irqs(IrqIndex::MsiX, 1, &[one.as_fd(), two.as_fd()])
+        .enable_irqs(
+            IrqIndex::MsiX,
+            1,
+            &[Some(one.as_fd()), None, Some(two.as_fd())],
+        )
         .unwrap();
     device.fire_irqs(IrqIndex::MsiX, 2, 1).unwrap();
     device.fire_irqs(IrqIndex::MsiX, 2, 0).unwrap(); // none, and not all
     let error = device.enable_irqs(IrqIndex::MsiX, 0, &[]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
+    let error = device.fire_irqs_where(IrqIndex::MsiX, 0, &[]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let error = device
+        .enable_irqs(IrqIndex::MsiX, u32::MAX, &[Some(one.as_fd())])
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    device
+        .fire_irqs_where(IrqIndex::MsiX, 4, &[true, false])
+        .unwrap();
+    device.unmask_intx_by(Some(one.as_fd())).unwrap();
+    device.unmask_intx_by(None).unwrap();
     device.disable_irqs(IrqIndex::MsiX).unwrap();
-    device.mask_irq(IrqIndex::Intx, 0).unwrap();
-    device.unmask_irq(IrqIndex::Intx, 0).unwrap();
+    device.mask_irqs(IrqIndex::Intx, 0, 1).unwrap();
+    device.unmask_irqs(IrqIndex::Intx, 0, 1).unwrap();
     assert_eq!(
         board.take_log(),
         [
-            "irqs 0x24 of 2 from 1: 2, 2 fds",
-            "irqs 0x21 of 2 from 2: 1, 0 fds",
-            "irqs 0x21 of 2 from 0: 0, 0 fds",
-            "irqs 0x9 of 0 from 0: 1, 0 fds",
-            "irqs 0x11 of 0 from 0: 1, 0 fds",
+            "irqs 0x24 of 2 from 1: 3, fds +-+",
+            "irqs 0x21 of 2 from 2: 1",
+            "irqs 0x22 of 2 from 4: 2, data [1, 0]",
+            "irqs 0x14 of 0 from 0: 1, fds +",
+            "irqs 0x14 of 0 from 0: 1, fds -",
+            "irqs 0x21 of 2 from 0: 0",
+            "irqs 0x9 of 0 from 0: 1",
+            "irqs 0x11 of 0 from 0: 1",
         ]
     );
 }

@@ -14,3 +14,4 @@ mod probing;
 mod registry;
 mod release;
 mod setup;
+mod simulated_device;

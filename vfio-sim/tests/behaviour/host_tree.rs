@@ -24,6 +24,7 @@ fn a_device_is_what_was_described() {
         class: 0x01_0802,
         driver: Some("vfio-pci".into()),
         group: Some(0),
+        numa_node: None,
     };
     assert_eq!(host::device(&host(), bdf).unwrap(), expected);
 }
@@ -58,7 +59,14 @@ fn groups_have_their_members() {
 fn links_lead_to_directories() {
     let sim = host();
     let link = Path::new("/sys/kernel/iommu_groups/0/devices/0000:00:00.0");
-    let names = ["class", "device", "driver", "iommu_group", "vendor"];
+    let names = [
+        "class",
+        "device",
+        "driver",
+        "iommu_group",
+        "numa_node",
+        "vendor",
+    ];
     assert_eq!(sim.list(link).unwrap(), names);
     assert_eq!(sim.read(link), Err(Errno::ISDIR));
     assert_eq!(
