@@ -32,6 +32,9 @@ mod counting;
 mod errnos;
 mod fail_nth;
 mod objects;
+mod recording;
+mod replay;
+pub mod trace;
 mod tracing;
 mod watched;
 
@@ -40,6 +43,9 @@ pub use counting::Counting;
 pub use errnos::errnos;
 pub use fail_nth::{Counted, FailNth, Mode};
 pub use objects::{Object, Tag};
+pub use recording::Recording;
+pub use replay::{Deviation, Replay};
+pub use trace::BadTrace;
 pub use tracing::Tracing;
 pub use watched::{Watch, Watched};
 
