@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn a_duplicate_is_known_and_a_number_that_was_used_again_is_not() {
         let mut objects = Objects::default();
-        let first = memfd_create("first", MemfdFlags::CLOEXEC).unwrap();
+        let mut first = memfd_create("first", MemfdFlags::CLOEXEC).unwrap();
         let opened = objects.add(first.as_fd(), Kind::Group);
         let duplicate = first.try_clone().unwrap();
         assert_eq!(objects.find(duplicate.as_fd()), Some(opened));
@@ -153,8 +153,10 @@ mod tests {
         drop(duplicate);
         let other = memfd_create("other", MemfdFlags::CLOEXEC).unwrap();
         assert_eq!(objects.find(other.as_fd()), None);
-        rustix::io::dup2(&other, &mut first.try_clone().unwrap()).unwrap();
         assert_eq!(objects.find(first.as_fd()), Some(opened));
+        // The first one is closed, and its number is the other one's.
+        rustix::io::dup2(&other, &mut first).unwrap();
+        assert_eq!(objects.find(first.as_fd()), None);
     }
 
     #[test]
