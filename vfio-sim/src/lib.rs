@@ -80,9 +80,11 @@ mod kernel;
 pub mod machine;
 mod memory;
 pub mod model;
+mod names;
 mod process;
 mod token;
 mod world;
+pub mod wrap;
 
 pub use event::{Event, Object};
 pub use fault::{Fault, Why};
