@@ -3,7 +3,8 @@
 use std::fmt;
 
 use vfio_core::kernel::{Arg, Errno, Opcode};
-use vfio_core::uapi;
+
+use crate::names::{self, Kind};
 
 /// What an fd of the simulated kernel stands for. Sorted as they are released.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,19 +102,11 @@ impl fmt::Display for Event {
 }
 
 /// How an ioctl is called in the log.
-pub(crate) fn name(opcode: Opcode, arg: &Arg<'_>) -> String {
-    let name = match opcode {
-        uapi::GET_API_VERSION => "VFIO_GET_API_VERSION",
-        uapi::CHECK_EXTENSION => "VFIO_CHECK_EXTENSION",
-        uapi::SET_IOMMU => "VFIO_SET_IOMMU",
-        uapi::GROUP_GET_STATUS => "VFIO_GROUP_GET_STATUS",
-        uapi::GROUP_SET_CONTAINER => "VFIO_GROUP_SET_CONTAINER",
-        uapi::GROUP_UNSET_CONTAINER => "VFIO_GROUP_UNSET_CONTAINER",
-        uapi::GROUP_GET_DEVICE_FD => "VFIO_GROUP_GET_DEVICE_FD",
-        other => return format!("ioctl {other:#x}"),
-    };
+pub(crate) fn name(of: Kind, opcode: Opcode, arg: &Arg<'_>) -> String {
+    let name = names::ioctl(opcode, Some(of));
+    let name = name.map_or_else(|| format!("ioctl {opcode:#x}"), str::to_owned);
     match arg {
         Arg::Value(value) => format!("{name}({value})"),
-        _ => name.to_owned(),
+        _ => name,
     }
 }

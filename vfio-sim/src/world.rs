@@ -18,6 +18,7 @@ use crate::group::Group;
 use crate::host_tree::HostTree;
 use crate::iommu::Hazard;
 use crate::machine::Machine;
+use crate::names::Kind;
 use crate::process::{ProcessId, Processes, Rights};
 
 #[derive(Debug)]
@@ -123,6 +124,7 @@ impl World {
     ) -> Result<Answer> {
         self.notice_closed();
         let object = self.files.find(Inode::of(fd)?).ok_or(Errno::NOTTY)?.clone();
+        let kind = self.kind(&object);
         let answer = match &object {
             Object::Container(id) => self
                 .container_ioctl(caller, *id, opcode, &mut arg)
@@ -138,10 +140,24 @@ impl World {
         });
         self.log.push(Event::new(
             object,
-            event::name(opcode, &arg),
+            event::name(kind, opcode, &arg),
             number.map_err(|errno| *errno),
         ));
         answer
+    }
+
+    /// What an object's calls are named after.
+    fn kind(&self, object: &Object) -> Kind {
+        match object {
+            Object::Container(id) => {
+                match self.containers.get(id).and_then(|it| it.driver.as_ref()) {
+                    None => Kind::Container,
+                    Some(driver) => driver.iommu.kind(),
+                }
+            }
+            Object::Group(_) => Kind::Group,
+            Object::Device { .. } | Object::Region { .. } => Kind::Device,
+        }
     }
 
     /// Releases what nothing holds any more: fds and mapped regions, and a device pins its group (A15), a group its

@@ -45,14 +45,11 @@ pub(crate) fn attach(
 ) -> Result<Attachment> {
     for domain in domains {
         let joined = match domain.container() {
-            Some(container) => road.join(container, domain).map(Attachment::Group),
-            None => domain
-                .enter(|| domain.open_device(bdf))
-                .map(|fd| Attachment::Own(fd, Stay::new(domain.clone()))),
+            Some(container) => road.join(container, domain)?.map(Attachment::Group),
+            None => join_own(domain, bdf)?,
         };
-        match joined {
-            Ok(attachment) => return Ok(attachment),
-            Err(error) => debug!(%error, "it cannot join this context of its address space"),
+        if let Some(attachment) = joined {
+            return Ok(attachment);
         }
     }
     let mut refusals = Refusals::default();
@@ -76,6 +73,21 @@ pub(crate) fn attach(
         }
     }
     Err(refusals.into_error(bdf, road.group_id()))
+}
+
+/// Opens the device in a context without a container that lives; `None` if it cannot be.
+fn join_own(domain: &Domain, bdf: Bdf) -> Result<Option<Attachment>> {
+    match domain.enter(|| domain.open_device(bdf)) {
+        Ok(fd) => {
+            let attachment = Attachment::Own(fd, Stay::new(domain.clone())); // dropped in this order
+            domain.learn()?;
+            Ok(Some(attachment))
+        }
+        Err(error) => {
+            debug!(%error, "it cannot join this context of its address space");
+            Ok(None)
+        }
+    }
 }
 
 /// Opens the device in a fresh context of a backend that has no container.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::address::{Access, DmaMask, HostRange, Iova, IovaRange};
 use crate::container::Container;
@@ -298,11 +298,12 @@ impl Domain {
         };
         let joined = join()?;
         *members += 1;
-        // What the IOMMUs of all groups can map may be less.
-        if let Err(error) = self.learn_apertures(&mut self.ledger()) {
-            warn!(%error, "going on with what could be mapped before");
-        }
         Ok(joined)
+    }
+
+    /// After another group has come: what the IOMMUs of all of them can map may be less.
+    pub(crate) fn learn(&self) -> Result<()> {
+        self.alive("ask", || self.learn_apertures(&mut self.ledger()))
     }
 
     /// `release` takes a group out of the container. With the last one this life ends: no call is in the

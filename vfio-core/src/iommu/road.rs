@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use tracing::debug;
+
 use crate::container::Container;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::{Group, Membership};
-use crate::kernel::Kernel;
+use crate::kernel::{Errno, Kernel};
 
 use super::choose::select;
 use super::domain::Domain;
@@ -65,14 +67,26 @@ impl Road {
         self.id
     }
 
-    /// Puts the group into the container of a context that lives.
-    pub(super) fn join(&mut self, container: &Container, domain: &Domain) -> Result<Membership> {
+    /// Puts the group into the container of a context that lives; `None` if the kernel does not let it in there.
+    pub(super) fn join(
+        &mut self,
+        container: &Container,
+        domain: &Domain,
+    ) -> Result<Option<Membership>> {
         let group = self.group()?;
-        if let Err(error) = domain.enter(|| group.set_container(container)) {
-            self.group = Some(group);
-            return Err(error);
+        match domain.enter(|| group.set_container(container)) {
+            Ok(()) => {
+                let membership = Membership::new(group, container).serving(domain.clone());
+                domain.learn()?;
+                Ok(Some(membership))
+            }
+            Err(error) if is_refusal(&error) => {
+                debug!(%error, "it cannot join this context of its address space");
+                self.group = Some(group);
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
-        Ok(Membership::new(group, container).serving(domain.clone()))
     }
 
     /// Puts the group into the container and gives that the IOMMU of one backend. `None` if the kernel does not
@@ -101,8 +115,14 @@ impl Road {
             Ok(domain) => Ok(Some(membership.serving(domain))),
             Err(error) => {
                 // A container whose IOMMU was set takes no other until its last group has left.
-                self.group = Some(membership.dissolve().map_err(no_road)?);
-                Err(Failure::Refused(error))
+                match membership.dissolve() {
+                    Ok(group) => self.group = Some(group),
+                    Err(stuck) => return Err(no_road(stuck.caused_by(vec![error]))),
+                }
+                Err(match error.errno() {
+                    Some(Errno::INTR) => no_road(error), // whoever interrupted wants no other backend
+                    _ => Failure::Refused(error),
+                })
             }
         }
     }
@@ -123,4 +143,14 @@ impl Road {
             (None, None) => Err(Error::new(ErrorKind::NoGroup, "open", "the device's group")),
         }
     }
+}
+
+/// Whether the kernel says that a group and a container do not fit (A9, A10, B19, C37, D57), or that the context has
+/// ended meanwhile; anything else has nothing to do with which container it is.
+fn is_refusal(error: &Error) -> bool {
+    error.kind() == ErrorKind::Gone
+        || matches!(
+            error.errno(),
+            Some(Errno::INVAL | Errno::BUSY | Errno::PERM | Errno::NODEV)
+        )
 }

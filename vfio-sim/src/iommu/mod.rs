@@ -9,6 +9,7 @@ use vfio_core::kernel::{Arg, Errno, Opcode, Result};
 use vfio_core::uapi;
 
 use crate::machine::{Hardware, Profile};
+use crate::names::Kind;
 use crate::process::{ProcessId, Processes};
 
 pub(crate) use spapr::Registered;
@@ -91,6 +92,14 @@ impl Iommu {
                 is(uapi::SPAPR_TCE_V2_IOMMU),
             ))),
             Hardware::None => Ok(Self::None),
+        }
+    }
+
+    /// What its calls are named after.
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Type1(_) | Self::None => Kind::Type1,
+            Self::Spapr(_) => Kind::Spapr,
         }
     }
 

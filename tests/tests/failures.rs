@@ -1,0 +1,365 @@
+//! Every ioctl of every scenario fails, with everything that the kernel can say, on every simulated machine.
+//!
+//! First one alone: nothing panics, the error names the call that failed, the kernel ends with nothing left, and the
+//! next attempt succeeds. Then the call and every later one, those of the release included: no memory is given back
+//! that a device may still reach, and the error says what is left.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result, bail, ensure};
+use libtest_mimic::{Arguments, Trial};
+use vfio_core::address::{Access, DmaMask, HostRange};
+use vfio_core::iommu::{Registration, Registry};
+use vfio_core::kernel::{Errno, Kernel};
+use vfio_core::{AddressSpaceId, Answer, Error, OpenOptions, Vfio};
+use vfio_sim::machine::Device;
+use vfio_sim::wrap::{Call, FailNth, Mode, Request, Watch, Watched, errnos};
+use vfio_sim::{Machine, SimKernel};
+
+const LOW: DmaMask = DmaMask::bits(32);
+const HIGH: DmaMask = DmaMask::bits(64);
+
+/// What a program does, from nothing open to nothing open.
+type Scenario = fn(&Host) -> vfio_core::Result<()>;
+
+const SCENARIOS: &[(&str, Scenario)] = &[
+    ("attach", |host| host.open(0)?.close()),
+    ("map", |host| {
+        let device = host.open(0)?;
+        for mask in [LOW, HIGH] {
+            let mut buffer = device.domain().buffer(1, mask, Access::ReadWrite)?;
+            buffer.unmap()?;
+        }
+        device.close()
+    }),
+    ("map, and leave it to the drop", |host| {
+        let device = host.open(0)?;
+        let buffers = [LOW, HIGH].map(|mask| device.domain().buffer(1, mask, Access::ReadWrite));
+        for buffer in buffers {
+            drop(buffer?);
+        }
+        device.close()
+    }),
+    ("attach a second device", |host| {
+        let first = host.open(0)?;
+        let buffer = first.domain().buffer(1, LOW, Access::ReadWrite)?;
+        let second = host.open(1)?;
+        drop(buffer);
+        second.close()?;
+        first.close()
+    }),
+    ("release with everything still there", |host| {
+        let device = host.open(0)?;
+        let buffer = device.domain().buffer(1, LOW, Access::ReadWrite)?;
+        let map = device
+            .region(vfio_core::device::RegionIndex::Bar(0))?
+            .map()?;
+        drop(map);
+        let closed = device.close();
+        drop(buffer);
+        closed
+    }),
+    ("reset", |host| {
+        let device = host.open(0)?;
+        device.reset()?;
+        device.hot_reset(&[])?;
+        device.close()
+    }),
+];
+
+/// A simulated machine under test.
+struct Host {
+    vfio: Vfio,
+    sim: SimKernel,
+    failing: Arc<FailNth>,
+    frees: Arc<Frees>,
+    space: AddressSpaceId,
+    devices: Vec<String>,
+}
+
+impl Host {
+    fn new(machine: &Machine, registration: Registration) -> Result<Self> {
+        let sim = SimKernel::new(machine.clone());
+        let failing = Arc::new(FailNth::default());
+        let frees = Arc::new(Frees {
+            sim: sim.clone(),
+            wrong: Mutex::default(),
+        });
+        let kernel: Arc<dyn Kernel> = Arc::new(sim.clone());
+        let kernel: Arc<dyn Kernel> = Arc::new(Watched::new(kernel, frees.clone()));
+        let kernel: Arc<dyn Kernel> = Arc::new(Watched::new(kernel, failing.clone()));
+        let groups = machine.groups.iter();
+        let devices = groups
+            .flat_map(|group| &group.devices)
+            .map(|device| device.bdf.clone());
+        Ok(Self {
+            vfio: Vfio::on(kernel, Registry::of([registration])?),
+            sim,
+            failing,
+            frees,
+            space: AddressSpaceId::unique(),
+            devices: devices.collect(),
+        })
+    }
+
+    fn open(&self, number: usize) -> vfio_core::Result<vfio_core::Device> {
+        let name = self.devices.get(number).map_or("", String::as_str);
+        let bdf = name
+            .parse()
+            .map_err(|_| Error::new(vfio_core::ErrorKind::NoSuchDevice, "name", name))?;
+        self.vfio
+            .open_with(bdf, OpenOptions::default().in_space(self.space))
+    }
+
+    /// Nothing is left of what was opened, mapped, registered or accounted.
+    fn check_empty(&self) -> Result<()> {
+        ensure!(
+            self.sim.is_idle(),
+            "left open: {:?}",
+            self.sim.open_objects()
+        );
+        ensure!(
+            self.sim.mappings().is_empty(),
+            "left mapped: {:?}",
+            self.sim.mappings()
+        );
+        ensure!(
+            self.sim.holdings().is_empty(),
+            "left: {:?}",
+            self.sim.holdings()
+        );
+        ensure!(
+            self.sim.locked() == 0,
+            "{} bytes are locked",
+            self.sim.locked()
+        );
+        ensure!(
+            self.sim.hazards().is_empty(),
+            "asked for {:?}",
+            self.sim.hazards()
+        );
+        self.frees.check()
+    }
+}
+
+/// Watches that no memory is given back that a device reaches.
+#[derive(Debug)]
+struct Frees {
+    sim: SimKernel,
+    wrong: Mutex<Vec<String>>,
+}
+
+impl Frees {
+    fn check(&self) -> Result<()> {
+        let wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        ensure!(wrong.is_empty(), "{}", wrong.join("; "));
+        Ok(())
+    }
+}
+
+impl Watch for Frees {
+    fn before(&self, call: &Call<'_>) -> std::result::Result<(), Answer> {
+        let Request::Munmap { addr, len } = call.request else {
+            return Ok(());
+        };
+        let freed = HostRange::new(addr.as_ptr() as usize, len);
+        for mapping in self.sim.mappings() {
+            let vaddr = usize::try_from(mapping.vaddr).ok();
+            let size = usize::try_from(mapping.size).ok();
+            let mapped = vaddr
+                .zip(size)
+                .and_then(|(vaddr, size)| HostRange::new(vaddr, size));
+            if freed
+                .zip(mapped)
+                .is_some_and(|(freed, mapped)| freed.overlaps(mapped))
+            {
+                let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+                wrong.push(format!("memory was given back that is mapped: {mapping:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is not an error of a scenario, and why.
+fn is_tolerated(call: &str, answer: Answer) -> bool {
+    match call {
+        // What the kernel refuses only for a moment is asked again.
+        "VFIO_GROUP_UNSET_CONTAINER" => answer == Answer::Errno(Errno::BUSY),
+        "VFIO_GROUP_GET_DEVICE_FD" => answer == Answer::Errno(Errno::NODEV),
+        // A second group that the first one's container does not take gets a container of its own.
+        "VFIO_GROUP_SET_CONTAINER" => matches!(
+            answer,
+            Answer::Errno(Errno::INVAL | Errno::BUSY | Errno::PERM | Errno::NODEV)
+        ),
+        // Without a window of its own, a device has the default one.
+        "VFIO_IOMMU_SPAPR_TCE_CREATE" => true,
+        // What a drop cannot give back is logged, and kept until the container goes.
+        // Made again by the drop, after `unmap` has said so.
+        "VFIO_IOMMU_UNMAP_DMA" | "VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY" => true,
+        _ => false,
+    }
+}
+
+/// Whether an error, or one that led to it, is of that call.
+fn names(error: &Error, call: &str) -> bool {
+    error.operation() == call || error.causes().iter().any(|cause| names(cause, call))
+}
+
+/// What the page says that a call can answer, and what every call can.
+fn answers(call: &str, iommu: &str) -> Vec<Answer> {
+    let here = format!("{call} ({iommu})");
+    let mut answers: Vec<_> = errnos()
+        .filter(|(name, _)| *name == call || *name == here)
+        .map(|(_, answer)| answer)
+        .collect();
+    for errno in [Errno::INTR, Errno::NOMEM] {
+        if !answers.contains(&Answer::Errno(errno)) {
+            answers.push(Answer::Errno(errno));
+        }
+    }
+    answers
+}
+
+fn run(machine: &Machine, registration: Registration, scenario: Scenario) -> Result<()> {
+    let host = Host::new(machine, registration)?;
+    scenario(&host).context("when nothing fails")?;
+    host.check_empty()?;
+    let calls = host.failing.seen();
+    let iommu = if registration.name.starts_with("type1") {
+        "type1"
+    } else {
+        "sPAPR"
+    };
+    let mut failures = 0;
+    for (n, call) in calls.iter().enumerate() {
+        for answer in answers(call, iommu) {
+            for mode in [Mode::Once, Mode::AndAllLater] {
+                let host = Host::new(machine, registration)?;
+                fail(&host, scenario, n, answer, mode)
+                    .with_context(|| format!("call {n}, {call}: {answer:?}, {mode:?}"))?;
+                failures += 1;
+            }
+        }
+    }
+    ensure!(
+        failures > 4 * calls.len(),
+        "{failures} failures of {} calls",
+        calls.len()
+    );
+    Ok(())
+}
+
+fn fail(host: &Host, scenario: Scenario, n: usize, answer: Answer, mode: Mode) -> Result<()> {
+    host.failing.arm(n, answer, mode);
+    let outcome = scenario(host);
+    let failed = host.failing.failed().context("it was not called")?;
+    match &outcome {
+        Ok(()) => ensure!(
+            mode == Mode::Once && is_tolerated(&failed, answer),
+            "nobody says that {failed} failed"
+        ),
+        // Where the first failure is none, a later one is what the scenario ends with.
+        Err(error) if is_tolerated(&failed, answer) && mode == Mode::AndAllLater => {
+            let seen = host.failing.seen();
+            let mut later = seen.iter().skip(n);
+            ensure!(
+                later.any(|call| names(error, call)),
+                "none of {seen:?} is named by: {error}"
+            );
+        }
+        Err(error) => ensure!(
+            names(error, &failed),
+            "{failed} failed, and the error is: {error}"
+        ),
+    }
+    host.failing.disarm();
+    host.frees.check()?;
+    if mode == Mode::Once || outcome.is_err() {
+        host.check_empty().with_context(|| describe(&outcome))?;
+    }
+    scenario(host).context("the next attempt")?;
+    host.check_empty().context("after the next attempt")
+}
+
+fn describe(outcome: &vfio_core::Result<()>) -> String {
+    let mut text = String::new();
+    match outcome {
+        Ok(()) => text.push_str("the scenario went on"),
+        Err(error) => {
+            let _ = write!(text, "the scenario ended with: {error}");
+        }
+    }
+    text
+}
+
+/// The machines, with devices that can be reset in every way.
+fn machines() -> Vec<Machine> {
+    let with_resets = |mut machine: Machine| {
+        let devices = machine
+            .groups
+            .iter_mut()
+            .flat_map(|group| &mut group.devices);
+        for (bus, device) in devices.enumerate() {
+            device.function_reset = true;
+            device.reset_bus = u32::try_from(bus).ok();
+        }
+        machine
+    };
+    let mut machines: Vec<_> = Machine::all()
+        .into_iter()
+        .filter(|machine| machine.name != "noiommu")
+        .map(with_resets)
+        .collect();
+    // Two devices in one group, which share a bus.
+    let pair = ["0000:00:04.0", "0000:00:05.0"].map(|bdf| Device::nvme(bdf).on_reset_bus(0));
+    let mut shared = Machine::x86_64().with_devices(pair);
+    "x86_64 with a shared group".clone_into(&mut shared.name);
+    machines.push(shared);
+    machines
+}
+
+fn main() -> ExitCode {
+    match trials() {
+        Ok(trials) => libtest_mimic::run(&Arguments::from_args(), trials).exit_code(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn trials() -> Result<Vec<Trial>> {
+    let backends = [
+        iommu_type1::TYPE1_V2,
+        iommu_type1::TYPE1,
+        iommu_spapr::SPAPR_V2,
+        iommu_spapr::SPAPR_V1,
+    ];
+    println!(
+        "what the page says that calls can answer: {} rows",
+        errnos().count()
+    );
+    let mut trials = Vec::new();
+    for machine in machines() {
+        for backend in backends {
+            let Ok(device) = Host::new(&machine, backend)?.open(0) else {
+                continue; // not one of this machine's
+            };
+            device.close()?;
+            for &(name, scenario) in SCENARIOS {
+                let machine = machine.clone();
+                let title = format!("{}: {}: {name}", machine.name, backend.name);
+                trials.push(Trial::test(title, move || {
+                    run(&machine, backend, scenario).map_err(|error| format!("{error:#}").into())
+                }));
+            }
+        }
+    }
+    if trials.len() < 8 * SCENARIOS.len() {
+        bail!("{} trials are too few", trials.len());
+    }
+    Ok(trials)
+}
