@@ -153,3 +153,22 @@ fn a_group_that_is_open_here_is_not_taken_over() {
     assert_eq!(error.kind(), ErrorKind::Busy);
     device.domain().capabilities().unwrap();
 }
+
+#[test]
+fn a_broker_hands_over_what_it_opened_by_name() {
+    let broker = Broker::new();
+    let vfio = Vfio::on(Arc::new(broker.0.clone()), Registry::of([v2()]).unwrap());
+    let fds = vfio.hand_over(BDF.parse().unwrap()).unwrap().into_fds();
+    assert!(fds.device.is_none());
+    let user = broker.0.process(vfio_sim::Rights::user(1 << 20));
+    let registry = Registry::of([v2()]).unwrap();
+    let other = Vfio::on(Arc::new(user), registry);
+    assert_eq!(open(&other, BDF).unwrap_err().kind(), ErrorKind::Busy);
+    let handover = Handover::of_group(fds.group).with_container(fds.container.unwrap());
+    let device = other.adopt(BDF.parse().unwrap(), handover).unwrap();
+    device.domain().capabilities().unwrap();
+    device.close().unwrap();
+    assert!(broker.0.is_idle());
+    let missing = vfio.hand_over("0000:00:1f.0".parse().unwrap()).unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NoSuchDevice);
+}

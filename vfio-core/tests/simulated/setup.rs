@@ -22,16 +22,7 @@ struct Idle {
 // SAFETY: it maps nothing.
 unsafe impl IommuBackend for Idle {
     fn capabilities(&self) -> Result<Capabilities> {
-        let range = IovaRange::inclusive(Iova(0), Iova(0xffff_ffff)).unwrap();
-        Ok(Capabilities {
-            page_sizes: PageSizes(4096),
-            apertures: vec![Aperture {
-                range,
-                page_size: 4096,
-            }],
-            mappings_left: None,
-            windows: None,
-        })
+        Ok(idle_capabilities())
     }
 
     #[allow(unsafe_code)] // the trait's; nothing is mapped
@@ -41,6 +32,20 @@ unsafe impl IommuBackend for Idle {
 
     fn unmap(&self, iova: IovaRange) -> Result<u64> {
         Ok(iova.size())
+    }
+}
+
+/// What a backend that maps nothing says of itself.
+pub(crate) fn idle_capabilities() -> Capabilities {
+    let range = IovaRange::inclusive(Iova(0), Iova(0xffff_ffff)).unwrap();
+    Capabilities {
+        page_sizes: PageSizes(4096),
+        apertures: vec![Aperture {
+            range,
+            page_size: 4096,
+        }],
+        mappings_left: None,
+        windows: None,
     }
 }
 
