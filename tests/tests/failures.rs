@@ -4,6 +4,8 @@
 //! next attempt succeeds. Then the call and every later one, those of the release included: no memory is given back
 //! that a device may still reach, and the error says what is left.
 
+#![allow(clippy::print_stdout)] // says how large the table is
+
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -24,6 +24,15 @@ struct Break {
 }
 
 const CORE: &[&str] = &["test", "--locked", "-p", "vfio-core", "--test", "simulated"];
+const SIMULATION: &[&str] = &[
+    "test",
+    "--locked",
+    "-p",
+    "vfio-tests",
+    "--test",
+    "simulation",
+];
+const FAILURES: &[&str] = &["test", "--locked", "-p", "vfio-tests", "--test", "failures"];
 const SPAPR: &[&str] = &["test", "--locked", "-p", "iommu-spapr"];
 const UAPI: &[&str] = &["xtask", "test", "--suite", "uapi"];
 const X86_64: &[&str] = &["xtask", "test", "--suite", "x86_64"];
@@ -91,6 +100,48 @@ const BREAKS: &[Break] = &[
         find: "refusals.refused(registration.name, error);",
         replace: "return Err(error);",
         seen_by: CORE,
+    },
+    Break {
+        name: "a region that the kernel refuses shifts the others",
+        file: "vfio-core/src/device/region.rs",
+        find: "indexes.map(|index| (index, self.region(index))).collect()",
+        replace: "indexes.filter(|index| self.region(*index).is_ok()).map(|index| (index, self.region(index))).collect()",
+        seen_by: CORE,
+    },
+    Break {
+        name: "a vector without an eventfd gets standard input",
+        file: "vfio-core/src/device/calls.rs",
+        find: "const NO_FD: i32 = -1;",
+        replace: "const NO_FD: i32 = 0;",
+        seen_by: CORE,
+    },
+    Break {
+        name: "memory that a device may still reach is given back",
+        file: "vfio-core/src/iommu/buffer.rs",
+        find: "memory.leak();",
+        replace: "drop(memory);",
+        seen_by: CORE,
+    },
+    Break {
+        name: "memory is given back before it is unmapped",
+        file: "vfio-core/src/iommu/buffer.rs",
+        find: "        if let Err(error) = self.unmap() {",
+        replace: "        drop(self.memory.take());\n        if let Err(error) = self.unmap() {",
+        seen_by: FAILURES,
+    },
+    Break {
+        name: "read-only memory is mapped to be written",
+        file: "vfio-core/src/uapi/type1.rs",
+        find: "flag(access.writes(), DMA_MAP_FLAG_WRITE)",
+        replace: "flag(access.writes() || access.reads(), DMA_MAP_FLAG_WRITE)",
+        seen_by: SIMULATION,
+    },
+    Break {
+        name: "the old life's handle answers for the next one",
+        file: "vfio-core/src/iommu/domain.rs",
+        find: "            (_, Ok(())) => Life::Ended,",
+        replace: "            (_, Ok(())) => Life::Attached(1),",
+        seen_by: SIMULATION,
     },
 ];
 
