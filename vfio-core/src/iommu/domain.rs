@@ -13,7 +13,7 @@ use crate::host::Bdf;
 use crate::kernel::Kernel;
 
 use super::backend::{Aperture, Capabilities, IommuBackend};
-use super::books::{Books, Unmappable};
+use super::books::{Books, NotUnmapped};
 use super::buffer::DmaBuffer;
 
 /// One attached life of an IOMMU context: what its devices may reach, and the way to change it.
@@ -48,6 +48,24 @@ struct Ledger {
     /// The lowest first.
     apertures: Vec<Aperture>,
     books: Books,
+}
+
+impl Ledger {
+    /// What can be mapped, in words.
+    fn reach(&self) -> String {
+        let apertures = self.apertures.iter();
+        let ranges: Vec<_> = apertures.map(|a| a.range.to_string()).collect();
+        format!("the IOMMU can map {}", ranges.join(" "))
+    }
+}
+
+/// Why a mapping is refused. What there is to say of it is said later, outside of the usual way.
+enum NotMapped {
+    Sizes,
+    Outside,
+    /// For pages of so many bytes.
+    Misaligned(u64),
+    Overlaps(IovaRange),
 }
 
 /// Where in its life an IOMMU context is.
@@ -134,9 +152,9 @@ impl Domain {
     /// answered. Then nothing has changed.
     #[allow(unsafe_code)] // a contract about memory that the type system cannot see
     pub unsafe fn map(&self, iova: IovaRange, memory: HostRange, access: Access) -> Result<()> {
-        const OPERATION: &str = "map";
-        self.alive(OPERATION, || {
-            self.begin_map(iova, memory)?;
+        self.alive("map", || {
+            self.begin_map(iova, memory)
+                .map_err(|why| self.not_mapped(iova, memory, why))?;
             // SAFETY: passed on to our caller.
             let result = unsafe { self.0.backend.map(iova, memory, access) };
             self.ledger().books.finish(iova, result.is_ok());
@@ -151,51 +169,67 @@ impl Domain {
     /// another thread is changing one. [`ErrorKind::Gone`]. Otherwise what the kernel answered: the named
     /// mapping may still be there, and so may those after it.
     pub fn unmap(&self, iova: IovaRange) -> Result<u64> {
-        const OPERATION: &str = "unmap";
-        self.alive(OPERATION, || {
-            let mappings = self
-                .ledger()
-                .books
-                .begin_unmap(iova)
-                .map_err(|why| match why {
-                    Unmappable::Bisects(mapping) => self
-                        .error(ErrorKind::Invalid, OPERATION, iova)
-                        .because(format!(
-                            "{mapping} was mapped whole and is only partly inside"
-                        )),
-                    Unmappable::Changing(mapping) => self
-                        .error(ErrorKind::Busy, OPERATION, iova)
-                        .because(format!("another thread is changing {mapping}")),
-                })?;
-            let mut result = Ok(0);
-            for mapping in mappings {
-                let this = match &result {
-                    Ok(_) => self.unmap_one(mapping),
-                    Err(_) => Ok(None), // not tried
-                };
-                self.ledger()
-                    .books
-                    .finish(mapping, !matches!(this, Ok(Some(_))));
-                match this {
-                    Ok(bytes) => result = result.map(|sum| sum + bytes.unwrap_or(0)),
-                    Err(error) => result = Err(error),
-                }
+        self.alive("unmap", || {
+            if self.ledger().books.begin_unmap_one(iova) {
+                return self.unmap_one(iova);
             }
-            result
+            self.unmap_inside(iova)
         })
     }
 
-    /// Unmaps one mapping and holds the backend to its word.
-    fn unmap_one(&self, mapping: IovaRange) -> Result<Option<u64>> {
-        let bytes = self.0.backend.unmap(mapping)?;
-        if bytes == mapping.size() {
-            return Ok(Some(bytes));
+    /// Unmaps what is inside, one mapping after the other until one fails.
+    #[cold]
+    fn unmap_inside(&self, iova: IovaRange) -> Result<u64> {
+        let mappings = self.ledger().books.begin_unmap(iova);
+        let mappings = mappings.map_err(|why| self.not_unmapped(iova, why))?;
+        let mut bytes = 0;
+        let mut left = mappings.into_iter();
+        while let Some(mapping) = left.next() {
+            match self.unmap_one(mapping) {
+                Ok(more) => bytes += more,
+                Err(error) => {
+                    let books = &mut self.ledger().books;
+                    left.for_each(|untried| books.finish(untried, true));
+                    return Err(error);
+                }
+            }
         }
-        Err(self
-            .error(ErrorKind::Kernel, "unmap", mapping)
+        Ok(bytes)
+    }
+
+    /// Unmaps one mapping, holds the backend to its word, and writes down what came of it.
+    #[inline(always)] // the usual way; the other caller is a rare one
+    fn unmap_one(&self, mapping: IovaRange) -> Result<u64> {
+        let answer = self.0.backend.unmap(mapping);
+        let gone = matches!(answer, Ok(bytes) if bytes == mapping.size());
+        self.ledger().books.finish(mapping, !gone);
+        match answer {
+            Ok(bytes) if !gone => Err(self.partly_unmapped(mapping, bytes)),
+            answer => answer,
+        }
+    }
+
+    #[cold]
+    fn partly_unmapped(&self, mapping: IovaRange, bytes: u64) -> Error {
+        self.error(ErrorKind::Kernel, "unmap", mapping)
             .because(format!(
                 "only {bytes:#x} bytes were unmapped; the rest may still be"
-            )))
+            ))
+    }
+
+    #[cold]
+    fn not_unmapped(&self, iova: IovaRange, why: NotUnmapped) -> Error {
+        let (kind, why) = match why {
+            NotUnmapped::Bisects(mapping) => (
+                ErrorKind::Invalid,
+                format!("{mapping} was mapped whole and is only partly inside"),
+            ),
+            NotUnmapped::Changing(mapping) => (
+                ErrorKind::Busy,
+                format!("another thread is changing {mapping}"),
+            ),
+        };
+        self.error(kind, "unmap", iova).because(why)
     }
 
     /// Reserves `size` bytes of addresses that a device with `mask` can use, rounded up to the page size
@@ -320,6 +354,7 @@ impl Domain {
     }
 
     /// Runs a call on the context while it lives.
+    #[inline]
     fn alive<T>(&self, operation: &'static str, call: impl FnOnce() -> Result<T>) -> Result<T> {
         let life = self.0.life.read().unwrap_or_else(PoisonError::into_inner);
         match *life {
@@ -328,6 +363,7 @@ impl Domain {
         }
     }
 
+    #[cold]
     fn dead(&self, life: Life, operation: &'static str) -> Error {
         let (kind, why) = match life {
             Life::Unreleased => (
@@ -343,27 +379,39 @@ impl Domain {
     }
 
     /// Checks a mapping that is about to be made, and takes its place in the books.
-    fn begin_map(&self, iova: IovaRange, memory: HostRange) -> Result<()> {
-        let error =
-            |kind, why: String| self.error(kind, "map", iova).of_memory(memory).because(why);
+    #[inline]
+    fn begin_map(&self, iova: IovaRange, memory: HostRange) -> std::result::Result<(), NotMapped> {
         if iova.size() != memory.len() as u64 {
-            let why = "addresses and memory are not of one size";
-            return Err(error(ErrorKind::Invalid, why.into()));
+            return Err(NotMapped::Sizes);
         }
         let Ledger { apertures, books } = &mut *self.ledger();
-        let Some(aperture) = apertures.iter().find(|a| a.range.contains(iova)) else {
-            let known: Vec<_> = apertures.iter().map(|a| a.range.to_string()).collect();
-            let why = format!("the IOMMU can map {}", known.join(" "));
-            return Err(error(ErrorKind::OutOfReach, why));
-        };
-        let page_size = aperture.page_size;
-        if (iova.first().0 | iova.size() | memory.addr() as u64) % page_size != 0 {
-            let why = format!("addresses and sizes must be multiples of {page_size:#x}");
-            return Err(error(ErrorKind::Invalid, why));
+        let aperture = apertures.iter().find(|a| a.range.contains(iova));
+        let page_size = aperture.ok_or(NotMapped::Outside)?.page_size;
+        let offsets = page_size.wrapping_sub(1); // a power of two
+        if (iova.first().0 | iova.size() | memory.addr() as u64) & offsets != 0 {
+            return Err(NotMapped::Misaligned(page_size));
         }
-        books
-            .begin_map(iova)
-            .map_err(|other| error(ErrorKind::Overlap, format!("{other} is mapped already")))
+        books.begin_map(iova).map_err(NotMapped::Overlaps)
+    }
+
+    #[cold]
+    fn not_mapped(&self, iova: IovaRange, memory: HostRange, why: NotMapped) -> Error {
+        let (kind, why) = match why {
+            NotMapped::Sizes => {
+                let why = "addresses and memory are not of one size";
+                (ErrorKind::Invalid, why.to_owned())
+            }
+            NotMapped::Outside => (ErrorKind::OutOfReach, self.ledger().reach()),
+            NotMapped::Misaligned(page_size) => {
+                let why = format!("addresses and sizes must be multiples of {page_size:#x}");
+                (ErrorKind::Invalid, why)
+            }
+            NotMapped::Overlaps(other) => {
+                (ErrorKind::Overlap, format!("{other} is mapped already"))
+            }
+        };
+        let error = self.error(kind, "map", iova);
+        error.of_memory(memory).because(why)
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {

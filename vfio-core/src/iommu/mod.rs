@@ -6,6 +6,7 @@ mod buffer;
 mod choose;
 mod domain;
 mod probe;
+mod ranges;
 mod registry;
 mod road;
 mod stay;
