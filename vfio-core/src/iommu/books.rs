@@ -111,6 +111,17 @@ impl Books {
         Some(range)
     }
 
+    /// Reserves these very addresses; answers the mapping or reservation in the way.
+    pub(super) fn reserve_at(&mut self, range: IovaRange) -> Result<(), IovaRange> {
+        match self.in_use(range) {
+            Some(taken) => Err(taken),
+            None => {
+                self.reserved.insert(range, ());
+                Ok(())
+            }
+        }
+    }
+
     /// A mapping or reservation that overlaps `range`.
     pub(super) fn in_use(&self, range: IovaRange) -> Option<IovaRange> {
         let mapped = self.mapped.overlapping(range);

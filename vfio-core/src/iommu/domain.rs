@@ -13,8 +13,11 @@ use crate::host::Bdf;
 use crate::kernel::Kernel;
 
 use super::backend::{Aperture, Capabilities, IommuBackend};
-use super::books::{Books, NotUnmapped};
+use super::books::NotUnmapped;
 use super::buffer::DmaBuffer;
+use super::ledger::{Ledger, Refusal};
+use super::placement::Placement;
+use super::reservation::Reservation;
 
 /// One attached life of an IOMMU context: what its devices may reach, and the way to change it.
 ///
@@ -37,35 +40,10 @@ struct Shared {
     /// What groups are put into; `None` over a backend that has no container.
     container: Option<Container>,
     backend: Box<dyn IommuBackend>,
+    /// No call of the kernel that maps or unmaps is made under its lock.
     ledger: Mutex<Ledger>,
     /// Held for reading by every call on the context, for writing by its end.
     life: RwLock<Life>,
-}
-
-/// What can be mapped, and what is. No call of the kernel that maps or unmaps is made under its lock.
-#[derive(Debug)]
-struct Ledger {
-    /// The lowest first.
-    apertures: Vec<Aperture>,
-    books: Books,
-}
-
-impl Ledger {
-    /// What can be mapped, in words.
-    fn reach(&self) -> String {
-        let apertures = self.apertures.iter();
-        let ranges: Vec<_> = apertures.map(|a| a.range.to_string()).collect();
-        format!("the IOMMU can map {}", ranges.join(" "))
-    }
-}
-
-/// Why a mapping is refused. What there is to say of it is said later, outside of the usual way.
-enum NotMapped {
-    Sizes,
-    Outside,
-    /// For pages of so many bytes.
-    Misaligned(u64),
-    Overlaps(IovaRange),
 }
 
 /// Where in its life an IOMMU context is.
@@ -86,10 +64,7 @@ impl Domain {
         container: Option<Container>,
         backend: Box<dyn IommuBackend>,
     ) -> Result<Self> {
-        let ledger = Ledger {
-            apertures: apertures(&*backend)?,
-            books: Books::default(),
-        };
+        let ledger = Ledger::new(apertures(&*backend)?);
         Ok(Self(Arc::new(Shared {
             name,
             kernel,
@@ -136,6 +111,17 @@ impl Domain {
         self.alive("ask", || self.0.backend.capabilities())
     }
 
+    /// The addresses that can be mapped, the lowest first, as the kernel told last. Nobody is asked.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Gone`] after the last group left.
+    pub fn usable_ranges(&self) -> Result<Vec<IovaRange>> {
+        self.alive("ask", || {
+            let apertures = &self.ledger().apertures;
+            Ok(apertures.iter().map(|aperture| aperture.range).collect())
+        })
+    }
+
     /// Lets devices reach `memory` at `iova`.
     ///
     /// Both are multiples of the page size of the [`Aperture`] that holds `iova`, in bytes, and of one
@@ -153,8 +139,8 @@ impl Domain {
     #[allow(unsafe_code)] // a contract about memory that the type system cannot see
     pub unsafe fn map(&self, iova: IovaRange, memory: HostRange, access: Access) -> Result<()> {
         self.alive("map", || {
-            self.begin_map(iova, memory)
-                .map_err(|why| self.not_mapped(iova, memory, why))?;
+            let taken = self.ledger().begin_map(iova, memory);
+            taken.map_err(|why| self.not_mapped(iova, memory, &why))?;
             // SAFETY: passed on to our caller.
             let result = unsafe { self.0.backend.map(iova, memory, access) };
             self.ledger().books.finish(iova, result.is_ok());
@@ -250,24 +236,58 @@ impl Domain {
         }
         self.alive(OPERATION, || {
             let no_room = self.make_room(size, mask);
-            let Ledger { apertures, books } = &mut *self.ledger();
-            let found = apertures.iter().rev().find_map(|aperture| {
-                let within = aperture.range.intersection(mask.range())?;
-                let size = size.checked_next_multiple_of(aperture.page_size)?;
-                let range = books.reserve(within, size, aperture.page_size)?;
-                Some((range, aperture.page_size))
-            });
+            let found = self.ledger().reserve(size, mask);
             match (found, no_room) {
-                (Some((range, page_size)), _) => Ok(Reservation {
-                    domain: self.clone(),
-                    range,
-                    page_size,
-                }),
+                (Some(found), _) => Ok(Reservation::new(self, found)),
                 (None, Err(error)) => Err(error),
                 (None, Ok(())) => Err(Error::new(ErrorKind::Exhausted, OPERATION, object())
                     .because(format!("{} has no such place free", self.name()))),
             }
         })
+    }
+
+    /// Reserves `size` bytes of addresses from `start` on, rounded up to the page size of the aperture, of which
+    /// `start` is a multiple. It creates no window.
+    ///
+    /// Nothing is mapped. The reservation keeps others away as one of [`alloc`](Self::alloc) does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`]: `size` is 0, `start` is misaligned, or there are not so many addresses from there
+    /// on. [`ErrorKind::OutOfReach`]: not inside one aperture. [`ErrorKind::Overlap`]: something is mapped or
+    /// reserved there. [`ErrorKind::Gone`].
+    pub fn alloc_at(&self, start: Iova, size: u64) -> Result<Reservation> {
+        const OPERATION: &str = "allocate addresses";
+        let error = |kind, why: String| {
+            let object = format!("{size:#x} bytes from {start} on");
+            Error::new(kind, OPERATION, object).because(why)
+        };
+        let wanted = IovaRange::new(start, size)
+            .ok_or_else(|| error(ErrorKind::Invalid, "there are no such addresses".into()))?;
+        self.alive(OPERATION, || {
+            let mut ledger = self.ledger();
+            match ledger.reserve_at(wanted) {
+                Ok(found) => Ok(Reservation::new(self, found)),
+                Err(refusal) => {
+                    let (kind, why) = match refusal {
+                        Refusal::Taken(by) => {
+                            (ErrorKind::Overlap, format!("{by} is mapped or reserved"))
+                        }
+                        other => ledger.explain(&other),
+                    };
+                    Err(error(kind, why).at(wanted))
+                }
+            }
+        })
+    }
+
+    pub(super) fn unreserve(&self, range: IovaRange) {
+        self.ledger().books.unreserve(range);
+    }
+
+    /// The largest page size that an aperture has.
+    pub(super) fn largest_page_size(&self) -> u64 {
+        let apertures = &self.ledger().apertures;
+        apertures.iter().map(|a| a.page_size).max().unwrap_or(1)
     }
 
     /// Lets the backend create a window; learns what it did.
@@ -315,13 +335,30 @@ impl Domain {
         })
     }
 
-    /// Zeroed memory of at least `size` bytes that a device with `mask` can reach and use as `access`
-    /// says: allocated, kept out of child processes, mapped, and unmapped when it is dropped.
+    /// Zeroed memory of at least `size` bytes that a device can reach and use as `access` says, at the addresses
+    /// that `place` names (a [`DmaMask`]: anywhere below it; an [`Iova`]: there): allocated, kept out of child
+    /// processes, mapped, and unmapped when it is dropped. Until then nobody else is given these addresses.
+    ///
+    /// ```
+    /// # use vfio_core::{Result, address::{Access, DmaMask, Iova}, iommu::{Domain, Placement}};
+    /// # fn buffers(domain: &Domain) -> Result<()> {
+    /// let mask = DmaMask::bits(32);
+    /// let anywhere = domain.buffer(4096, mask, Access::ReadWrite)?;
+    /// let there = domain.buffer(4096, Iova(0x10_0000), Access::Read)?;
+    /// let same = domain.buffer(4096, Placement::SameAsMemory(mask), Access::Read)?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// Those of [`alloc`](Self::alloc) and [`map`](Self::map); out of memory.
-    pub fn buffer(&self, size: usize, mask: DmaMask, access: Access) -> Result<DmaBuffer> {
-        DmaBuffer::new(self, size, mask, access)
+    /// Those of [`alloc`](Self::alloc) or [`alloc_at`](Self::alloc_at), before the kernel is asked; those of
+    /// [`map`](Self::map); out of memory.
+    pub fn buffer(
+        &self,
+        size: usize,
+        place: impl Into<Placement>,
+        access: Access,
+    ) -> Result<DmaBuffer> {
+        DmaBuffer::new(self, size, place.into(), access)
     }
 
     /// Lets another group in, which `join` puts into the container, while no call is in the kernel.
@@ -378,38 +415,9 @@ impl Domain {
         Error::new(kind, operation, self.object()).because(why)
     }
 
-    /// Checks a mapping that is about to be made, and takes its place in the books.
-    #[inline]
-    fn begin_map(&self, iova: IovaRange, memory: HostRange) -> std::result::Result<(), NotMapped> {
-        if iova.size() != memory.len() as u64 {
-            return Err(NotMapped::Sizes);
-        }
-        let Ledger { apertures, books } = &mut *self.ledger();
-        let aperture = apertures.iter().find(|a| a.range.contains(iova));
-        let page_size = aperture.ok_or(NotMapped::Outside)?.page_size;
-        let offsets = page_size.wrapping_sub(1); // a power of two
-        if (iova.first().0 | iova.size() | memory.addr() as u64) & offsets != 0 {
-            return Err(NotMapped::Misaligned(page_size));
-        }
-        books.begin_map(iova).map_err(NotMapped::Overlaps)
-    }
-
     #[cold]
-    fn not_mapped(&self, iova: IovaRange, memory: HostRange, why: NotMapped) -> Error {
-        let (kind, why) = match why {
-            NotMapped::Sizes => {
-                let why = "addresses and memory are not of one size";
-                (ErrorKind::Invalid, why.to_owned())
-            }
-            NotMapped::Outside => (ErrorKind::OutOfReach, self.ledger().reach()),
-            NotMapped::Misaligned(page_size) => {
-                let why = format!("addresses and sizes must be multiples of {page_size:#x}");
-                (ErrorKind::Invalid, why)
-            }
-            NotMapped::Overlaps(other) => {
-                (ErrorKind::Overlap, format!("{other} is mapped already"))
-            }
-        };
+    fn not_mapped(&self, iova: IovaRange, memory: HostRange, refusal: &Refusal) -> Error {
+        let (kind, why) = self.ledger().explain(refusal);
         let error = self.error(kind, "map", iova);
         error.of_memory(memory).because(why)
     }
@@ -468,31 +476,5 @@ impl Eq for Domain {}
 impl fmt::Debug for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-/// Addresses that no other reservation of the domain has; given back when it is dropped.
-#[derive(Debug)]
-pub struct Reservation {
-    domain: Domain,
-    range: IovaRange,
-    page_size: u64,
-}
-
-impl Reservation {
-    /// The addresses.
-    pub fn range(&self) -> IovaRange {
-        self.range
-    }
-
-    /// What addresses and sizes of mappings here, and their memory, must be multiples of, in bytes.
-    pub fn page_size(&self) -> u64 {
-        self.page_size
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.domain.ledger().books.unreserve(self.range);
     }
 }
