@@ -17,6 +17,7 @@ use crate::kernel::{Arg, Kernel, Opcode};
 ///
 /// # Errors
 /// The errno, or the positive number that the kernel returned.
+#[inline]
 pub unsafe fn zero(
     kernel: &dyn Kernel,
     fd: BorrowedFd<'_>,

@@ -76,6 +76,7 @@ impl Container {
     }
 
     /// Its fd, for the ioctls of a backend.
+    #[inline]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.0.fd.as_fd()
     }
@@ -87,6 +88,7 @@ impl Container {
     ///
     /// # Errors
     /// The errno, or the positive number that the kernel returned.
+    #[inline]
     pub unsafe fn call(&self, opcode: Opcode, arg: Arg<'_>) -> std::result::Result<(), Answer> {
         // SAFETY: passed on to our caller.
         unsafe { call::zero(&*self.0.kernel, self.fd(), opcode, arg) }

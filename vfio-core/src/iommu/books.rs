@@ -1,49 +1,27 @@
 //! What is mapped where: the part of the contract that is the same on every platform.
 
-use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
-
 use crate::address::{Iova, IovaRange};
 
-/// Ranges by their first address; no two overlap.
-#[derive(Debug, Default)]
-struct Ranges(BTreeMap<u64, u64>);
+use super::ranges::Ranges;
 
-impl Ranges {
-    /// One that overlaps `range`: of those, the last.
-    fn overlapping(&self, range: IovaRange) -> Option<IovaRange> {
-        let (&first, &last) = self.0.range(..=range.last().0).next_back()?;
-        IovaRange::inclusive(Iova(first), Iova(last)).filter(|found| found.overlaps(range))
-    }
-
-    fn insert(&mut self, range: IovaRange) {
-        self.0.insert(range.first().0, range.last().0);
-    }
-
-    fn remove(&mut self, range: IovaRange) {
-        self.0.remove(&range.first().0);
-    }
-
-    fn starting_in(&self, firsts: RangeInclusive<u64>) -> impl Iterator<Item = IovaRange> {
-        self.0
-            .range(firsts)
-            .filter_map(|(&first, &last)| IovaRange::inclusive(Iova(first), Iova(last)))
-    }
+/// Whether a mapping is at rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Mapped,
+    /// Being mapped or unmapped at this moment.
+    Changing,
 }
 
 /// The live mappings and the reserved addresses of one domain.
 #[derive(Debug, Default)]
 pub(super) struct Books {
-    /// Mapped, or being mapped or unmapped at this moment.
-    mapped: Ranges,
-    /// Mappings that a call is changing at this moment.
-    changing: Ranges,
-    reserved: Ranges,
+    mapped: Ranges<State>,
+    reserved: Ranges<()>,
 }
 
 /// Why a range cannot be unmapped.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unmappable {
+pub(super) enum NotUnmapped {
     /// A mapping is only partly inside.
     Bisects(IovaRange),
     /// Another thread is mapping or unmapping it.
@@ -52,43 +30,58 @@ pub(super) enum Unmappable {
 
 impl Books {
     /// Takes a range for a mapping that is about to be made; answers the mapping in the way.
+    #[inline]
     pub(super) fn begin_map(&mut self, range: IovaRange) -> Result<(), IovaRange> {
         if let Some(other) = self.mapped.overlapping(range) {
             return Err(other);
         }
-        self.mapped.insert(range);
-        self.changing.insert(range);
+        self.mapped.insert(range, State::Changing);
         Ok(())
     }
 
-    /// Takes the whole mappings inside a range that are about to be unmapped.
-    pub(super) fn begin_unmap(&mut self, range: IovaRange) -> Result<Vec<IovaRange>, Unmappable> {
+    /// Takes the one mapping of that very range that is about to be unmapped, if there is one at rest.
+    #[inline]
+    pub(super) fn begin_unmap_one(&mut self, range: IovaRange) -> bool {
+        match self.mapped.get_mut(range) {
+            Some(state @ State::Mapped) => {
+                *state = State::Changing;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes the whole mappings inside a range that are about to be unmapped: answers them, the lowest first.
+    pub(super) fn begin_unmap(&mut self, range: IovaRange) -> Result<Vec<IovaRange>, NotUnmapped> {
         let edges = [range.first(), range.last()];
         for edge in edges.into_iter().filter_map(|at| IovaRange::new(at, 1)) {
             if let Some(mapping) = self.mapped.overlapping(edge) {
                 if !range.contains(mapping) {
-                    return Err(Unmappable::Bisects(mapping));
+                    return Err(NotUnmapped::Bisects(mapping));
                 }
             }
         }
-        if let Some(busy) = self.changing.overlapping(range) {
-            return Err(Unmappable::Changing(busy));
+        let inside = self.mapped.starting_in(range);
+        let mut busy = inside
+            .iter()
+            .filter(|(_, state)| **state == State::Changing);
+        if let Some(&(busy, _)) = busy.next() {
+            return Err(NotUnmapped::Changing(busy));
         }
-        let inside: Vec<_> = self
-            .mapped
-            .starting_in(range.first().0..=range.last().0)
-            .collect();
-        for &mapping in &inside {
-            self.changing.insert(mapping);
-        }
-        Ok(inside)
+        let take = |(mapping, state): (_, &mut State)| {
+            *state = State::Changing;
+            mapping
+        };
+        Ok(inside.into_iter().map(take).collect())
     }
 
     /// The change of one range is over: it is mapped now, or it is not.
+    #[inline]
     pub(super) fn finish(&mut self, range: IovaRange, mapped: bool) {
-        self.changing.remove(range);
         if !mapped {
             self.mapped.remove(range);
+        } else if let Some(state) = self.mapped.get_mut(range) {
+            *state = State::Mapped;
         }
     }
 
@@ -114,15 +107,25 @@ impl Books {
                 }
             }
         };
-        self.reserved.insert(range);
+        self.reserved.insert(range, ());
         Some(range)
+    }
+
+    /// Reserves these very addresses; answers the mapping or reservation in the way.
+    pub(super) fn reserve_at(&mut self, range: IovaRange) -> Result<(), IovaRange> {
+        match self.in_use(range) {
+            Some(taken) => Err(taken),
+            None => {
+                self.reserved.insert(range, ());
+                Ok(())
+            }
+        }
     }
 
     /// A mapping or reservation that overlaps `range`.
     pub(super) fn in_use(&self, range: IovaRange) -> Option<IovaRange> {
-        [&self.mapped, &self.reserved]
-            .into_iter()
-            .find_map(|taken| taken.overlapping(range))
+        let mapped = self.mapped.overlapping(range);
+        mapped.or_else(|| self.reserved.overlapping(range))
     }
 
     pub(super) fn unreserve(&mut self, range: IovaRange) {
@@ -174,18 +177,23 @@ mod tests {
         ] {
             assert!(matches!(
                 books.begin_unmap(bisecting),
-                Err(Unmappable::Bisects(_))
+                Err(NotUnmapped::Bisects(_))
             ));
         }
         let all = books.begin_unmap(range(0, u64::MAX)).unwrap();
-        assert_eq!(all, [range(0x1000, 0x1fff), range(0x4000, 0x5fff)]);
+        let inside = [range(0x1000, 0x1fff), range(0x4000, 0x5fff)];
+        assert_eq!(all, inside);
         assert!(matches!(
             books.begin_unmap(range(0, u64::MAX)),
-            Err(Unmappable::Changing(_))
+            Err(NotUnmapped::Changing(_))
         ));
-        books.finish(all[0], true);
-        books.finish(all[1], false);
-        assert_eq!(books.begin_unmap(range(0, u64::MAX)).unwrap(), [all[0]]);
+        books.finish(inside[0], true);
+        books.finish(inside[1], false);
+        assert_eq!(books.begin_unmap(range(0, u64::MAX)).unwrap(), [inside[0]]);
+        assert!(!books.begin_unmap_one(inside[0]));
+        books.finish(inside[0], true);
+        assert!(!books.begin_unmap_one(range(0x1000, 0x2fff)));
+        assert!(books.begin_unmap_one(inside[0]));
     }
 
     #[test]

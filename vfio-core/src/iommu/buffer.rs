@@ -2,11 +2,13 @@
 
 use tracing::error;
 
-use crate::address::{Access, DmaMask, Iova, IovaRange};
+use crate::address::{Access, DmaMask, HostRange, Iova, IovaRange};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{Mapping, Register};
 
-use super::domain::{Domain, Reservation};
+use super::domain::Domain;
+use super::placement::Placement;
+use super::reservation::Reservation;
 
 /// Memory of this process that a device reaches at [`iova`](Self::iova).
 ///
@@ -23,16 +25,25 @@ pub struct DmaBuffer {
 }
 
 impl DmaBuffer {
-    pub(super) fn new(domain: &Domain, size: usize, mask: DmaMask, access: Access) -> Result<Self> {
-        let exhausted = || Error::new(ErrorKind::Exhausted, "allocate", format!("{size:#x} bytes"));
+    pub(super) fn new(
+        domain: &Domain,
+        size: usize,
+        place: Placement,
+        access: Access,
+    ) -> Result<Self> {
         // Whole pages of the host, so that every byte of the memory is reachable.
-        let size = size
-            .checked_next_multiple_of(domain.kernel().page_size())
-            .ok_or_else(exhausted)?;
-        let addresses = domain.alloc(size as u64, mask)?;
-        let size = usize::try_from(addresses.range().size()).map_err(|_| exhausted())?;
-        let align = usize::try_from(addresses.page_size()).map_err(|_| exhausted())?;
-        let memory = Mapping::anonymous(domain.kernel(), size, align)?;
+        let size = whole_pages(size, domain.kernel().page_size())?;
+        let same = match place {
+            Placement::SameAsMemory(mask) if size > 0 => same_as_memory(domain, size, mask)?,
+            _ => None,
+        };
+        let (addresses, memory) = match (same, place) {
+            (Some(same), _) => same,
+            (None, Placement::At(start)) => with_memory(domain.alloc_at(start, size as u64)?)?,
+            (None, Placement::Anywhere(mask) | Placement::SameAsMemory(mask)) => {
+                with_memory(domain.alloc(size as u64, mask)?)?
+            }
+        };
         let mut buffer = Self {
             domain: domain.clone(),
             addresses,
@@ -45,7 +56,7 @@ impl DmaBuffer {
 
     #[allow(unsafe_code)] // keeps the contract of `Domain::map` by owning the memory
     fn map(&mut self, access: Access) -> Result<()> {
-        let memory = self.memory()?.range()?;
+        let memory = self.host_range()?;
         self.mapped = true; // also if the backend panics after it has mapped
         // SAFETY: the memory belongs to this buffer, which lends no reference to it, and which frees it
         // only after it was unmapped or the context has ended.
@@ -62,6 +73,14 @@ impl DmaBuffer {
     /// The addresses at which the device finds it.
     pub fn range(&self) -> IovaRange {
         self.addresses.range()
+    }
+
+    /// Where it is in this process.
+    ///
+    /// # Errors
+    /// None, as long as it is there.
+    pub fn host_range(&self) -> Result<HostRange> {
+        self.memory()?.range()
     }
 
     /// Its size in bytes: what was asked for, rounded up to whole pages.
@@ -121,6 +140,49 @@ impl DmaBuffer {
         self.memory
             .as_ref()
             .ok_or_else(|| Error::new(ErrorKind::Gone, "use", "a dropped buffer"))
+    }
+}
+
+fn exhausted(size: usize) -> Error {
+    Error::new(ErrorKind::Exhausted, "allocate", format!("{size:#x} bytes"))
+}
+
+fn whole_pages(size: usize, page_size: usize) -> Result<usize> {
+    size.checked_next_multiple_of(page_size)
+        .ok_or_else(|| exhausted(size))
+}
+
+/// Memory for these addresses.
+fn with_memory(addresses: Reservation) -> Result<(Reservation, Mapping)> {
+    let size = addresses.range().size();
+    let exhausted = |_| exhausted(usize::try_from(size).unwrap_or(usize::MAX));
+    let align = usize::try_from(addresses.page_size()).map_err(exhausted)?;
+    let size = usize::try_from(size).map_err(exhausted)?;
+    let memory = Mapping::anonymous(addresses.domain().kernel(), size, align)?;
+    Ok((addresses, memory))
+}
+
+/// Memory, and the same addresses for the device; `None` if it cannot have them.
+fn same_as_memory(
+    domain: &Domain,
+    size: usize,
+    mask: DmaMask,
+) -> Result<Option<(Reservation, Mapping)>> {
+    // In which aperture it will be, and so how large the pages are, is only known when the memory is there.
+    let largest = usize::try_from(domain.largest_page_size()).map_err(|_| exhausted(size))?;
+    let page_size = largest.max(domain.kernel().page_size());
+    let memory = Mapping::anonymous(domain.kernel(), whole_pages(size, page_size)?, page_size)?;
+    let start = Iova(memory.addr().as_ptr() as u64);
+    let wanted = IovaRange::new(start, memory.len() as u64);
+    if !wanted.is_some_and(|wanted| mask.range().contains(wanted)) {
+        return Ok(None);
+    }
+    match domain.alloc_at(start, memory.len() as u64) {
+        Ok(addresses) => Ok(Some((addresses, memory))),
+        Err(error) => match error.kind() {
+            ErrorKind::OutOfReach | ErrorKind::Overlap => Ok(None),
+            _ => Err(error),
+        },
     }
 }
 

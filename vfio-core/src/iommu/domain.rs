@@ -13,8 +13,11 @@ use crate::host::Bdf;
 use crate::kernel::Kernel;
 
 use super::backend::{Aperture, Capabilities, IommuBackend};
-use super::books::{Books, Unmappable};
+use super::books::NotUnmapped;
 use super::buffer::DmaBuffer;
+use super::ledger::{Ledger, Refusal};
+use super::placement::Placement;
+use super::reservation::Reservation;
 
 /// One attached life of an IOMMU context: what its devices may reach, and the way to change it.
 ///
@@ -37,17 +40,10 @@ struct Shared {
     /// What groups are put into; `None` over a backend that has no container.
     container: Option<Container>,
     backend: Box<dyn IommuBackend>,
+    /// No call of the kernel that maps or unmaps is made under its lock.
     ledger: Mutex<Ledger>,
     /// Held for reading by every call on the context, for writing by its end.
     life: RwLock<Life>,
-}
-
-/// What can be mapped, and what is. No call of the kernel that maps or unmaps is made under its lock.
-#[derive(Debug)]
-struct Ledger {
-    /// The lowest first.
-    apertures: Vec<Aperture>,
-    books: Books,
 }
 
 /// Where in its life an IOMMU context is.
@@ -68,10 +64,7 @@ impl Domain {
         container: Option<Container>,
         backend: Box<dyn IommuBackend>,
     ) -> Result<Self> {
-        let ledger = Ledger {
-            apertures: apertures(&*backend)?,
-            books: Books::default(),
-        };
+        let ledger = Ledger::new(apertures(&*backend)?);
         Ok(Self(Arc::new(Shared {
             name,
             kernel,
@@ -118,6 +111,17 @@ impl Domain {
         self.alive("ask", || self.0.backend.capabilities())
     }
 
+    /// The addresses that can be mapped, the lowest first, as the kernel told last. Nobody is asked.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Gone`] after the last group left.
+    pub fn usable_ranges(&self) -> Result<Vec<IovaRange>> {
+        self.alive("ask", || {
+            let apertures = &self.ledger().apertures;
+            Ok(apertures.iter().map(|aperture| aperture.range).collect())
+        })
+    }
+
     /// Lets devices reach `memory` at `iova`.
     ///
     /// Both are multiples of the page size of the [`Aperture`] that holds `iova`, in bytes, and of one
@@ -134,9 +138,9 @@ impl Domain {
     /// answered. Then nothing has changed.
     #[allow(unsafe_code)] // a contract about memory that the type system cannot see
     pub unsafe fn map(&self, iova: IovaRange, memory: HostRange, access: Access) -> Result<()> {
-        const OPERATION: &str = "map";
-        self.alive(OPERATION, || {
-            self.begin_map(iova, memory)?;
+        self.alive("map", || {
+            let taken = self.ledger().begin_map(iova, memory);
+            taken.map_err(|why| self.not_mapped(iova, memory, &why))?;
             // SAFETY: passed on to our caller.
             let result = unsafe { self.0.backend.map(iova, memory, access) };
             self.ledger().books.finish(iova, result.is_ok());
@@ -151,51 +155,67 @@ impl Domain {
     /// another thread is changing one. [`ErrorKind::Gone`]. Otherwise what the kernel answered: the named
     /// mapping may still be there, and so may those after it.
     pub fn unmap(&self, iova: IovaRange) -> Result<u64> {
-        const OPERATION: &str = "unmap";
-        self.alive(OPERATION, || {
-            let mappings = self
-                .ledger()
-                .books
-                .begin_unmap(iova)
-                .map_err(|why| match why {
-                    Unmappable::Bisects(mapping) => self
-                        .error(ErrorKind::Invalid, OPERATION, iova)
-                        .because(format!(
-                            "{mapping} was mapped whole and is only partly inside"
-                        )),
-                    Unmappable::Changing(mapping) => self
-                        .error(ErrorKind::Busy, OPERATION, iova)
-                        .because(format!("another thread is changing {mapping}")),
-                })?;
-            let mut result = Ok(0);
-            for mapping in mappings {
-                let this = match &result {
-                    Ok(_) => self.unmap_one(mapping),
-                    Err(_) => Ok(None), // not tried
-                };
-                self.ledger()
-                    .books
-                    .finish(mapping, !matches!(this, Ok(Some(_))));
-                match this {
-                    Ok(bytes) => result = result.map(|sum| sum + bytes.unwrap_or(0)),
-                    Err(error) => result = Err(error),
-                }
+        self.alive("unmap", || {
+            if self.ledger().books.begin_unmap_one(iova) {
+                return self.unmap_one(iova);
             }
-            result
+            self.unmap_inside(iova)
         })
     }
 
-    /// Unmaps one mapping and holds the backend to its word.
-    fn unmap_one(&self, mapping: IovaRange) -> Result<Option<u64>> {
-        let bytes = self.0.backend.unmap(mapping)?;
-        if bytes == mapping.size() {
-            return Ok(Some(bytes));
+    /// Unmaps what is inside, one mapping after the other until one fails.
+    #[cold]
+    fn unmap_inside(&self, iova: IovaRange) -> Result<u64> {
+        let mappings = self.ledger().books.begin_unmap(iova);
+        let mappings = mappings.map_err(|why| self.not_unmapped(iova, why))?;
+        let mut bytes = 0;
+        let mut left = mappings.into_iter();
+        while let Some(mapping) = left.next() {
+            match self.unmap_one(mapping) {
+                Ok(more) => bytes += more,
+                Err(error) => {
+                    let books = &mut self.ledger().books;
+                    left.for_each(|untried| books.finish(untried, true));
+                    return Err(error);
+                }
+            }
         }
-        Err(self
-            .error(ErrorKind::Kernel, "unmap", mapping)
+        Ok(bytes)
+    }
+
+    /// Unmaps one mapping, holds the backend to its word, and writes down what came of it.
+    #[inline(always)] // the usual way; the other caller is a rare one
+    fn unmap_one(&self, mapping: IovaRange) -> Result<u64> {
+        let answer = self.0.backend.unmap(mapping);
+        let gone = matches!(answer, Ok(bytes) if bytes == mapping.size());
+        self.ledger().books.finish(mapping, !gone);
+        match answer {
+            Ok(bytes) if !gone => Err(self.partly_unmapped(mapping, bytes)),
+            answer => answer,
+        }
+    }
+
+    #[cold]
+    fn partly_unmapped(&self, mapping: IovaRange, bytes: u64) -> Error {
+        self.error(ErrorKind::Kernel, "unmap", mapping)
             .because(format!(
                 "only {bytes:#x} bytes were unmapped; the rest may still be"
-            )))
+            ))
+    }
+
+    #[cold]
+    fn not_unmapped(&self, iova: IovaRange, why: NotUnmapped) -> Error {
+        let (kind, why) = match why {
+            NotUnmapped::Bisects(mapping) => (
+                ErrorKind::Invalid,
+                format!("{mapping} was mapped whole and is only partly inside"),
+            ),
+            NotUnmapped::Changing(mapping) => (
+                ErrorKind::Busy,
+                format!("another thread is changing {mapping}"),
+            ),
+        };
+        self.error(kind, "unmap", iova).because(why)
     }
 
     /// Reserves `size` bytes of addresses that a device with `mask` can use, rounded up to the page size
@@ -216,24 +236,58 @@ impl Domain {
         }
         self.alive(OPERATION, || {
             let no_room = self.make_room(size, mask);
-            let Ledger { apertures, books } = &mut *self.ledger();
-            let found = apertures.iter().rev().find_map(|aperture| {
-                let within = aperture.range.intersection(mask.range())?;
-                let size = size.checked_next_multiple_of(aperture.page_size)?;
-                let range = books.reserve(within, size, aperture.page_size)?;
-                Some((range, aperture.page_size))
-            });
+            let found = self.ledger().reserve(size, mask);
             match (found, no_room) {
-                (Some((range, page_size)), _) => Ok(Reservation {
-                    domain: self.clone(),
-                    range,
-                    page_size,
-                }),
+                (Some(found), _) => Ok(Reservation::new(self, found)),
                 (None, Err(error)) => Err(error),
                 (None, Ok(())) => Err(Error::new(ErrorKind::Exhausted, OPERATION, object())
                     .because(format!("{} has no such place free", self.name()))),
             }
         })
+    }
+
+    /// Reserves `size` bytes of addresses from `start` on, rounded up to the page size of the aperture, of which
+    /// `start` is a multiple. It creates no window.
+    ///
+    /// Nothing is mapped. The reservation keeps others away as one of [`alloc`](Self::alloc) does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`]: `size` is 0, `start` is misaligned, or there are not so many addresses from there
+    /// on. [`ErrorKind::OutOfReach`]: not inside one aperture. [`ErrorKind::Overlap`]: something is mapped or
+    /// reserved there. [`ErrorKind::Gone`].
+    pub fn alloc_at(&self, start: Iova, size: u64) -> Result<Reservation> {
+        const OPERATION: &str = "allocate addresses";
+        let error = |kind, why: String| {
+            let object = format!("{size:#x} bytes from {start} on");
+            Error::new(kind, OPERATION, object).because(why)
+        };
+        let wanted = IovaRange::new(start, size)
+            .ok_or_else(|| error(ErrorKind::Invalid, "there are no such addresses".into()))?;
+        self.alive(OPERATION, || {
+            let mut ledger = self.ledger();
+            match ledger.reserve_at(wanted) {
+                Ok(found) => Ok(Reservation::new(self, found)),
+                Err(refusal) => {
+                    let (kind, why) = match refusal {
+                        Refusal::Taken(by) => {
+                            (ErrorKind::Overlap, format!("{by} is mapped or reserved"))
+                        }
+                        other => ledger.explain(&other),
+                    };
+                    Err(error(kind, why).at(wanted))
+                }
+            }
+        })
+    }
+
+    pub(super) fn unreserve(&self, range: IovaRange) {
+        self.ledger().books.unreserve(range);
+    }
+
+    /// The largest page size that an aperture has.
+    pub(super) fn largest_page_size(&self) -> u64 {
+        let apertures = &self.ledger().apertures;
+        apertures.iter().map(|a| a.page_size).max().unwrap_or(1)
     }
 
     /// Lets the backend create a window; learns what it did.
@@ -281,13 +335,30 @@ impl Domain {
         })
     }
 
-    /// Zeroed memory of at least `size` bytes that a device with `mask` can reach and use as `access`
-    /// says: allocated, kept out of child processes, mapped, and unmapped when it is dropped.
+    /// Zeroed memory of at least `size` bytes that a device can reach and use as `access` says, at the addresses
+    /// that `place` names (a [`DmaMask`]: anywhere below it; an [`Iova`]: there): allocated, kept out of child
+    /// processes, mapped, and unmapped when it is dropped. Until then nobody else is given these addresses.
+    ///
+    /// ```
+    /// # use vfio_core::{Result, address::{Access, DmaMask, Iova}, iommu::{Domain, Placement}};
+    /// # fn buffers(domain: &Domain) -> Result<()> {
+    /// let mask = DmaMask::bits(32);
+    /// let anywhere = domain.buffer(4096, mask, Access::ReadWrite)?;
+    /// let there = domain.buffer(4096, Iova(0x10_0000), Access::Read)?;
+    /// let same = domain.buffer(4096, Placement::SameAsMemory(mask), Access::Read)?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// Those of [`alloc`](Self::alloc) and [`map`](Self::map); out of memory.
-    pub fn buffer(&self, size: usize, mask: DmaMask, access: Access) -> Result<DmaBuffer> {
-        DmaBuffer::new(self, size, mask, access)
+    /// Those of [`alloc`](Self::alloc) or [`alloc_at`](Self::alloc_at), before the kernel is asked; those of
+    /// [`map`](Self::map); out of memory.
+    pub fn buffer(
+        &self,
+        size: usize,
+        place: impl Into<Placement>,
+        access: Access,
+    ) -> Result<DmaBuffer> {
+        DmaBuffer::new(self, size, place.into(), access)
     }
 
     /// Lets another group in, which `join` puts into the container, while no call is in the kernel.
@@ -321,6 +392,7 @@ impl Domain {
     }
 
     /// Runs a call on the context while it lives.
+    #[inline]
     fn alive<T>(&self, operation: &'static str, call: impl FnOnce() -> Result<T>) -> Result<T> {
         let life = self.0.life.read().unwrap_or_else(PoisonError::into_inner);
         match *life {
@@ -329,6 +401,7 @@ impl Domain {
         }
     }
 
+    #[cold]
     fn dead(&self, life: Life, operation: &'static str) -> Error {
         let (kind, why) = match life {
             Life::Unreleased => (
@@ -343,28 +416,11 @@ impl Domain {
         Error::new(kind, operation, self.object()).because(why)
     }
 
-    /// Checks a mapping that is about to be made, and takes its place in the books.
-    fn begin_map(&self, iova: IovaRange, memory: HostRange) -> Result<()> {
-        let error =
-            |kind, why: String| self.error(kind, "map", iova).of_memory(memory).because(why);
-        if iova.size() != memory.len() as u64 {
-            let why = "addresses and memory are not of one size";
-            return Err(error(ErrorKind::Invalid, why.into()));
-        }
-        let Ledger { apertures, books } = &mut *self.ledger();
-        let Some(aperture) = apertures.iter().find(|a| a.range.contains(iova)) else {
-            let known: Vec<_> = apertures.iter().map(|a| a.range.to_string()).collect();
-            let why = format!("the IOMMU can map {}", known.join(" "));
-            return Err(error(ErrorKind::OutOfReach, why));
-        };
-        let page_size = aperture.page_size;
-        if (iova.first().0 | iova.size() | memory.addr() as u64) % page_size != 0 {
-            let why = format!("addresses and sizes must be multiples of {page_size:#x}");
-            return Err(error(ErrorKind::Invalid, why));
-        }
-        books
-            .begin_map(iova)
-            .map_err(|other| error(ErrorKind::Overlap, format!("{other} is mapped already")))
+    #[cold]
+    fn not_mapped(&self, iova: IovaRange, memory: HostRange, refusal: &Refusal) -> Error {
+        let (kind, why) = self.ledger().explain(refusal);
+        let error = self.error(kind, "map", iova);
+        error.of_memory(memory).because(why)
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -421,31 +477,5 @@ impl Eq for Domain {}
 impl fmt::Debug for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-/// Addresses that no other reservation of the domain has; given back when it is dropped.
-#[derive(Debug)]
-pub struct Reservation {
-    domain: Domain,
-    range: IovaRange,
-    page_size: u64,
-}
-
-impl Reservation {
-    /// The addresses.
-    pub fn range(&self) -> IovaRange {
-        self.range
-    }
-
-    /// What addresses and sizes of mappings here, and their memory, must be multiples of, in bytes.
-    pub fn page_size(&self) -> u64 {
-        self.page_size
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.domain.ledger().books.unreserve(self.range);
     }
 }

@@ -152,11 +152,13 @@ pub struct DmaUnmap {
 impl DmaMap {
     /// Lets a device reach `memory` at `iova`, which is of the same size.
     pub fn new(iova: IovaRange, memory: HostRange, access: Access) -> Self {
-        let flag = |wanted, flag| if wanted { flag } else { 0 };
         Self {
             argsz: argsz::<Self>(),
-            flags: flag(access.reads(), DMA_MAP_FLAG_READ)
-                | flag(access.writes(), DMA_MAP_FLAG_WRITE),
+            flags: match access {
+                Access::Read => DMA_MAP_FLAG_READ,
+                Access::Write => DMA_MAP_FLAG_WRITE,
+                Access::ReadWrite => DMA_MAP_FLAG_READ | DMA_MAP_FLAG_WRITE,
+            },
             vaddr: memory.addr() as u64,
             iova: iova.first().0,
             size: iova.size(),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use vfio_core::address::{Access, DmaMask, HostRange, Iova, IovaRange, PageSizes};
 use vfio_core::iommu::{
-    Aperture, Capabilities, Domain, IommuBackend, Reach, Registration, WindowLimits,
+    Aperture, Capabilities, Domain, IommuBackend, Placement, Reach, Registration, WindowLimits,
 };
 use vfio_core::uapi::TYPE1V2_IOMMU;
 use vfio_core::{Container, Device, Error, ErrorKind, Result};
@@ -21,6 +21,7 @@ thread_local! {
     /// What the backend of this test was asked for.
     static LOG: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
     static HAS_HIGH: Cell<bool> = const { Cell::new(false) };
+    static HIGH_IS: Cell<(u64, u64)> = const { Cell::new(HIGH) };
     static MAP_FAILS: Cell<bool> = const { Cell::new(false) };
     /// How many bytes an unmap answers; the truth if it is `None`; an error if it is `Some(None)`.
     static UNMAP_ANSWERS: Cell<Option<Option<u64>>> = const { Cell::new(None) };
@@ -52,7 +53,7 @@ fn failure() -> Error {
 // SAFETY: it maps nothing.
 unsafe impl IommuBackend for Windowed {
     fn capabilities(&self) -> Result<Capabilities> {
-        let high = HAS_HIGH.get().then(|| aperture(HIGH));
+        let high = HAS_HIGH.get().then(|| aperture(HIGH_IS.get()));
         Ok(Capabilities {
             page_sizes: PageSizes(PAGE),
             apertures: [aperture(LOW)].into_iter().chain(high).collect(),
@@ -231,6 +232,111 @@ fn addresses_come_from_the_highest_aperture_that_the_mask_allows() {
     assert_eq!(error.kind(), ErrorKind::Exhausted, "{error}");
     let error = domain.alloc(PAGE, DmaMask::bits(16)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Exhausted, "{error}");
+}
+
+#[test]
+fn usable_ranges_are_those_that_the_kernel_told_last() {
+    let (device, domain) = attached();
+    let low = IovaRange::inclusive(Iova(LOW.0), Iova(LOW.1)).unwrap();
+    let high = IovaRange::inclusive(Iova(HIGH.0), Iova(HIGH.1)).unwrap();
+    assert_eq!(domain.usable_ranges().unwrap(), [low]);
+    HAS_HIGH.set(true);
+    assert_eq!(domain.usable_ranges().unwrap(), [low], "nobody is asked");
+    HAS_HIGH.set(false);
+    drop(domain.alloc(PAGE, DmaMask::bits(64)).unwrap());
+    assert_eq!(domain.usable_ranges().unwrap(), [low, high]);
+    drop(device);
+    let error = domain.usable_ranges().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Gone);
+}
+
+#[test]
+fn addresses_of_somebodys_choice_are_reserved_like_others() {
+    let (device, domain) = attached();
+    let first = domain.alloc(PAGE, DmaMask::bits(32)).unwrap();
+    let second = domain.alloc_at(Iova(2 * PAGE), PAGE + 1).unwrap();
+    assert_eq!(second.range(), iova(2 * PAGE, 2 * PAGE));
+    assert_eq!(second.page_size(), PAGE);
+    let next = domain.alloc(PAGE, DmaMask::bits(32)).unwrap();
+    assert_eq!(next.range(), iova(4 * PAGE, PAGE));
+
+    map(&domain, 8 * PAGE, PAGE, 0).unwrap();
+    logged();
+    for (start, size, kind) in [
+        (first.range().first().0, PAGE, ErrorKind::Overlap),
+        (3 * PAGE, 2 * PAGE, ErrorKind::Overlap),
+        (7 * PAGE, 2 * PAGE, ErrorKind::Overlap),
+        (5 * PAGE + 8, 8, ErrorKind::Invalid),
+        (5 * PAGE, 0, ErrorKind::Invalid),
+        (u64::MAX, 2, ErrorKind::Invalid),
+        (LOW.1 + 1, PAGE, ErrorKind::OutOfReach),
+        (LOW.1 + 1 - PAGE, PAGE + 1, ErrorKind::OutOfReach),
+        (HIGH.0, PAGE, ErrorKind::OutOfReach),
+    ] {
+        let error = domain.alloc_at(Iova(start), size).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.reason().is_some(), "{error}");
+    }
+    drop(second);
+    let again = domain.alloc_at(Iova(3 * PAGE), PAGE).unwrap();
+    assert_eq!(again.range(), iova(3 * PAGE, PAGE));
+    assert_eq!(logged(), [""; 0], "nothing of this is the backend's matter");
+    drop(device);
+    let error = domain.alloc_at(Iova(5 * PAGE), PAGE).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Gone);
+}
+
+#[test]
+fn a_buffer_is_where_its_owner_wants_it() {
+    let (_device, domain) = attached();
+    let there = Iova(5 * PAGE);
+    let buffer = domain.buffer(8, there, Access::Read).unwrap();
+    assert_eq!(logged(), ["map [0x50000-0x5ffff] 0x10000"]);
+    assert_eq!((buffer.iova(), buffer.len()), (there, 0x1_0000));
+    assert_eq!(buffer.host_range().unwrap().len(), buffer.len());
+    for (place, kind, why) in [
+        (there, ErrorKind::Overlap, "[0x50000-0x5ffff] is mapped"),
+        (Iova(HIGH.0), ErrorKind::OutOfReach, "[0x0-0x3fffffff]"),
+    ] {
+        let error = domain.buffer(8, place, Access::Read).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.reason().unwrap().contains(why), "{error}");
+    }
+    assert_eq!(logged(), [""; 0]);
+    drop(buffer);
+    drop(domain.buffer(8, there, Access::Read).unwrap());
+}
+
+#[test]
+fn a_buffer_is_at_its_own_address_where_the_iommu_reaches_that() {
+    let same = Placement::SameAsMemory(DmaMask::bits(64));
+    HAS_HIGH.set(true);
+    let (_device, domain) = attached();
+    let buffer = domain.buffer(5, same, Access::ReadWrite).unwrap();
+    assert_eq!(
+        buffer.iova(),
+        Iova(HIGH.0),
+        "no aperture is where memory is"
+    );
+    drop(buffer);
+
+    HIGH_IS.set((1 << 32, u64::MAX >> 1));
+    let (_device, domain) = attached();
+    logged();
+    let buffer = domain.buffer(5, same, Access::ReadWrite).unwrap();
+    let memory = buffer.host_range().unwrap();
+    assert_eq!(buffer.iova(), Iova(memory.addr() as u64));
+    assert_eq!(buffer.range(), iova(buffer.iova().0, PAGE));
+    assert_eq!(logged(), [format!("map {} 0x10000", buffer.range())]);
+    let taken = domain.alloc_at(buffer.iova(), 1).unwrap_err();
+    assert_eq!(taken.kind(), ErrorKind::Overlap);
+
+    // The device does not reach so far.
+    let low = Placement::SameAsMemory(DmaMask::bits(32));
+    let buffer = domain.buffer(5, low, Access::ReadWrite).unwrap();
+    assert_eq!(buffer.range(), iova(PAGE, PAGE));
+    let nothing = domain.buffer(0, same, Access::Read).unwrap_err();
+    assert_eq!(nothing.kind(), ErrorKind::Invalid);
 }
 
 #[test]

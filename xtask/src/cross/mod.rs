@@ -51,6 +51,7 @@ pub(crate) fn program(arch: Arch, package: &str, name: &str, ui: &Ui) -> Result<
 pub(crate) fn outside(arch: Arch, manifest: &Path, name: &str, ui: &Ui) -> Result<PathBuf> {
     let mut command = cargo(arch, "build", ui)?;
     command.arg("--manifest-path").arg(manifest);
+    command.args(["--bin", name]);
     let label = format!("build {name} for {}", arch.debian());
     run(&mut command, &label, ui).with_context(|| label.clone())?;
     Ok(target_directory(arch)?

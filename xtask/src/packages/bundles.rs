@@ -150,3 +150,12 @@ pub(crate) const DEBOOTSTRAP: Bundle = Bundle {
     packages: &["debootstrap"],
     dependencies: Dependencies::Ignore,
 };
+
+/// Counts instructions. It runs with the host's own C library, as what it runs does.
+pub(crate) const VALGRIND: Bundle = Bundle {
+    name: "valgrind",
+    suite: Suite::Bookworm,
+    arch: Arch::Amd64,
+    packages: &["valgrind"],
+    dependencies: Dependencies::Ignore,
+};

@@ -30,6 +30,15 @@ pub(crate) fn qemu(emulator: &str, qemu: &Path, libraries: &Path) -> Command {
     command
 }
 
+/// Valgrind from the bundle that is unpacked in `prefix`.
+pub(crate) fn valgrind(prefix: &Path) -> Command {
+    // What is called `valgrind` is a script that looks for this one where it would be installed.
+    let mut command = Command::new(prefix.join("usr/bin/valgrind.bin"));
+    command.env("VALGRIND_LIB", prefix.join("usr/libexec/valgrind"));
+    command.env_remove("VALGRIND_OPTS");
+    command
+}
+
 /// The directories of `prefix` that hold libraries, as the dynamic loader takes them.
 pub(crate) fn library_path(prefix: &Path) -> OsString {
     let mut path = OsString::new();

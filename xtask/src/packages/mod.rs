@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-pub(crate) use launch::{library_path, qemu};
+pub(crate) use launch::{library_path, qemu, valgrind};
 
 use crate::cache::{Cache, DISK_FULL, Draft};
 use crate::ui::{Phase, Ui, megabytes};

@@ -1,0 +1,102 @@
+//! What can be mapped, and what is: every check that needs no kernel.
+
+use crate::address::{DmaMask, HostRange, Iova, IovaRange};
+use crate::error::ErrorKind;
+
+use super::backend::Aperture;
+use super::books::Books;
+
+/// The apertures of a domain, and its books.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    /// The lowest first; their page sizes are powers of two.
+    pub(super) apertures: Vec<Aperture>,
+    pub(super) books: Books,
+}
+
+/// Why a range is refused. What there is to say of it is said later, outside of the usual way.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Sizes,
+    Outside,
+    /// For pages of so many bytes.
+    Misaligned(u64),
+    Taken(IovaRange),
+}
+
+impl Ledger {
+    pub(super) fn new(apertures: Vec<Aperture>) -> Self {
+        Self {
+            apertures,
+            books: Books::default(),
+        }
+    }
+
+    /// Checks a mapping that is about to be made, and takes its place in the books.
+    #[inline]
+    pub(super) fn begin_map(&mut self, iova: IovaRange, memory: HostRange) -> Result<(), Refusal> {
+        if iova.size() != memory.len() as u64 {
+            return Err(Refusal::Sizes);
+        }
+        let page_size = self.aperture_of(iova)?.page_size;
+        let part_of_page = page_size.wrapping_sub(1);
+        if (iova.first().0 | iova.size() | memory.addr() as u64) & part_of_page != 0 {
+            return Err(Refusal::Misaligned(page_size));
+        }
+        self.books.begin_map(iova).map_err(Refusal::Taken)
+    }
+
+    /// Reserves whole pages for `size` bytes below the mask: in the highest aperture that has such a place, and
+    /// there at the lowest. Answers the page size too.
+    pub(super) fn reserve(&mut self, size: u64, mask: DmaMask) -> Option<(IovaRange, u64)> {
+        self.apertures.iter().rev().find_map(|aperture| {
+            let page_size = aperture.page_size;
+            let within = aperture.range.intersection(mask.range())?;
+            let size = size.checked_next_multiple_of(page_size)?;
+            let range = self.books.reserve(within, size, page_size)?;
+            Some((range, page_size))
+        })
+    }
+
+    /// Reserves the whole pages of a range that starts with one. Answers the page size too.
+    pub(super) fn reserve_at(&mut self, wanted: IovaRange) -> Result<(IovaRange, u64), Refusal> {
+        let &Aperture { range, page_size } = self.aperture_of(wanted)?;
+        let start = wanted.first();
+        if start.0 % page_size != 0 {
+            return Err(Refusal::Misaligned(page_size));
+        }
+        let last = Iova(wanted.last().0 | (page_size - 1));
+        let whole = IovaRange::inclusive(start, last).filter(|&whole| range.contains(whole));
+        let whole = whole.ok_or(Refusal::Outside)?;
+        self.books.reserve_at(whole).map_err(Refusal::Taken)?;
+        Ok((whole, page_size))
+    }
+
+    #[inline]
+    fn aperture_of(&self, range: IovaRange) -> Result<&Aperture, Refusal> {
+        let mut apertures = self.apertures.iter();
+        let found = apertures.find(|aperture| aperture.range.contains(range));
+        found.ok_or(Refusal::Outside)
+    }
+
+    /// A refusal in words.
+    pub(super) fn explain(&self, refusal: &Refusal) -> (ErrorKind, String) {
+        match refusal {
+            Refusal::Sizes => {
+                let why = "addresses and memory are not of one size";
+                (ErrorKind::Invalid, why.to_owned())
+            }
+            Refusal::Outside => {
+                let apertures = self.apertures.iter();
+                let ranges: Vec<_> = apertures.map(|a| a.range.to_string()).collect();
+                let why = format!("the IOMMU can map {}", ranges.join(" "));
+                (ErrorKind::OutOfReach, why)
+            }
+            Refusal::Misaligned(page_size) => {
+                let why = format!("addresses and sizes must be multiples of {page_size:#x}");
+                (ErrorKind::Invalid, why)
+            }
+            Refusal::Taken(other) => (ErrorKind::Overlap, format!("{other} is mapped already")),
+        }
+    }
+}
