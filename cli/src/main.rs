@@ -1,6 +1,7 @@
 //! `vfioctl`: what this host's IOMMU can do, and whether a device can be assigned.
 
 mod finding;
+mod host;
 mod output;
 mod probe;
 mod selftest;
@@ -9,11 +10,13 @@ mod status;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use vfio_core::Vfio;
 use vfio_core::host::Bdf;
+use vfio_core::kernel::{Kernel, Linux};
+use vfio_sim::Machine;
 // The compiler drops a crate that nobody names, and its backends with it.
 use {iommu_spapr as _, iommu_type1 as _};
 
+use host::Host;
 use output::Output;
 use status::Status;
 
@@ -23,6 +26,10 @@ use status::Status;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
+    /// Answer for a simulated machine instead of this host: no hardware, no rights and no VFIO are needed
+    #[arg(long, global = true, value_name = "MACHINE", value_parser = host::machine_parser())]
+    sim: Option<Machine>,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -47,17 +54,25 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let mut out = Output::default();
-    let done = Vfio::new()
-        .map_err(anyhow::Error::from)
-        .and_then(|vfio| match args.command {
-            Command::Probe { json, verify } => probe::run(&vfio, &mut out, verify, json),
-            Command::Selftest { bdf } => selftest::run(&vfio, &mut out, bdf),
-        });
-    done.unwrap_or_else(|error| {
-        output::complain(&error);
-        Status::of(&error)
-    })
+    let Args { sim, command } = Args::parse();
+    match Host::new(sim) {
+        Ok(host) => {
+            run(&host, &command).unwrap_or_else(|error| fail(&error, &**host.vfio.kernel()))
+        }
+        Err(error) => fail(&error.into(), &Linux),
+    }
     .into()
+}
+
+fn run(host: &Host, command: &Command) -> anyhow::Result<Status> {
+    let mut out = Output::default();
+    match *command {
+        Command::Probe { json, verify } => probe::run(host, &mut out, verify, json),
+        Command::Selftest { bdf } => selftest::run(host, &mut out, bdf),
+    }
+}
+
+fn fail(error: &anyhow::Error, kernel: &dyn Kernel) -> Status {
+    output::complain(error, kernel);
+    Status::of(error)
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 
 use vfio_core::Error;
-use vfio_core::kernel::Linux;
+use vfio_core::kernel::Kernel;
 
 use crate::finding::{self, Finding};
 
@@ -28,19 +28,19 @@ impl Output {
     }
 }
 
-/// Says on standard error what failed, why, and what to do.
-pub(crate) fn complain(error: &anyhow::Error) {
+/// Says on standard error what failed on that kernel, why, and what to do.
+pub(crate) fn complain(error: &anyhow::Error, kernel: &dyn Kernel) {
     let mut text = format!("vfioctl: {error}\n");
     if let Some(error) = error.downcast_ref::<Error>() {
-        text.push_str(&advice(error));
+        text.push_str(&advice(error, kernel));
     }
     // Nobody is left to tell if standard error is gone.
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// What an error is and what to do, as far as that is known.
-fn advice(error: &Error) -> String {
-    if let Some(diagnosis) = error.diagnose(&Linux) {
+fn advice(error: &Error, kernel: &dyn Kernel) -> String {
+    if let Some(diagnosis) = error.diagnose(kernel) {
         return Finding::from(diagnosis).to_string();
     }
     finding::next(error).map_or_else(String::new, |next| format!("  next: {next}\n"))

@@ -5,16 +5,18 @@ use std::fmt;
 use vfio_core::address::{Access, DmaMask, Size};
 use vfio_core::host::Bdf;
 use vfio_core::iommu::Capabilities;
-use vfio_core::{Error, ErrorKind, Result, Vfio};
+use vfio_core::{Error, ErrorKind, Result};
 
+use crate::host::Host;
 use crate::output::Output;
 use crate::status::Status;
 
 /// A page of every host.
 const BUFFER_SIZE: usize = 65536;
 
-pub(crate) fn run(vfio: &Vfio, out: &mut Output, bdf: Bdf) -> anyhow::Result<Status> {
-    let device = vfio.open(bdf)?;
+pub(crate) fn run(host: &Host, out: &mut Output, bdf: Bdf) -> anyhow::Result<Status> {
+    host.announce(out)?;
+    let device = host.vfio.open(bdf)?;
     let domain = device.domain().clone();
     let mut ok =
         |step: &str, what: &dyn fmt::Display| out.line(format_args!("ok  {step:<8} {what}"));

@@ -50,6 +50,90 @@ fn an_absent_device_is_a_finding() {
 }
 
 #[test]
+fn a_simulated_machine_is_probed_and_said_to_be_one() {
+    for (machine, first, others) in [
+        ("x86_64", "type1v2  verified", "sPAPR v2 absent"),
+        ("aarch64", "type1v2  verified", "sPAPR v2 absent"),
+        ("pseries", "sPAPR v2 verified", "type1v2  absent"),
+        ("powernv9", "sPAPR v2 verified", "type1v2  absent"),
+        ("powernv8", "sPAPR v2 verified", "type1v2  absent"),
+    ] {
+        let output = vfioctl(&["--sim", machine, "probe", "--verify"]);
+        let stdout = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{stdout}");
+        assert_eq!(text(&output.stderr), "");
+        let header = format!("simulated machine {machine}: ");
+        assert!(stdout.starts_with(&header), "{stdout}");
+        assert!(
+            stdout.contains(first) && stdout.contains(others),
+            "{stdout}"
+        );
+        let asked = vfioctl(&["probe", "--sim", machine]);
+        assert!(text(&asked.stdout).contains("advertised"), "{machine}");
+    }
+}
+
+#[test]
+fn only_the_json_of_a_simulated_machine_names_it() {
+    let json = |args: &[&str]| {
+        let output = vfioctl(args);
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let simulated = json(&["--sim", "pseries", "probe", "--json"]);
+    assert_eq!(simulated["simulated"], "pseries");
+    assert_eq!(simulated["schema_version"], 1);
+    assert_eq!(simulated["architecture"], "ppc64le");
+    let real = json(&["probe", "--json"]);
+    assert_eq!(real.get("simulated"), None, "{real}");
+}
+
+#[test]
+fn devices_of_simulated_machines_are_tested() {
+    for (machine, bdf) in [("x86_64", "0000:00:05.0"), ("powernv9", "0001:01:00.0")] {
+        let output = vfioctl(&["--sim", machine, "selftest", bdf]);
+        let stdout = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{stdout}");
+        assert!(stdout.starts_with("simulated machine "), "{stdout}");
+        assert!(stdout.contains("ok  release "), "{stdout}");
+    }
+    let absent = vfioctl(&["--sim", "x86_64", "selftest", "0fff:00:00.0"]);
+    assert_eq!(absent.status.code(), Some(1));
+}
+
+#[test]
+fn a_machine_without_an_iommu_is_no_machine_for_this_program() {
+    for args in [["probe", "--json"], ["probe", "--verify"]] {
+        let output = vfioctl(&[["--sim", "noiommu"], args].concat());
+        let stdout = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{stdout}");
+        assert!(
+            stdout.contains("there is none for its noiommu mode"),
+            "{stdout}"
+        );
+    }
+    // The finding is made from what the simulated kernel answers, not from what this host does.
+    let output = vfioctl(&["--sim", "noiommu", "selftest", "0000:00:04.0"]);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{stderr}");
+    assert!(
+        stderr.contains("VFIO-09") && stderr.contains("noiommu"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn an_unknown_machine_is_a_wrong_command_line_that_lists_the_known_ones() {
+    let output = vfioctl(&["--sim", "vax", "probe"]);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    for name in [
+        "x86_64", "aarch64", "pseries", "powernv9", "powernv8", "noiommu",
+    ] {
+        assert!(stderr.contains(name), "{name} in {stderr}");
+    }
+}
+
+#[test]
 fn help_names_the_commands_and_the_exit_statuses() {
     let output = vfioctl(&["--help"]);
     assert_eq!(output.status.code(), Some(0));

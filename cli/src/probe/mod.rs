@@ -7,20 +7,25 @@ use vfio_core::host::{self, IommuGroup};
 use vfio_core::iommu::BackendReport;
 use vfio_core::{ErrorKind, Result, Vfio};
 
+use crate::host::Host;
 use crate::output::Output;
 use crate::status::Status;
-use report::Report;
+use report::{Report, is_absent};
 
 pub(crate) fn run(
-    vfio: &Vfio,
+    host: &Host,
     out: &mut Output,
     verify: Option<Option<u32>>,
     json: bool,
 ) -> anyhow::Result<Status> {
-    let report = ask(vfio, verify)?;
+    let report = Report {
+        simulated: host.simulated.clone(),
+        ..ask(&host.vfio, verify)?
+    };
     if json {
         out.line(serde_json::to_string_pretty(&report)?)?;
     } else {
+        host.announce(out)?;
         text::print(&report, out)?;
     }
     Ok(report.status)
@@ -41,6 +46,8 @@ fn ask(vfio: &Vfio, verify: Option<Option<u32>>) -> Result<Report> {
     if groups.is_empty() {
         report.no_iommu(kernel);
     }
+    // What the kernel does not advertise, it refuses to every group.
+    let verify = verify.filter(|_| !backends.iter().all(is_absent));
     if let Some(group) = verify {
         match verify_with(vfio, &groups, group) {
             Ok(Some((group, verified))) => {

@@ -13,6 +13,9 @@ use crate::status::Status;
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) schema_version: u32,
+    /// The name of the machine, if it is a simulated one; absent where the host is real.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) simulated: Option<String>,
     pub(super) architecture: String,
     pub(super) kernel: String,
     pub(super) container: ContainerRow,
@@ -96,6 +99,7 @@ impl Report {
         let (architecture, release) = kernel.identity();
         Self {
             schema_version: 1,
+            simulated: None,
             architecture,
             kernel: release,
             container: ContainerRow {
@@ -151,19 +155,31 @@ impl Report {
         }
         let hope = |backend: &BackendReport| matches!(backend.support, Support::Advertised);
         if !one_works && self.findings.is_empty() && !backends.iter().any(hope) {
-            self.no_backend();
+            self.no_backend(backends.iter().all(is_absent));
         }
     }
 
     /// No backend is left, and no diagnosis says why.
-    fn no_backend(&mut self) {
+    fn no_backend(&mut self, all_absent: bool) {
+        let (cause, remedy) = if all_absent {
+            (
+                "the kernel advertises no IOMMU that this program has a backend for; there is none for its \
+                 noiommu mode, in which nothing keeps a device's DMA inside the program's memory",
+                "load the kernel's module: modprobe vfio_iommu_type1 (POWER: vfio_iommu_spapr_tce)",
+            )
+        } else {
+            (
+                "no backend that this program has works on this host",
+                KERNEL_LOG,
+            )
+        };
         let finding = Finding {
             code: None,
             name: "no-backend",
-            cause: "no backend that this program has works on this host".to_owned(),
+            cause: cause.to_owned(),
             error: None,
             evidence: Vec::new(),
-            remedies: vec![KERNEL_LOG.to_owned()],
+            remedies: vec![remedy.to_owned()],
         };
         self.find(finding, Status::FINDINGS);
     }
@@ -202,6 +218,11 @@ impl Report {
         };
         self.find(finding, Status::FINDINGS);
     }
+}
+
+/// Whether the kernel does not have what a backend needs.
+pub(super) fn is_absent(backend: &BackendReport) -> bool {
+    matches!(backend.support, Support::Absent)
 }
 
 impl From<&BackendReport> for BackendRow {
