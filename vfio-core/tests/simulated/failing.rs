@@ -226,7 +226,7 @@ fn a_newcomer_that_the_kernel_does_not_let_in_gets_a_container_of_its_own() {
     let seen = host.failing.seen();
     let join = |call: &&str| *call == "VFIO_GROUP_SET_CONTAINER";
     let names: Vec<_> = seen.iter().map(|name| &**name).collect();
-    let n = names.iter().position(|call| join(&call)).unwrap();
+    let n = names.iter().position(join).unwrap();
     for errno in [Errno::INVAL, Errno::BUSY, Errno::PERM, Errno::NODEV] {
         host.failing.arm(n, errno.into(), Mode::Once);
         let second = open(OTHER).unwrap();
