@@ -78,6 +78,7 @@ fn iova_ranges(bytes: &[u8]) -> Option<Vec<IovaRange>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use vfio_core::uapi::InfoCapHeader;
     use zerocopy::IntoBytes;
 
@@ -171,5 +172,36 @@ mod tests {
         let mut without_sizes = answer(1, &ranges);
         without_sizes[4..8].copy_from_slice(&uapi::IOMMU_INFO_CAPS.to_ne_bytes());
         assert!(capabilities(&without_sizes).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            mut bytes in prop::collection::vec(prop_oneof![Just(0u8), 0..40u8, any::<u8>()], 0..200),
+            flags in 0..4u32,
+            first in 0..80u32,
+        ) {
+            let _ = capabilities(&bytes);
+            // Nearer to what a kernel would say.
+            if let Some(header) = bytes.get_mut(..24) {
+                header[4..8].copy_from_slice(&flags.to_ne_bytes());
+                header[16..20].copy_from_slice(&first.to_ne_bytes());
+            }
+            if let Ok(told) = capabilities(&bytes) {
+                prop_assert!(told.page_sizes.smallest().is_some());
+                let firsts = told.apertures.iter().map(|aperture| aperture.range.first());
+                prop_assert!(firsts.is_sorted());
+            }
+        }
+
+        #[test]
+        fn what_a_kernel_says_is_read_back(ranges in prop::collection::vec((any::<u64>(), any::<u64>()), 0..10)) {
+            let mut ranges: Vec<_> = ranges.iter().map(|&(a, b)| (a.min(b), a.max(b))).collect();
+            let told = capabilities(&answer(u32::try_from(ranges.len()).unwrap(), &ranges)).unwrap();
+            ranges.sort_by_key(|&(start, _)| start);
+            let read: Vec<_> = told.apertures.iter().map(|a| (a.range.first().0, a.range.last().0)).collect();
+            prop_assert_eq!(read, ranges);
+            prop_assert_eq!(told.mappings_left, Some(65535));
+        }
     }
 }

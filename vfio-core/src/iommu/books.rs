@@ -136,6 +136,7 @@ impl Books {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn range(first: u64, last: u64) -> IovaRange {
         IovaRange::inclusive(Iova(first), Iova(last)).unwrap()
@@ -215,5 +216,155 @@ mod tests {
             books.reserve(range(u64::MAX - 0xfff, u64::MAX), 0x2000, 0x1000),
             None
         );
+    }
+
+    /// The same in the simplest way: lists that are searched from end to end.
+    #[derive(Debug, Default)]
+    struct Model {
+        mapped: Vec<(IovaRange, State)>,
+        reserved: Vec<IovaRange>,
+    }
+
+    impl Model {
+        fn mapped_in(&self, range: IovaRange) -> impl Iterator<Item = (IovaRange, State)> {
+            let mapped = self.mapped.iter().copied();
+            mapped.filter(move |(known, _)| known.overlaps(range))
+        }
+
+        fn is_used(&self, range: IovaRange) -> bool {
+            let reserved = self.reserved.iter().any(|known| known.overlaps(range));
+            reserved || self.mapped_in(range).next().is_some()
+        }
+
+        fn set(&mut self, range: IovaRange, state: Option<State>) {
+            self.mapped.retain(|(known, _)| *known != range);
+            self.mapped.extend(state.map(|state| (range, state)));
+        }
+
+        /// The lowest place.
+        fn place(&self, within: IovaRange, size: u64, align: u64) -> Option<IovaRange> {
+            (within.first().0.max(1)..=within.last().0)
+                .filter(|start| start % align == 0)
+                .filter_map(|start| IovaRange::new(Iova(start), size))
+                .find(|&place| within.contains(place) && !self.is_used(place))
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Map(IovaRange),
+        Unmap(IovaRange),
+        /// Of those that are changing, this one; whether it is mapped now.
+        Finish(prop::sample::Index, bool),
+        Reserve(IovaRange, u64, u64),
+        ReserveAt(IovaRange),
+        Unreserve(prop::sample::Index),
+    }
+
+    fn any_range() -> impl Strategy<Value = IovaRange> {
+        (0..60u64, 0..8u64).prop_map(|(first, more)| range(first, first + more))
+    }
+
+    fn any_step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => any_range().prop_map(Step::Map),
+            2 => any_range().prop_map(Step::Unmap),
+            1 => (0..60u64, 0..60u64).prop_map(|(a, b)| Step::Unmap(range(a.min(b), a.max(b)))),
+            5 => (any::<prop::sample::Index>(), prop::bool::weighted(0.7))
+                .prop_map(|(which, mapped)| Step::Finish(which, mapped)),
+            1 => (any_range(), 1..6u64, 0..3u32)
+                .prop_map(|(within, size, shift)| Step::Reserve(within, size, 1 << shift)),
+            1 => any_range().prop_map(Step::ReserveAt),
+            1 => any::<prop::sample::Index>().prop_map(Step::Unreserve),
+        ]
+    }
+
+    fn unmap(books: &mut Books, model: &mut Model, range: IovaRange) {
+        let inside: Vec<_> = model.mapped_in(range).collect();
+        let changing = |&(_, state): &(IovaRange, State)| state == State::Changing;
+        let very = inside == [(range, State::Mapped)];
+        assert_eq!(books.begin_unmap_one(range), very);
+        if very {
+            model.set(range, Some(State::Changing));
+            return;
+        }
+        match books.begin_unmap(range) {
+            Ok(taken) => {
+                let mut expected: Vec<_> = inside.iter().map(|&(known, _)| known).collect();
+                expected.sort_by_key(|known| known.first());
+                assert_eq!(taken, expected);
+                assert!(
+                    inside
+                        .iter()
+                        .all(|one| !changing(one) && range.contains(one.0))
+                );
+                for known in taken {
+                    model.set(known, Some(State::Changing));
+                }
+            }
+            Err(NotUnmapped::Bisects(by)) => {
+                assert!(!range.contains(by) && inside.iter().any(|&(known, _)| known == by));
+            }
+            Err(NotUnmapped::Changing(by)) => {
+                assert!(inside.iter().any(|one| one.0 == by && changing(one)));
+                assert!(inside.iter().all(|&(known, _)| range.contains(known)));
+            }
+        }
+    }
+
+    fn make(books: &mut Books, model: &mut Model, step: Step) {
+        match step {
+            Step::Map(range) => match books.begin_map(range) {
+                Ok(()) => {
+                    assert_eq!(model.mapped_in(range).count(), 0);
+                    model.set(range, Some(State::Changing));
+                }
+                Err(other) => assert!(model.mapped_in(range).any(|(known, _)| known == other)),
+            },
+            Step::Unmap(range) => unmap(books, model, range),
+            Step::Finish(which, mapped) => {
+                let known = model.mapped.iter();
+                let changing: Vec<_> = known.filter(|one| one.1 == State::Changing).collect();
+                if !changing.is_empty() {
+                    let range = which.get(&changing).0;
+                    books.finish(range, mapped);
+                    model.set(range, mapped.then_some(State::Mapped));
+                }
+            }
+            Step::Reserve(within, size, align) => {
+                let place = books.reserve(within, size, align);
+                assert_eq!(place, model.place(within, size, align));
+                model.reserved.extend(place);
+            }
+            Step::ReserveAt(range) => match books.reserve_at(range) {
+                Ok(()) => {
+                    assert!(!model.is_used(range));
+                    model.reserved.push(range);
+                }
+                Err(by) => assert!(by.overlaps(range) && model.is_used(range)),
+            },
+            Step::Unreserve(which) => {
+                if !model.reserved.is_empty() {
+                    let range = model
+                        .reserved
+                        .swap_remove(which.index(model.reserved.len()));
+                    books.unreserve(range);
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_books_are_what_a_list_would_be(steps in prop::collection::vec(any_step(), 0..120)) {
+            let (mut books, mut model) = (Books::default(), Model::default());
+            for step in steps {
+                make(&mut books, &mut model, step);
+                for at in 0..70 {
+                    let here = range(at, at);
+                    assert_eq!(books.in_use(here).is_some(), model.is_used(here));
+                }
+            }
+        }
     }
 }
