@@ -96,6 +96,12 @@ const SUITES: &[Suite] = &[
         workspace::unit,
     ),
     suite(
+        Needs::Nothing,
+        "demo-sim",
+        "the demo on simulated machines",
+        workspace::demo_sim,
+    ),
+    suite(
         Needs::Lab,
         "uapi",
         "numbers and structs are those of each architecture",
