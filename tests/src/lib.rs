@@ -22,7 +22,7 @@ mod random;
 pub mod suites;
 mod wait;
 
-pub use output::header;
+pub use output::{header, simulated};
 
 /// The README's example compiles.
 #[cfg(doctest)]

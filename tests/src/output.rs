@@ -6,6 +6,11 @@ use vfio_core::iommu::Capabilities;
 
 use crate::suites::Rig;
 
+/// Says that what follows is not about the host that runs this program.
+pub fn simulated(machine: &str) {
+    println!("simulated: machine {machine}; this says nothing about the host that you are on");
+}
+
 /// Says what is tested, and on what.
 ///
 /// # Errors

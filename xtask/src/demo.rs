@@ -2,32 +2,85 @@
 
 use std::collections::BTreeMap;
 use std::io::{Write, stdout};
-use std::process::ExitCode;
+use std::iter;
+use std::panic::resume_unwind;
+use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use clap::Args;
 
 use crate::lab::{self, Machine, Request};
 use crate::ui::{Phase, Ui};
+use crate::{cross, platform, workspace};
 
 const MACHINES: [&str; 3] = ["x86_64", "pseries", "aarch64"];
 
 /// `edu` has a DMA engine, INTx and MSI; an NVMe disk has MSI-X.
 const DEVICES: [&str; 2] = ["edu", "nvme"];
 
-/// What runs in each machine.
-const SCRIPT: &str = "vfioctl probe --verify && hardware-tests --device $BDF --device $BDF2";
+/// What runs on each machine: `host` are the options that choose it, `devices` those of the devices.
+fn script(host: &str, devices: &str) -> String {
+    format!("vfioctl {host} probe --verify && hardware-tests {host} {devices}")
+}
 
 const LIMIT: Duration = Duration::from_secs(180);
 
-pub(crate) fn run(ui: &Ui) -> Result<ExitCode> {
+/// Where the demo is shown.
+#[derive(Args)]
+pub(crate) struct DemoArgs {
+    /// On simulated machines: on any Linux of any architecture, in seconds, and nothing but crates is downloaded
+    #[arg(long)]
+    sim: bool,
+}
+
+pub(crate) fn run(args: &DemoArgs, ui: &Ui) -> Result<ExitCode> {
     let started = Instant::now();
     let machines: Vec<_> = MACHINES
         .iter()
         .filter_map(|name| Machine::find(name))
         .collect();
-    let rows = thread::scope(|scope| {
+    let rows = if args.sim {
+        simulated(&machines, ui)?
+    } else {
+        platform::require_lab()?;
+        in_the_lab(&machines, ui)
+    };
+
+    print_table(&rows)?;
+    let spent: Vec<_> = ui
+        .seconds()
+        .iter()
+        .filter(|(_, seconds)| *seconds >= 0.1)
+        .map(|(phase, seconds)| format!("{} {seconds:.0} s", Phase::name(*phase)))
+        .collect();
+    let seconds = started.elapsed().as_secs_f64();
+    ui.last_line(match spent.join(", ").as_str() {
+        "" => format!("\n{seconds:.0} seconds in all"),
+        spent => {
+            format!("\n{seconds:.0} seconds in all; of these, in part at the same time: {spent}")
+        }
+    });
+    let passed = rows.iter().filter(|row| row.passed()).count();
+    ui.last_line(format_args!(
+        "demo: {} machines, {passed} passed{}",
+        rows.len(),
+        if args.sim { SIMULATED } else { "" }
+    ));
+    Ok(if passed == rows.len() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// What the last line says of machines that are not emulated with a kernel of their own.
+const SIMULATED: &str = " (simulated)";
+
+/// Shows each machine in the lab.
+fn in_the_lab(machines: &[&'static Machine], ui: &Ui) -> Vec<Row> {
+    thread::scope(|scope| {
         // What the later machines need comes while the first ones run. A failure is said by the machine.
         scope.spawn(|| {
             machines
@@ -38,39 +91,17 @@ pub(crate) fn run(ui: &Ui) -> Result<ExitCode> {
             .iter()
             .map(|machine| show(machine, ui))
             .collect::<Vec<_>>()
-    });
-
-    print_table(&rows)?;
-    let spent: Vec<_> = ui
-        .seconds()
-        .iter()
-        .filter(|(_, seconds)| *seconds >= 0.1)
-        .map(|(phase, seconds)| format!("{} {seconds:.0} s", Phase::name(*phase)))
-        .collect();
-    ui.last_line(format_args!(
-        "\n{:.0} seconds in all; of these, in part at the same time: {}",
-        started.elapsed().as_secs_f64(),
-        spent.join(", ")
-    ));
-    let passed = rows.iter().filter(|row| row.passed()).count();
-    ui.last_line(format_args!(
-        "demo: {} machines, {passed} passed",
-        rows.len()
-    ));
-    Ok(if passed == rows.len() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
     })
 }
 
 /// Runs the script in one machine, and shows what it says.
 fn show(machine: &'static Machine, ui: &Ui) -> Row {
     ui.last_line(format_args!("\n=== {}: {}\n", machine.name, machine.proves));
+    let command = script("", "--device $BDF --device $BDF2");
     let request = Request {
         devices: DEVICES.map(str::to_owned).to_vec(),
         timeout: LIMIT,
-        ..Request::new(machine, ["sh", "-c", SCRIPT])
+        ..Request::new(machine, ["sh", "-c", &command])
     };
     let mut output = Vec::new();
     let status = lab::boot(&request, ui, &mut |bytes| {
@@ -86,6 +117,42 @@ fn show(machine: &'static Machine, ui: &Ui) -> Row {
         &String::from_utf8_lossy(&output),
         status.is_ok_and(|status| status == 0),
     )
+}
+
+/// Shows the simulated machines of the same names, which run at the same time.
+fn simulated(machines: &[&'static Machine], ui: &Ui) -> Result<Vec<Row>> {
+    let programs = cross::native(ui)?;
+    let step = ui.step("simulate");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(iter::once(programs).chain(std::env::split_paths(&path)))
+        .context("the name of the target directory cannot be in PATH")?;
+    let answers: Vec<_> = thread::scope(|scope| {
+        let running: Vec<_> = machines
+            .iter()
+            .map(|machine| {
+                let script = script(&format!("--sim {}", machine.name), "");
+                let mut command = Command::new("sh");
+                command.args(["-c", &format!("exec 2>&1; {script}")]);
+                command.env("PATH", &path);
+                scope.spawn(move || workspace::output(&mut command))
+            })
+            .collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+        };
+        running.into_iter().map(join).collect::<Result<_>>()
+    })?;
+    drop(step);
+    let rows = machines.iter().zip(answers);
+    Ok(rows
+        .map(|(machine, (succeeded, output))| {
+            ui.last_line(format_args!(
+                "\n=== {}, simulated\n\n{output}",
+                machine.name
+            ));
+            Row::new(machine.name, &output, succeeded)
+        })
+        .collect())
 }
 
 /// What one machine showed.

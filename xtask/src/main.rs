@@ -30,7 +30,7 @@ enum Command {
     /// Run a command in an emulated machine that has an IOMMU and VFIO
     Lab(lab::LabArgs),
     /// Show the product doing its job on three architectures
-    Demo,
+    Demo(demo::DemoArgs),
     /// Measure the product beside its peers
     Bench(bench::BenchArgs),
     /// Run everything that proves the project
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     let ui = Ui::new();
     let result = match cli.command {
         Command::Lab(args) => lab::run(&args, &ui),
-        Command::Demo => platform::require_lab().and_then(|()| demo::run(&ui)),
+        Command::Demo(args) => demo::run(&args, &ui),
         Command::Bench(args) => platform::require_lab().and_then(|()| bench::run(&args, &ui)),
         Command::Test(args) => test::run(&args, &ui),
     };

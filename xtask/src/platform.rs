@@ -17,7 +17,8 @@ pub(crate) fn require_lab() -> Result<()> {
     };
     bail!(
         "the lab needs Linux on x86_64 with apt (Debian 12 or newer), but {missing}.\n\
-         Possible here: `cargo xtask test --quick`, and on Linux `hardware-tests` on real devices."
+         Possible here: `cargo xtask test --quick`, and on Linux `cargo xtask demo --sim`, and `hardware-tests` on \
+         real devices."
     )
 }
 

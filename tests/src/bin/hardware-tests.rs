@@ -7,14 +7,16 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Parser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use vfio_core::Vfio;
-use vfio_core::host::{self, Bdf};
+use vfio_core::host::{self, Bdf, PciDevice};
 use vfio_core::iommu::Registry;
-use vfio_core::kernel::Linux;
+use vfio_core::kernel::{Kernel, Linux};
+use vfio_sim::{Machine, SimKernel};
 use vfio_tests::contract;
 use vfio_tests::devices::Model;
 use vfio_tests::suites::{self, Rig};
-use vfio_tests::{exit, header};
+use vfio_tests::{exit, header, simulated};
 
 // Linked in to be chosen.
 use iommu_spapr as _;
@@ -33,9 +35,13 @@ use iommu_type1 as _;
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// A device, such as 0000:00:04.0
-    #[arg(long = "device", value_name = "BDF", required = true)]
+    /// A device, such as 0000:00:04.0; on a simulated machine, without it, every device that is bound to VFIO
+    #[arg(long = "device", value_name = "BDF", required_unless_present = "sim")]
     devices: Vec<Bdf>,
+
+    /// Test a simulated machine instead of this host: no hardware, no rights and no VFIO are needed
+    #[arg(long, value_name = "MACHINE", value_parser = machine_parser())]
+    sim: Option<Machine>,
 
     /// Use this backend and no other, such as type1 or "sPAPR v1"
     #[arg(long, value_name = "NAME")]
@@ -52,6 +58,11 @@ struct Args {
 
     /// Run only the cases whose names contain this
     filter: Option<String>,
+}
+
+fn machine_parser() -> impl TypedValueParser<Value = Machine> {
+    PossibleValuesParser::new(Machine::all().map(|machine| machine.name))
+        .try_map(|name| Machine::named(&name).ok_or("it has no description"))
 }
 
 fn main() -> ExitCode {
@@ -73,10 +84,23 @@ fn run(args: &Args) -> Result<u8> {
             }
         }
     }
-    let vfio = Arc::new(Vfio::on(Arc::new(Linux), registry));
+    let kernel: Arc<dyn Kernel> = match &args.sim {
+        Some(machine) => {
+            if !args.list {
+                simulated(&machine.name);
+            }
+            Arc::new(SimKernel::new(machine.clone()))
+        }
+        None => Arc::new(Linux),
+    };
+    let devices = match args.devices.as_slice() {
+        [] => bound_to_vfio(&*kernel)?,
+        named => named.to_vec(),
+    };
+    let vfio = Arc::new(Vfio::on(kernel, registry));
     let filter = args.filter.as_deref();
     let mut status = exit::PASSED;
-    for &device in &args.devices {
+    for device in devices {
         let mut arguments = suites::arguments(filter);
         let trials = if args.list {
             arguments.list = true;
@@ -97,4 +121,12 @@ fn run(args: &Args) -> Result<u8> {
         }
     }
     Ok(status)
+}
+
+/// Every device that could be tested, in the order of the groups.
+fn bound_to_vfio(kernel: &dyn Kernel) -> Result<Vec<Bdf>> {
+    let groups = host::groups(kernel)?;
+    let members = groups.iter().flat_map(|group| &group.devices);
+    let bound = members.filter(|device| PciDevice::is_bound_to_vfio(device));
+    Ok(bound.map(|device| device.bdf).collect())
 }

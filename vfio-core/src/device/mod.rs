@@ -54,6 +54,11 @@ impl Device {
     pub(crate) fn open(shared: Shared, bdf: Bdf, token: Option<VfToken>) -> Result<Self> {
         let no_backend = || Error::new(ErrorKind::NoBackend, "open", bdf.to_string());
         let (fd, domain, hold) = match shared {
+            Shared::Other(Attachment::Own(..)) if token.is_some() => {
+                return Err(Error::new(ErrorKind::Unsupported, "open", bdf.to_string())
+                    .of_device(bdf)
+                    .because("its backend opens devices without a token"));
+            }
             Shared::Other(Attachment::Own(fd, stay)) => {
                 (fd, stay.domain().clone(), Hold::Own(stay))
             }

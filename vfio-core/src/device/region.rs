@@ -203,15 +203,6 @@ impl Region {
     /// [`ErrorKind::Unsupported`]: it cannot be mapped, or not as a whole; [`mappable_areas`](Self::mappable_areas)
     /// then says which parts can. What the kernel answered.
     pub fn map(&self) -> Result<RegionMap> {
-        if let Some(areas) = self.capabilities()?.sparse {
-            let areas = areas
-                .iter()
-                .map(|it| format!("{:#x} bytes at {:#x}", it.size, it.offset));
-            return Err(self.error(ErrorKind::Unsupported, "map").because(format!(
-                "only parts of it can be mapped: {}",
-                areas.collect::<Vec<_>>().join(", ")
-            )));
-        }
         self.map_part(0, self.size())
     }
 
@@ -219,14 +210,31 @@ impl Region {
     /// the kernel can use huge pages for them.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`]: it cannot be mapped. [`ErrorKind::Invalid`]: empty, outside or misaligned. What
-    /// the kernel answered.
+    /// [`ErrorKind::Unsupported`]: it cannot be mapped there. [`ErrorKind::Invalid`]: empty, outside or misaligned.
+    /// What the kernel answered.
     pub fn map_part(&self, offset: u64, size: u64) -> Result<RegionMap> {
         const OPERATION: &str = "map";
         if !self.is_mappable() {
             return Err(self
                 .error(ErrorKind::Unsupported, OPERATION)
                 .because("the kernel offers no mapping of it"));
+        }
+        let offers = |areas: &[MappableArea]| {
+            let inside = |it: &MappableArea| {
+                it.offset <= offset && offset.saturating_add(size) <= it.offset + it.size
+            };
+            areas.iter().any(inside)
+        };
+        if let Some(areas) = self.capabilities()?.sparse.filter(|areas| !offers(areas)) {
+            let areas = areas
+                .iter()
+                .map(|it| format!("{:#x} bytes at {:#x}", it.size, it.offset));
+            return Err(self
+                .error(ErrorKind::Unsupported, OPERATION)
+                .because(format!(
+                    "only parts of it can be mapped: {}",
+                    areas.collect::<Vec<_>>().join(", ")
+                )));
         }
         let page = self.device.kernel().page_size() as u64;
         let end = offset.checked_add(size);

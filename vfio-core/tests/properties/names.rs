@@ -1,6 +1,7 @@
-//! The names of PCI devices.
+//! The names of PCI devices, and tokens.
 
 use proptest::prelude::*;
+use vfio_core::device::VfToken;
 use vfio_core::host::Bdf;
 
 proptest! {
@@ -15,6 +16,15 @@ proptest! {
         prop_assume!(domain == 0 || bus != 0);
         let short = format!("{bus:x}:{device:x}.{function}");
         prop_assert_eq!(short.parse::<Bdf>().unwrap() == bdf, domain == 0);
+    }
+
+    #[test]
+    fn a_token_is_shown_as_it_parses(bytes: [u8; 16], text in ".*|[0-9a-f-]{30,38}") {
+        let token = VfToken(bytes);
+        prop_assert_eq!(token.to_string().parse::<VfToken>().unwrap().0, bytes);
+        if let Ok(token) = text.parse::<VfToken>() {
+            prop_assert_eq!(token.to_string(), text.to_lowercase());
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Chains of capabilities that a kernel could answer, and any other bytes.
 
 use proptest::prelude::*;
+use vfio_core::device::RegionCapabilities;
 use vfio_core::info_chain::capabilities;
 use vfio_core::uapi::InfoCapHeader;
 
@@ -14,6 +15,23 @@ fn header(id: u16, next: u32) -> Vec<u8> {
 }
 
 proptest! {
+    #[test]
+    fn what_a_region_can_do_is_inside_of_it(
+        mut bytes in prop::collection::vec(prop_oneof![Just(0u8), 0..100u8, any::<u8>()], 24..200),
+        flagged: bool,
+    ) {
+        if flagged {
+            bytes[4] |= 8; // there are capabilities
+        }
+        let size = u64::from_ne_bytes(bytes[16..24].try_into().unwrap());
+        if let Ok(found) = RegionCapabilities::read(&bytes) {
+            for area in found.sparse.unwrap_or_default() {
+                prop_assert!(area.size > 0);
+                prop_assert!(area.offset.checked_add(area.size).is_some_and(|end| end <= size));
+            }
+        }
+    }
+
     #[test]
     fn any_bytes_are_walked_to_an_end(
         bytes in prop::collection::vec(prop_oneof![Just(0u8), 0..40u8, any::<u8>()], 0..200),

@@ -109,6 +109,14 @@ fn a_region_can_be_mappable_in_part() {
         "{error}"
     );
     region.write(ROOM + 8, 5u32).unwrap();
+    for (offset, size) in [(0, ROOM), (ROOM, 2 * ROOM), (2 * ROOM, ROOM), (0, 3 * ROOM)] {
+        let error = region.map_part(offset, size).unwrap_err();
+        assert_eq!(
+            error.kind(),
+            ErrorKind::Unsupported,
+            "{offset:#x} {size:#x}"
+        );
+    }
     let map = region.map_part(area.offset, area.size).unwrap();
     assert_eq!((map.len() as u64, map.read::<u32>(8).unwrap()), (ROOM, 5));
     assert!(map.host_ptr().is_some());

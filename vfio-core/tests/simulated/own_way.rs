@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use vfio_core::address::{Access, HostRange, IovaRange};
+use vfio_core::device::VfToken;
 use vfio_core::host::Bdf;
 use vfio_core::iommu::{Capabilities, IommuBackend, Reach, Registration, Support};
 use vfio_core::kernel::{Errno, Kernel};
@@ -89,6 +90,16 @@ fn it_serves_devices_without_a_group_and_ends_with_the_last() {
     );
     drop(second);
     assert_eq!(domain.capabilities().unwrap_err().kind(), ErrorKind::Gone);
+    assert!(sim.is_idle());
+}
+
+#[test]
+fn a_token_is_not_forgotten_where_nobody_asks_for_it() {
+    let (sim, vfio) = boot(ungrouped(), [own(here)]);
+    let options = OpenOptions::default().with_vf_token(VfToken([1; 16]));
+    let error = vfio.open_with(BDF.parse().unwrap(), options).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("without a token"), "{error}");
     assert!(sim.is_idle());
 }
 

@@ -66,6 +66,23 @@ fn registers_are_read_and_written_in_one_access_of_each_size() {
     }
 }
 
+/// So that the kernel can use huge pages for it.
+#[test]
+fn a_large_region_lies_where_large_pages_can() {
+    let (_, _vfio, device) = opened(machine::Device::assorted(BDF));
+    let bar = device.region(RegionIndex::Bar(2)).unwrap();
+    let address = |map: &vfio_core::device::RegionMap| map.host_ptr().unwrap().as_ptr() as u64;
+    let maps: Vec<_> = (0..4).map(|_| bar.map().unwrap()).collect();
+    for map in &maps {
+        assert_eq!((map.len(), address(map) % (4 << 20)), (4 << 20, 0));
+    }
+    // A part lies as it would in the whole.
+    let part = bar.map_part(0x1_1000, 1 << 20).unwrap();
+    assert_eq!(address(&part) % (1 << 20), 0x1_1000);
+    maps[0].write(0x1_1000, 5u32).unwrap();
+    assert_eq!(part.read::<u32>(0).unwrap(), 5);
+}
+
 /// What a peer gets wrong: a read that fails answers nothing, and the caller goes on with old bytes.
 #[test]
 fn a_read_that_fails_is_an_error() {

@@ -22,11 +22,36 @@ pub(crate) struct Binaries {
     pub(crate) hardware_tests: PathBuf,
 }
 
+/// The programs that every machine has.
+const PROGRAMS: [&str; 8] = [
+    "--package",
+    "vfioctl",
+    "--bin",
+    "vfioctl",
+    "--package",
+    "vfio-tests",
+    "--bin",
+    "hardware-tests",
+];
+
+/// Builds them for the host that runs us, with what it has, and answers the directory that they are in.
+pub(crate) fn native(ui: &Ui) -> Result<PathBuf> {
+    let target = workspace::target()?;
+    let mut command = workspace::cargo();
+    command
+        .args(["build", "--locked", "--target-dir"])
+        .arg(&target)
+        .args(PROGRAMS)
+        .env_remove("CARGO_BUILD_TARGET"); // it would have a directory of its own
+    let label = "build for this host";
+    run(&mut command, label, ui).context(label)?;
+    Ok(target.join("debug"))
+}
+
 /// Builds the programs that every machine has, if they are not up to date.
 pub(crate) fn binaries(arch: Arch, ui: &Ui) -> Result<Binaries> {
     let mut command = cargo(arch, "build", ui)?;
-    command.args(["--package", "vfioctl", "--bin", "vfioctl"]);
-    command.args(["--package", "vfio-tests", "--bin", "hardware-tests"]);
+    command.args(PROGRAMS);
     let label = format!("build for {}", arch.debian());
     run(&mut command, &label, ui).with_context(|| label.clone())?;
 

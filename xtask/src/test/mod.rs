@@ -96,6 +96,12 @@ const SUITES: &[Suite] = &[
         workspace::unit,
     ),
     suite(
+        Needs::Nothing,
+        "demo-sim",
+        "the demo on simulated machines",
+        workspace::demo_sim,
+    ),
+    suite(
         Needs::Lab,
         "uapi",
         "numbers and structs are those of each architecture",
@@ -186,7 +192,7 @@ const SUITES: &[Suite] = &[
         long::fuzz,
     ),
     suite(
-        Needs::Nothing,
+        Needs::Time,
         "reports",
         "the reports of the long runs are those of these sources",
         long::reports_are_fresh,

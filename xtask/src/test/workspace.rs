@@ -1,6 +1,6 @@
 //! What can be tested on any Linux, unprivileged, with cargo alone.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::tally::Tally;
 use crate::workspace::{cargo, output, target};
@@ -54,6 +54,18 @@ pub(super) fn unit(tally: &mut Tally) -> Result<()> {
             .args(["doc", "--workspace", "--no-deps", "--locked", "--quiet"])
             .env("RUSTDOCFLAGS", "-Dwarnings");
         expect(&mut command)
+    });
+    Ok(())
+}
+
+/// The demo as a reader without the lab runs it.
+pub(super) fn demo_sim(tally: &mut Tally) -> Result<()> {
+    tally.check("demo on simulated machines", |_| {
+        let (success, text) = output(cargo().args(["xtask", "demo", "--sim"]))?;
+        let closing = text.lines().next_back();
+        let all_passed = closing == Some("demo: 3 machines, 3 passed (simulated)");
+        ensure!(success && all_passed, "\n{}", text.trim_end());
+        Ok(())
     });
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The long runs: mutants, sanitizers, fuzzing. Each writes a report, which is committed; the short form
-//! of the tests checks that the reports are those of the sources as they are.
+//! The long runs: mutants, sanitizers, fuzzing. Each writes a report, which is committed, with the digest of the sources
+//! that it is of; the suite `reports` says whether these are the sources as they are.
 
 mod fuzz;
 mod mutants;

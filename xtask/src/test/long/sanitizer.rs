@@ -18,7 +18,14 @@ pub(super) const RUN: Run = Run {
     judge: accept,
 };
 
-const PACKAGES: [&str; 4] = ["vfio-core", "vfio-sim", "iommu-type1", "iommu-spapr"];
+/// `vfio-tests` has the suites that run on simulated machines.
+const PACKAGES: [&str; 5] = [
+    "vfio-core",
+    "vfio-sim",
+    "iommu-type1",
+    "iommu-spapr",
+    "vfio-tests",
+];
 
 /// The target is named, so that build scripts and macros are built without the sanitizer.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
