@@ -32,7 +32,7 @@ impl World {
         match opcode {
             uapi::GET_API_VERSION => Ok(uapi::API_VERSION), // A2
             uapi::CHECK_EXTENSION => Ok(u32::from(self.has_extension(id, number(arg)))),
-            uapi::SET_IOMMU => self.set_iommu(id, number(arg)).map(|()| 0),
+            uapi::SET_IOMMU => self.set_iommu(caller, id, number(arg)).map(|()| 0),
             _ => self.iommu_ioctl(caller, id, opcode, arg),
         }
     }
@@ -85,7 +85,7 @@ impl World {
     }
 
     /// A5
-    fn set_iommu(&mut self, id: u64, iommu: usize) -> Result<()> {
+    fn set_iommu(&mut self, caller: ProcessId, id: u64, iommu: usize) -> Result<()> {
         let groups = self.groups_in(id);
         if groups.is_empty() || self.driver(id).is_some() {
             return Err(Errno::INVAL);
@@ -98,7 +98,9 @@ impl World {
             let Some(taken) = driver.set_iommu(&self.machine.profile(), iommu) else {
                 continue;
             };
-            let made = taken.and_then(|()| {
+            let may = !driver.is_for_no_iommu() || self.processes.rights(caller).raw_io;
+            let made = taken.and(may.then_some(()).ok_or(Errno::PERM));
+            let made = made.and_then(|()| {
                 let mut made = Iommu::new(&driver.hardware, iommu)?;
                 for _ in 1..groups.len() {
                     made.attach()?; // C37: not every IOMMU takes a second group

@@ -13,9 +13,6 @@ use crate::process::ProcessId;
 use crate::token;
 use crate::world::{Answer, World};
 
-/// The longest name of a device that the kernel reads, with its token: a page.
-const LONGEST_NAME: usize = 4096;
-
 /// An open group.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
@@ -53,7 +50,7 @@ impl World {
             uapi::GROUP_GET_STATUS => self.status(id, arg)?,
             uapi::GROUP_SET_CONTAINER => self.set_container(caller, id, arg)?,
             uapi::GROUP_UNSET_CONTAINER => self.unset_container(id)?,
-            uapi::GROUP_GET_DEVICE_FD => return self.device_fd(id, arg).map(Answer::Fd),
+            uapi::GROUP_GET_DEVICE_FD => return self.device_fd(caller, id, arg).map(Answer::Fd),
             _ => return Err(Errno::NOTTY), // A16
         }
         Ok(Answer::Value(0))
@@ -113,18 +110,24 @@ impl World {
     }
 
     /// A14
-    fn device_fd(&mut self, id: u32, arg: &Arg<'_>) -> Result<OwnedFd> {
+    fn device_fd(&mut self, caller: ProcessId, id: u32, arg: &Arg<'_>) -> Result<OwnedFd> {
+        let longest = self.machine.page_size;
         let bytes = arg::bytes(arg)?;
         let name = match CStr::from_bytes_until_nul(bytes) {
-            Ok(name) if name.to_bytes().len() < LONGEST_NAME => name.to_bytes(),
+            Ok(name) if name.to_bytes().len() < longest => name.to_bytes(),
             Ok(_) => return Err(Errno::INVAL),
-            Err(_) if bytes.len() >= LONGEST_NAME => return Err(Errno::INVAL),
+            Err(_) if bytes.len() >= longest => return Err(Errno::INVAL),
             Err(_) => return Err(Errno::FAULT),
         };
         let (bdf, token) = self.device_named(id, name)?;
+        // The token is a part of the name: it is looked at before anything else.
+        self.check_token(&bdf, token)?;
         let container = self.container_of(id).ok_or(Errno::INVAL)?;
         self.driver(container).ok_or(Errno::INVAL)?;
-        self.check_token(&bdf, token)?;
+        let without = self.machine.group(id).is_some_and(|it| it.without_iommu);
+        if without && !self.processes.rights(caller).raw_io {
+            return Err(Errno::PERM);
+        }
         self.open_device(id, bdf)
     }
 

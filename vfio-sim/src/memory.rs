@@ -66,6 +66,16 @@ pub(crate) fn write(addr: u64, bytes: &[u8]) -> bool {
     usize::try_from(done) == Ok(bytes.len())
 }
 
+/// How many bytes of a range are there before the first that are not; `None` if all of them are.
+pub(crate) fn len_before_gap(addr: u64, len: u64) -> Option<u64> {
+    let page = rustix::param::page_size() as u64;
+    let mut done = 0;
+    while done < len && read(addr + done, &mut [0]) {
+        done += page - (addr + done) % page;
+    }
+    (done < len).then_some(done)
+}
+
 fn vectors(addr: u64, local: *mut c_void, len: usize) -> Option<(iovec, iovec)> {
     let addr = usize::try_from(addr).ok()?;
     let vector = |base| iovec {

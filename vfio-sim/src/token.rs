@@ -8,6 +8,16 @@ use crate::world::World;
 /// A UUID.
 pub(crate) type Token = [u8; 16];
 
+/// One that nobody knows, which the kernel has until somebody sets another.
+pub(crate) fn random() -> Token {
+    let mut token = Token::default();
+    let filled = rustix::rand::getrandom(&mut token, rustix::rand::GetRandomFlags::empty());
+    match filled {
+        Ok(_) => token,
+        Err(_) => [0xa5; 16], // a host without random numbers
+    }
+}
+
 /// The name of a device, and the options behind it.
 pub(crate) fn split(name: &[u8]) -> (&[u8], &[u8]) {
     match name.iter().position(|&byte| byte == b' ') {

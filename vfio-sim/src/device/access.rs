@@ -69,12 +69,13 @@ impl World {
         match transfer {
             Transfer::Read(bytes) => state.config.read(at, bytes),
             Transfer::Write(bytes) => {
+                let was_quiet = state.config.keeps_line_quiet();
                 let effects = state.config.write(at, bytes);
                 if effects.reset {
                     state.reset_function();
                 }
                 if effects.command {
-                    state.update_line();
+                    state.line_was_switched(was_quiet);
                 }
             }
         }
@@ -95,10 +96,12 @@ impl World {
         }
         let left = usize::try_from(bar.size - offset).unwrap_or(usize::MAX);
         let transfer = transfer.cut(left);
-        if bar.is_memory_space() && !state.decodes_memory() {
+        let len = transfer.len();
+        // The MSI-X table is the kernel's, and answers always.
+        let is_answered = state.decodes_memory() || state.is_inside_msix_table(index, offset, len);
+        if bar.is_memory_space() && !is_answered {
             return Err(Errno::IO);
         }
-        let len = transfer.len();
         match bar.kind {
             BarKind::Memory => {
                 let memory = state.memory_of(index)?;
@@ -173,6 +176,12 @@ impl State {
             };
         }
         Ok(most)
+    }
+
+    /// Whether all of an access is to the MSI-X table.
+    fn is_inside_msix_table(&self, index: u32, at: u64, len: usize) -> bool {
+        let part = |at| self.is_msix_table(index, at, 1);
+        len > 0 && part(at) && part(at + (len as u64 - 1))
     }
 
     /// Whether an access is to the MSI-X table, which the kernel keeps for itself.

@@ -37,7 +37,8 @@ impl World {
             };
             let len = usize::try_from(there.len).map_or(bytes.len(), |len| len.min(bytes.len()));
             if !bytes.take(len, there.vaddr) {
-                return self.fault(bdf, iova, write, Why::Stale);
+                let before = memory::len_before_gap(there.vaddr, len as u64).unwrap_or(0);
+                return self.fault(bdf, iova.wrapping_add(before), write, Why::Stale);
             }
             iova = iova.wrapping_add(len as u64);
         }

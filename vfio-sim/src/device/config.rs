@@ -36,6 +36,11 @@ const MSIX: u8 = 0x11;
 
 /// Device capabilities: it has a function level reset.
 const EXPRESS_FUNCTION_RESET: u32 = 1 << 28;
+/// Power management control: the state, D0 to D3hot.
+const POWER_STATE: u8 = 0x3;
+/// MSI control: it is on; how many vectors of it, as a logarithm.
+const MSI_ENABLE: u16 = 1 << 0;
+const MSI_VECTORS: u16 = 0x70;
 /// Device control: resets the function when it is written; reads as 0.
 const CONTROL_FUNCTION_RESET: u16 = 1 << 15;
 
@@ -49,6 +54,14 @@ pub(super) struct Config {
     initial: Vec<u8>,
     /// Where the control register of the PCI Express capability is.
     express_control: Option<usize>,
+    /// Whether the function can be reset that way.
+    function_reset: bool,
+    /// Where the control register of power management is.
+    power_control: Option<usize>,
+    /// Where the control register of MSI is.
+    msi_control: Option<usize>,
+    /// How many MSI vectors are on, as a logarithm; `None` while MSI is off.
+    msi_on: Option<u16>,
     /// Where the control register of MSI-X is.
     msix_control: Option<usize>,
     has_io_space: bool,
@@ -71,6 +84,10 @@ impl Config {
             writable: vec![0; size],
             initial: Vec::new(),
             express_control: None,
+            function_reset: device.function_reset,
+            power_control: None,
+            msi_control: None,
+            msi_on: None,
             msix_control: None,
             has_io_space: machine.io_space,
         };
@@ -160,7 +177,9 @@ impl Config {
             at: FIRST,
         };
         if device.express {
-            list.add(POWER_MANAGEMENT, 8);
+            let at = list.add(POWER_MANAGEMENT, 8);
+            list.config.allow(at + 4, &[POWER_STATE]);
+            list.config.power_control = Some(at + 4);
         }
         if device.interrupts.msi > 0 {
             const WIDE: u16 = 1 << 7;
@@ -168,7 +187,10 @@ impl Config {
             let control = WIDE | u16::try_from(vectors << 1).unwrap_or(0);
             let at = list.add(MSI, 14);
             list.config.put(at + 2, &control.to_le_bytes());
+            let own = MSI_ENABLE | MSI_VECTORS;
+            list.config.allow(at + 2, &own.to_le_bytes());
             list.config.allow(at + 4, &[0xff; 10]); // address and data are virtual
+            list.config.msi_control = Some(at + 2);
         }
         if let Some(msix) = device.interrupts.msix {
             let at = list.add(MSIX, 12);
@@ -187,8 +209,9 @@ impl Config {
                 list.config
                     .put(at + 4, &EXPRESS_FUNCTION_RESET.to_le_bytes());
             }
-            list.config
-                .allow(at + 8, &CONTROL_FUNCTION_RESET.to_le_bytes());
+            // Phantom functions are not the guest's.
+            const PHANTOM: u16 = 1 << 9;
+            list.config.allow(at + 8, &(!PHANTOM).to_le_bytes());
             list.config.express_control = Some(at + 8);
         }
     }
@@ -204,6 +227,15 @@ impl Config {
     /// Everything is as before the device was used: no bus master, among other things.
     pub(super) fn restore(&mut self) {
         self.bytes.clone_from(&self.initial);
+        self.msi_on = None;
+    }
+
+    /// The kernel wakes the function up before it resets it.
+    pub(super) fn wake(&mut self) {
+        if let Some(at) = self.power_control {
+            let value = self.word(at) & !u16::from(POWER_STATE);
+            self.put(at, &value.to_le_bytes());
+        }
     }
 
     /// Reads, inside of its size.
@@ -228,10 +260,31 @@ impl Config {
             let value = self.word(control);
             if value & CONTROL_FUNCTION_RESET != 0 {
                 self.put(control, &(value & !CONTROL_FUNCTION_RESET).to_le_bytes());
-                effects.reset = touches(control);
+                effects.reset = touches(control) && self.function_reset;
             }
         }
+        self.limit_msi();
         effects
+    }
+
+    /// MSI is off, or so many vectors of it are on: then a driver may write that it is, and how many.
+    pub(super) fn show_msi(&mut self, vectors: Option<u32>) {
+        let rounded_up = |vectors: u32| vectors.next_power_of_two().trailing_zeros();
+        self.msi_on = vectors.and_then(|vectors| u16::try_from(rounded_up(vectors)).ok());
+        self.limit_msi();
+    }
+
+    /// A driver cannot enable more of MSI than the kernel has.
+    fn limit_msi(&mut self) {
+        let Some(at) = self.msi_control else {
+            return;
+        };
+        let value = self.word(at);
+        let value = match self.msi_on {
+            None => value & !(MSI_ENABLE | MSI_VECTORS),
+            Some(most) => value & !MSI_VECTORS | (value & MSI_VECTORS).min(most << 4),
+        };
+        self.put(at, &value.to_le_bytes());
     }
 
     /// MSI-X is enabled by the kernel, and reads so.
@@ -249,8 +302,11 @@ impl Config {
         u16::from_le_bytes([byte(at), byte(at + 1)])
     }
 
+    /// Not in D3hot, where a device has config space alone.
     pub(super) fn decodes_memory(&self) -> bool {
-        self.word(COMMAND) & COMMAND_MEMORY != 0
+        let state = self.power_control.map_or(0, |at| self.word(at));
+        let sleeps = state & u16::from(POWER_STATE) == u16::from(POWER_STATE);
+        self.word(COMMAND) & COMMAND_MEMORY != 0 && !sleeps
     }
 
     pub(super) fn is_master(&self) -> bool {

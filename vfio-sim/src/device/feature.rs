@@ -2,14 +2,19 @@
 
 use vfio_core::kernel::{Arg, Errno, Result};
 use vfio_core::uapi::{self, DeviceFeature};
+use zerocopy::FromBytes;
 
 use crate::arg;
+use crate::eventfd::EventFd;
 
 use super::State;
 
 const GET: u32 = uapi::DEVICE_FEATURE_GET;
 const SET: u32 = uapi::DEVICE_FEATURE_SET;
 const PROBE: u32 = uapi::DEVICE_FEATURE_PROBE;
+
+/// An eventfd's number and four reserved bytes.
+const WAKEUP_SIZE: usize = 8;
 
 impl State {
     pub(super) fn feature(&mut self, arg: &Arg<'_>) -> Result<()> {
@@ -22,6 +27,7 @@ impl State {
         let size = match flags & uapi::DEVICE_FEATURE_MASK {
             uapi::DEVICE_FEATURE_PCI_VF_TOKEN if self.is_physical_function() => self.vf_token.len(),
             uapi::DEVICE_FEATURE_LOW_POWER_ENTRY | uapi::DEVICE_FEATURE_LOW_POWER_EXIT => 0,
+            uapi::DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP => WAKEUP_SIZE,
             _ => return Err(Errno::NOTTY),
         };
         if flags & GET != 0 {
@@ -40,6 +46,19 @@ impl State {
                     .get(head..head + size)
                     .ok_or(Errno::FAULT)?;
                 self.vf_token.copy_from_slice(data);
+            }
+            uapi::DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP => {
+                let data = arg::bytes(arg)?.get(head..head + size);
+                let [fd, reserved] = <[i32; 2]>::read_from_bytes(data.ok_or(Errno::FAULT)?)
+                    .map_err(|_| Errno::FAULT)?;
+                if reserved != 0 {
+                    return Err(Errno::INVAL);
+                }
+                EventFd::of_number(fd)?; // nothing wakes a device up here
+                if self.is_asleep {
+                    return Err(Errno::INVAL);
+                }
+                self.is_asleep = true;
             }
             uapi::DEVICE_FEATURE_LOW_POWER_ENTRY if self.is_asleep => return Err(Errno::INVAL),
             uapi::DEVICE_FEATURE_LOW_POWER_ENTRY => self.is_asleep = true,

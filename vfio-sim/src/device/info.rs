@@ -39,7 +39,6 @@ impl State {
         let mut info: RegionInfo = arg::sized(arg)?;
         (info.size, info.flags) = self.region(info.index)?;
         info.offset = u64::from(info.index) << REGION_SHIFT;
-        info.cap_offset = 0;
 
         let mut caps = Caps::default();
         let has_table = |msix: crate::machine::Msix| u32::from(msix.bar) == info.index;
@@ -52,6 +51,7 @@ impl State {
             let needed = REGION_ROOM + caps.len();
             if (info.argsz as usize) < needed {
                 info.argsz = u32::try_from(needed).unwrap_or(u32::MAX);
+                info.cap_offset = 0;
             } else {
                 caps.write(arg, REGION_ROOM)?;
                 info.cap_offset = u32::try_from(REGION_ROOM).unwrap_or(0);

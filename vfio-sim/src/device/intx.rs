@@ -21,14 +21,31 @@ impl State {
         }
     }
 
+    /// What the guest has switched off in its command register is not delivered, by whomever it is asked for.
     fn signal_line(&self) {
+        if self.config.keeps_line_quiet() {
+            return;
+        }
         if let Some(eventfd) = self.irqs.vectors.first().and_then(|it| it.eventfd.as_ref()) {
             eventfd.signal();
         }
     }
 
     fn unmask_line(&mut self) {
-        self.irqs.is_masked = false;
+        if !self.config.keeps_line_quiet() {
+            self.irqs.is_masked = false;
+            self.update_line();
+        }
+    }
+
+    /// The command register was written. Its bit for the line masks and unmasks as the ioctl does, whatever masked it
+    /// before.
+    pub(super) fn line_was_switched(&mut self, was_quiet: bool) {
+        let is_quiet = self.config.keeps_line_quiet();
+        if self.irqs.on != INTX || is_quiet == was_quiet {
+            return;
+        }
+        self.irqs.is_masked = is_quiet;
         self.update_line();
     }
 
@@ -61,6 +78,9 @@ impl State {
         if let Data::EventFds(fds) = &call.data {
             let fd = fds.first().copied().unwrap_or(-1);
             let eventfd = (fd >= 0).then(|| EventFd::of_number(fd)).transpose()?;
+            if !is_on {
+                self.irqs.is_masked = self.config.keeps_line_quiet();
+            }
             self.irqs.on = INTX;
             self.irqs.vectors = vec![Vector {
                 is_allocated: true,
@@ -97,10 +117,10 @@ impl World {
 
     /// From now on, a signal of that eventfd unmasks the line.
     fn unmask_by(&mut self, bdf: &str, fd: i32) -> Result<()> {
+        let eventfd = EventFd::of_number(fd)?;
         if self.state(bdf).irqs.unmask.is_some() {
             return Err(Errno::BUSY);
         }
-        let eventfd = EventFd::of_number(fd)?;
         let (world, bdf_there) = (self.me.clone(), bdf.to_owned());
         let act = move || {
             if let Some(world) = world.upgrade() {

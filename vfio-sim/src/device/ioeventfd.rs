@@ -12,6 +12,9 @@ use crate::world::World;
 use super::REGION_SHIFT;
 use super::access::Transfer;
 
+/// What a caller must give: everything up to the fd.
+const LEAST: usize = std::mem::offset_of!(DeviceIoEventFd, reserved);
+
 /// How many a device can have.
 const MOST: usize = 1000;
 
@@ -32,7 +35,7 @@ pub(super) struct IoEventFd {
 
 impl World {
     pub(super) fn ioeventfd(&mut self, bdf: &str, arg: &Arg<'_>) -> Result<()> {
-        let request: DeviceIoEventFd = arg::sized(arg)?;
+        let request: DeviceIoEventFd = arg::sized_from(arg, LEAST)?;
         let size = request.flags & SIZES;
         if request.flags != size || size.count_ones() != 1 || request.fd < -1 {
             return Err(Errno::INVAL);
@@ -41,8 +44,8 @@ impl World {
         let offset = request.offset & ((1 << REGION_SHIFT) - 1);
         let state = self.state(bdf);
         let bar = state.bar(index).ok_or(Errno::INVAL)?;
-        let outside = offset + u64::from(size) > bar.size || offset % u64::from(size) != 0;
-        if outside || state.is_msix_table(index, offset, size as usize) {
+        if offset + u64::from(size) > bar.size || state.is_msix_table(index, offset, size as usize)
+        {
             return Err(Errno::INVAL);
         }
         let is_same =

@@ -170,19 +170,23 @@ impl State {
 /// Errors and release requests: one interrupt each (F86).
 fn event(slot: &mut Option<EventFd>, call: &Call) -> Result<u32> {
     match &call.data {
-        Data::None if call.count == 0 => *slot = None,
-        _ if call.count != 1 => return Err(Errno::INVAL),
-        Data::None => slot.as_ref().ok_or(Errno::INVAL)?.signal(),
-        Data::Bools(bools) => {
+        Data::None => {
             let eventfd = slot.as_ref().ok_or(Errno::INVAL)?;
-            if bools.contains(&true) {
+            match call.count {
+                0 => *slot = None,
+                _ => eventfd.signal(),
+            }
+        }
+        _ if call.count == 0 => return Err(Errno::INVAL),
+        Data::Bools(bools) => {
+            if let Some(eventfd) = slot.as_ref().filter(|_| bools.contains(&true)) {
                 eventfd.signal();
             }
         }
         Data::EventFds(fds) => match fds.first() {
-            Some(-1) | None => *slot = None,
-            Some(&fd) if fd < -1 => return Err(Errno::INVAL),
-            Some(&fd) => *slot = Some(EventFd::of_number(fd)?),
+            Some(-1) => *slot = None,
+            Some(&fd) if fd >= 0 => *slot = Some(EventFd::of_number(fd)?),
+            _ => {} // the kernel does nothing, and says that it did
         },
     }
     Ok(0)

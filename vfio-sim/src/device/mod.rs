@@ -27,7 +27,7 @@ use vfio_core::uapi;
 use crate::event::Object;
 use crate::machine::{self, Sriov};
 use crate::model::Model;
-use crate::token::Token;
+use crate::token::{self, Token};
 use crate::world::World;
 
 pub(crate) use access::Transfer;
@@ -119,7 +119,7 @@ impl State {
             memory: std::array::from_fn(|_| None),
             ioeventfds: Vec::new(),
             is_asleep: false,
-            vf_token: Token::default(),
+            vf_token: token::random(),
             description,
         }
     }
@@ -144,6 +144,15 @@ impl State {
         if let Some(model) = &mut self.model {
             model.reset();
         }
+    }
+
+    /// Config space shows which of MSI and MSI-X is on.
+    fn show_enabled(&mut self) {
+        let vectors = u32::try_from(self.irqs.vectors.len()).unwrap_or(u32::MAX);
+        let is_on = |index| self.irqs.on == Some(index);
+        self.config
+            .show_msi(is_on(uapi::PCI_MSI_IRQ_INDEX).then_some(vectors));
+        self.config.show_msix(is_on(uapi::PCI_MSIX_IRQ_INDEX));
     }
 
     fn is_physical_function(&self) -> bool {

@@ -25,6 +25,7 @@ impl State {
 
     /// The kernel saves config space before, and restores it afterwards; eventfds stay.
     pub(super) fn reset_function(&mut self) {
+        self.config.wake();
         self.reset_model();
     }
 }
@@ -69,12 +70,12 @@ impl World {
 
     pub(super) fn hot_reset(&mut self, bdf: &str, arg: &Arg<'_>) -> Result<()> {
         let request: PciHotReset = arg::sized(arg)?;
-        if request.flags != 0 {
+        let count = request.count as usize;
+        if request.flags != 0 || count == 0 {
             return Err(Errno::INVAL);
         }
         let set = self.reset_set(bdf)?;
-        let count = request.count as usize;
-        if count == 0 || count > set.len() {
+        if count > set.len() {
             return Err(Errno::INVAL);
         }
         let head = size_of::<PciHotReset>();
@@ -87,7 +88,13 @@ impl World {
                 _ => return Err(Errno::INVAL),
             }
         }
-        if set.iter().any(|(group, _)| !owned.contains(group)) {
+        let is_bound = |bdf: &str| {
+            self.machine
+                .device(bdf)
+                .is_some_and(|it| it.is_bound_to_vfio())
+        };
+        let is_ours = |(group, bdf): &(u32, String)| owned.contains(group) && is_bound(bdf);
+        if !set.iter().all(is_ours) {
             return Err(Errno::INVAL);
         }
         for (_, bdf) in &set {

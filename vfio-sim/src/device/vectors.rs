@@ -13,8 +13,7 @@ use super::irqs::{Call, Data, Irqs, Vector};
 impl State {
     pub(super) fn trigger_vectors(&mut self, call: &Call) -> Result<u32> {
         let answer = self.irqs.trigger_vectors(call);
-        self.config
-            .show_msix(self.irqs.on == Some(uapi::PCI_MSIX_IRQ_INDEX));
+        self.show_enabled();
         answer
     }
 }
@@ -32,6 +31,7 @@ impl Irqs {
         let last = (call.start + call.count) as usize;
         match &call.data {
             Data::EventFds(fds) if is_on => self.set_block(call, fds)?,
+            Data::EventFds(_) if last == 0 => return Err(Errno::RANGE), // no vectors cannot be had
             Data::EventFds(fds) => {
                 self.on = Some(call.index);
                 self.vectors = (0..last).map(|_| allocated()).collect();

@@ -87,10 +87,9 @@ impl Iommu {
             Hardware::Type1(hardware) => {
                 Type1::new(hardware, is(uapi::TYPE1V2_IOMMU)).map(Self::Type1)
             }
-            Hardware::Spapr(hardware) => Ok(Self::Spapr(Spapr::new(
-                hardware,
-                is(uapi::SPAPR_TCE_V2_IOMMU),
-            ))),
+            Hardware::Spapr(hardware) => {
+                Spapr::new(hardware, is(uapi::SPAPR_TCE_V2_IOMMU)).map(Self::Spapr)
+            }
             Hardware::None => Ok(Self::None),
         }
     }

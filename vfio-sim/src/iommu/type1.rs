@@ -158,7 +158,7 @@ impl Type1 {
         let last = last_of(env, map.iova, map.size)?;
         last_of(env, map.vaddr, map.size)?;
         if renews {
-            return self.renew(&map);
+            return self.renew(env, &map);
         }
         if self.overlapping(map.iova, last).is_some() {
             return Err(Errno::EXIST); // B22
@@ -186,12 +186,19 @@ impl Type1 {
     }
 
     /// B32: a mapping whose address was forgotten gets a new one.
-    fn renew(&mut self, map: &DmaMap) -> Result<()> {
+    fn renew(&mut self, env: &mut Env<'_>, map: &DmaMap) -> Result<()> {
         let last = map.iova + (map.size - 1);
         let (iova, _) = self.overlapping(map.iova, last).ok_or(Errno::NOENT)?;
         let dma = self.mapped.get_mut(&iova).ok_or(Errno::NOENT)?;
         if !dma.is_forgotten || iova != map.iova || dma.size != map.size {
             return Err(Errno::INVAL);
+        }
+        // Whoever gives the address is accounted for it from now on.
+        let (owner, bytes) = dma.locked;
+        if owner != env.caller {
+            env.processes.lock(env.caller, bytes)?;
+            env.processes.unlock(owner, bytes);
+            dma.locked.0 = env.caller;
         }
         dma.vaddr = map.vaddr;
         dma.is_forgotten = false;
@@ -233,15 +240,18 @@ impl Type1 {
             return Err(Errno::INVAL);
         }
         let last = last_of(env, unmap.iova, unmap.size)?;
+        let begins_inside = self
+            .overlapping(unmap.iova, unmap.iova)
+            .is_some_and(|(iova, _)| iova < unmap.iova);
         if self.is_v2 {
-            // B28
-            let cut = |at| {
-                self.overlapping(at, at)
-                    .is_some_and(|(iova, dma)| iova < unmap.iova || iova + (dma.size - 1) > last)
-            };
-            if cut(unmap.iova) || cut(last) {
-                return Err(Errno::INVAL);
+            let ends_inside = self
+                .overlapping(last, last)
+                .is_some_and(|(iova, dma)| iova + (dma.size - 1) > last);
+            if begins_inside || ends_inside {
+                return Err(Errno::INVAL); // B28
             }
+        } else if begins_inside {
+            return Ok(Vec::new()); // B29: version 1 stops at the first mapping that it would cut
         }
         // B29: of version 1, what begins inside goes whole.
         Ok(self

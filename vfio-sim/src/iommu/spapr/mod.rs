@@ -22,16 +22,13 @@ use super::{Env, Hazard, Holdings, Mapping, Translation};
 
 use registered::Put;
 pub(crate) use registered::Registered;
-use window::{Tce, Window};
+use window::{DEFAULT_PAGE_SHIFT, Table, Tce, Window};
 
 /// How many tables a container can have (`IOMMU_TABLE_GROUP_MAX_TABLES`).
 const SLOTS: usize = 2;
 
 /// What a caller of GET_INFO must give room for: everything before the part about windows.
 const INFO_LEAST: usize = std::mem::offset_of!(SpaprTceInfo, ddw);
-
-/// What a caller of CREATE must give: everything before the answer.
-const CREATE_LEAST: usize = std::mem::offset_of!(SpaprTceCreate, start_addr);
 
 /// An sPAPR context.
 #[derive(Debug)]
@@ -51,8 +48,12 @@ pub(crate) struct Spapr {
 }
 
 impl Spapr {
-    pub(crate) fn new(hardware: &Hardware, is_v2: bool) -> Self {
-        Self {
+    /// C37: version 2 is nothing without dynamic windows.
+    pub(crate) fn new(hardware: &Hardware, is_v2: bool) -> Result<Self> {
+        if is_v2 && hardware.windows == 0 {
+            return Err(Errno::INVAL);
+        }
+        Ok(Self {
             hardware: hardware.clone(),
             is_v2,
             owner: None,
@@ -61,7 +62,7 @@ impl Spapr {
             default_pending: true,
             windows: [None, None],
             registered: Vec::new(),
-        }
+        })
     }
 
     /// C37
@@ -160,6 +161,10 @@ impl Spapr {
     /// C43
     fn make_default_window(&mut self, env: &mut Env<'_>) -> Result<()> {
         if self.default_pending {
+            // C37b: what offers no pages at all has none for this window either.
+            if self.hardware.page_sizes & 1 << DEFAULT_PAGE_SHIFT == 0 {
+                return Err(Errno::INVAL);
+            }
             let owner = self.owner.unwrap_or(env.caller);
             let window = Window::default_of(&self.hardware, env.host_page);
             env.processes.lock(owner, window.table_bytes())?;
@@ -225,16 +230,18 @@ impl Spapr {
         if self.is_v2 {
             // D52
             let block = blocks.holding(tce.vaddr, page).ok_or(Errno::INVAL)?;
-            if page > block.largest_page() {
+            if page > block.largest_page(env.host_page) {
                 return Err(Errno::INVAL);
             }
             block.users += 1;
         } else {
+            // C46: the kernel wants to write there also if the device may only read.
             let at = tce.vaddr - tce.vaddr % env.host_page;
-            if page > env.host_page
-                || memory::populate(at, env.host_page, env.host_page, tce.write) == 0
-            {
-                return Err(Errno::FAULT); // C46
+            if memory::populate(at, env.host_page, env.host_page, true) == 0 {
+                return Err(Errno::FAULT);
+            }
+            if page > env.host_page {
+                return Err(Errno::PERM);
             }
         }
         if let Some(before) = window.put(iova, Some(tce)) {
@@ -287,6 +294,9 @@ impl Spapr {
     fn register(&mut self, env: &mut Env<'_>, arg: &Arg<'_>) -> Result<u32> {
         self.owner = Some(env.caller);
         let (vaddr, size) = block(env, arg)?;
+        if vaddr.checked_add(size).is_none() {
+            return Err(Errno::INVAL);
+        }
         if size == 0 {
             env.hazards.push(Hazard::H4);
             return Err(Errno::NOMEM);
@@ -308,7 +318,7 @@ impl Spapr {
 
     /// D51
     fn unregister(&mut self, env: &mut Env<'_>, arg: &Arg<'_>) -> Result<u32> {
-        if !self.is_enabled {
+        if self.owner.is_none() {
             return Err(Errno::PERM);
         }
         let block = block(env, arg)?;
@@ -334,7 +344,7 @@ impl Spapr {
     /// D54
     fn create(&mut self, env: &mut Env<'_>, arg: &mut Arg<'_>) -> Result<u32> {
         self.owner = Some(env.caller);
-        let mut create: SpaprTceCreate = arg::sized_from(arg, CREATE_LEAST)?;
+        let mut create: SpaprTceCreate = arg::sized(arg)?;
         if create.flags != 0 {
             return Err(Errno::INVAL);
         }
@@ -348,14 +358,18 @@ impl Spapr {
         if self.hardware.page_sizes & 1 << create.page_shift == 0 {
             return Err(Errno::INVAL);
         }
-        let window = Window::created(&self.hardware, slot, &create, env.host_page, |other| {
-            self.windows.iter().flatten().any(|it| it.start() == other)
-        })?;
-        env.processes.lock(env.caller, window.table_bytes())?;
-        if window.is_too_large(env.host_page) {
-            env.hazards.push(Hazard::H5); // accounted for good
-            return Err(Errno::NOMEM);
-        }
+        let table = Table::of(&self.hardware, &create, env.host_page).ok_or(Errno::INVAL)?;
+        env.processes.lock(env.caller, table.bytes())?;
+        let is_taken = |start| self.windows.iter().flatten().any(|it| it.start() == start);
+        let made = Window::created(
+            &self.hardware,
+            slot,
+            &create,
+            table,
+            env.host_page,
+            is_taken,
+        );
+        let window = made.inspect_err(|_| env.hazards.push(Hazard::H5))?; // accounted for good
         create.start_addr = window.start();
         self.windows[slot] = Some(window);
         arg::write(arg, &create, size_of::<SpaprTceCreate>())?;
@@ -444,13 +458,12 @@ impl Spapr {
     }
 }
 
-/// Whole host pages of memory that is in one piece.
+/// Whole host pages.
 fn block(env: &Env<'_>, arg: &Arg<'_>) -> Result<(u64, u64)> {
     let SpaprRegisterMemory {
         flags, vaddr, size, ..
     } = arg::sized(arg)?;
-    let wraps = vaddr.checked_add(size).is_none();
-    if flags != 0 || (vaddr | size) % env.host_page != 0 || wraps {
+    if flags != 0 || (vaddr | size) % env.host_page != 0 {
         return Err(Errno::INVAL);
     }
     Ok((vaddr, size))

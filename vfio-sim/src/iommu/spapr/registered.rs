@@ -17,9 +17,9 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// D49b; no page here is a huge one.
-    pub(super) fn largest_page(&self) -> u64 {
-        1 << (self.vaddr | self.size).trailing_zeros().min(63)
+    /// D49b, without hugetlb: a page of the host, whatever the alignment of the block.
+    pub(super) fn largest_page(&self, host_page: u64) -> u64 {
+        host_page.min(1 << (self.vaddr | self.size).trailing_zeros().min(63))
     }
 }
 

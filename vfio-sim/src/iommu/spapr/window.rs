@@ -9,7 +9,7 @@ use crate::iommu::Mapping;
 use crate::machine::{Platform, Spapr as Hardware};
 
 /// The pages of the default window.
-const DEFAULT_PAGE_SHIFT: u32 = 12;
+pub(super) const DEFAULT_PAGE_SHIFT: u32 = 12;
 
 /// How many levels a table has at most (`POWERNV_IOMMU_MAX_LEVELS`).
 const MOST_LEVELS: u32 = 5;
@@ -37,8 +37,15 @@ pub(super) struct Window {
     page_shift: u32,
     /// By the page's first address.
     entries: BTreeMap<u64, Tce>,
-    table_bytes: u64,
-    /// The bytes of one level.
+    table: Table,
+}
+
+/// What the table of a window costs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Table {
+    /// What is accounted, in bytes.
+    bytes: u64,
+    /// One level, in bytes; of pseries, whose tables are the hypervisor's, nothing.
     piece: u64,
 }
 
@@ -47,22 +54,24 @@ impl Window {
     pub(super) fn default_of(hardware: &Hardware, host_page: u64) -> Self {
         let (start, size) = hardware.default_window;
         let size = u64::from(size);
-        let (table_bytes, piece) = table(DEFAULT_PAGE_SHIFT, size, 1, host_page);
+        let table =
+            Table::with(hardware, DEFAULT_PAGE_SHIFT, size, 1, host_page).unwrap_or_default();
         Self {
             start: start.into(),
             size,
             page_shift: DEFAULT_PAGE_SHIFT,
             entries: BTreeMap::new(),
-            table_bytes,
-            piece,
+            table,
         }
     }
 
-    /// A window as it was asked for, in that slot; `is_taken` tells whether a window starts somewhere (D54).
+    /// A window as it was asked for, in that slot, with a table that was accounted already; `is_taken` tells whether
+    /// a window starts somewhere (D54).
     pub(super) fn created(
         hardware: &Hardware,
         slot: usize,
         create: &SpaprTceCreate,
+        table: Table,
         host_page: u64,
         is_taken: impl Fn(u64) -> bool,
     ) -> Result<Self> {
@@ -74,8 +83,13 @@ impl Window {
         } = *create;
         let start = match hardware.platform {
             Platform::Powernv => {
-                if levels == 0 || levels > MOST_LEVELS || !size.is_power_of_two() {
+                // More address bits than a table can have (`pnv_pci_ioda2_table_alloc_pages`).
+                let bits = (table.piece.ilog2() - TCE_BYTES.ilog2()) * levels + page_shift;
+                if bits >= 55 {
                     return Err(Errno::INVAL);
+                }
+                if table.piece > LARGEST_PIECE * host_page {
+                    return Err(Errno::NOMEM);
                 }
                 match slot {
                     0 => hardware.default_window.0.into(),
@@ -83,26 +97,27 @@ impl Window {
                 }
             }
             Platform::Pseries { largest_window } => {
-                if levels > 1 || size > largest_window {
+                if levels > 1 || !size.is_power_of_two() || size > largest_window {
                     return Err(Errno::INVAL);
                 }
                 if is_taken(hardware.high_start) {
                     return Err(Errno::PERM);
                 }
-                hardware.high_start
+                let (start, default_size) = hardware.default_window;
+                let is_default = page_shift == DEFAULT_PAGE_SHIFT && size <= default_size.into();
+                // Once the default window was removed, what looks like it is made in its place.
+                match slot == 0 && is_default {
+                    true => start.into(),
+                    false => hardware.high_start,
+                }
             }
         };
-        if size >> page_shift == 0 {
-            return Err(Errno::INVAL);
-        }
-        let (table_bytes, piece) = table(page_shift, size, levels.max(1), host_page);
         Ok(Self {
             start,
             size,
             page_shift,
             entries: BTreeMap::new(),
-            table_bytes,
-            piece,
+            table,
         })
     }
 
@@ -120,12 +135,7 @@ impl Window {
 
     /// What its table is accounted as, in bytes.
     pub(super) fn table_bytes(&self) -> u64 {
-        self.table_bytes
-    }
-
-    /// Whether the kernel has no memory in pieces as large as its levels.
-    pub(super) fn is_too_large(&self, host_page: u64) -> bool {
-        self.piece > LARGEST_PIECE * host_page
+        self.table.bytes
     }
 
     pub(super) fn holds(&self, iova: u64) -> bool {
@@ -183,22 +193,74 @@ impl Window {
     }
 }
 
-/// The bytes that a table is accounted as, and those of one of its levels (`pnv_pci_ioda2_get_table_size`): twice the
-/// table, since the kernel keeps the process's addresses beside it.
-fn table(page_shift: u32, size: u64, levels: u32, host_page: u64) -> (u64, u64) {
-    let entries_shift = (size >> page_shift).max(1).ilog2();
-    let level_shift = entries_shift.div_ceil(levels) + TCE_BYTES.ilog2();
-    let piece = (1u64 << level_shift.min(62)).max(host_page);
-    let mut table = (size >> page_shift)
-        .max(1)
-        .saturating_mul(TCE_BYTES)
-        .max(piece);
-    let mut bytes: u64 = 0;
-    for _ in 0..levels {
-        bytes = bytes.saturating_add(table.next_multiple_of(piece));
-        table = (table / piece).saturating_mul(TCE_BYTES).max(piece);
+impl Table {
+    /// The table of a window that is asked for; `None` for what the kernel refuses before it accounts
+    /// anything.
+    pub(super) fn of(hardware: &Hardware, create: &SpaprTceCreate, host_page: u64) -> Option<Self> {
+        let SpaprTceCreate {
+            page_shift,
+            window_size: size,
+            levels,
+            ..
+        } = *create;
+        if size >> page_shift == 0 {
+            return None;
+        }
+        Self::with(hardware, page_shift, size, levels, host_page)
     }
-    (bytes.saturating_mul(2), piece)
+
+    fn with(
+        hardware: &Hardware,
+        page_shift: u32,
+        size: u64,
+        levels: u32,
+        host_page: u64,
+    ) -> Option<Self> {
+        match hardware.platform {
+            Platform::Powernv => Self::of_kernel(page_shift, size, levels, host_page),
+            Platform::Pseries { .. } => {
+                Some(Self::of_hypervisor(page_shift, size, levels, host_page))
+            }
+        }
+    }
+
+    /// `pnv_pci_ioda2_get_table_size`: twice the table, since the kernel keeps the process's addresses beside it.
+    fn of_kernel(page_shift: u32, size: u64, levels: u32, host_page: u64) -> Option<Self> {
+        if levels == 0 || levels > MOST_LEVELS || !size.is_power_of_two() {
+            return None;
+        }
+        let entries = size >> page_shift;
+        let level_shift = entries.ilog2().div_ceil(levels) + TCE_BYTES.ilog2();
+        let piece = (1u64 << level_shift.min(62)).max(host_page);
+        let mut table = entries.saturating_mul(TCE_BYTES).max(piece);
+        let mut bytes: u64 = 0;
+        for _ in 0..levels {
+            bytes = bytes.saturating_add(table.next_multiple_of(piece));
+            table = (table / piece).saturating_mul(TCE_BYTES).max(piece);
+        }
+        Some(Self {
+            bytes: bytes.saturating_mul(2),
+            piece,
+        })
+    }
+
+    /// `spapr_tce_get_table_size`: the process's addresses alone, in whole pages. More than one level is accounted
+    /// as 32 bits full of bytes.
+    fn of_hypervisor(page_shift: u32, size: u64, levels: u32, host_page: u64) -> Self {
+        let bytes = match levels {
+            0 | 1 => (size >> page_shift).saturating_mul(TCE_BYTES),
+            _ => u32::MAX.into(),
+        };
+        Self {
+            bytes: bytes - bytes % host_page,
+            piece: 0,
+        }
+    }
+
+    /// What is accounted, in bytes.
+    pub(super) fn bytes(self) -> u64 {
+        self.bytes
+    }
 }
 
 #[cfg(test)]
@@ -207,14 +269,26 @@ mod tests {
 
     #[test]
     fn a_table_costs_what_the_kernel_accounts() {
+        let cost = |shift, size, levels| {
+            Table::of_kernel(shift, size, levels, 1 << 16).map(|table| (table.bytes, table.piece))
+        };
         // 1 GiB of 4 KiB pages: 2 MiB of entries, and as much for the addresses.
-        assert_eq!(table(12, 1 << 30, 1, 1 << 16), (4 << 20, 2 << 20));
+        assert_eq!(cost(12, 1 << 30, 1), Some((4 << 20, 2 << 20)));
         // 8 GiB of 64 KiB pages.
-        assert_eq!(table(16, 8 << 30, 1, 1 << 16), (2 << 20, 1 << 20));
+        assert_eq!(cost(16, 8 << 30, 1), Some((2 << 20, 1 << 20)));
         // Two levels: the leaves, and one host page above them.
         assert_eq!(
-            table(16, 8 << 30, 2, 1 << 16),
-            (2 * ((1 << 20) + (1 << 16)), 1 << 16)
+            cost(16, 8 << 30, 2),
+            Some((2 * ((1 << 20) + (1 << 16)), 1 << 16))
         );
+        assert_eq!(cost(16, 3 << 30, 1), None, "no power of two");
+    }
+
+    #[test]
+    fn a_hypervisor_has_its_own_tables() {
+        let cost = |shift, size, levels| Table::of_hypervisor(shift, size, levels, 1 << 16).bytes;
+        assert_eq!(cost(12, 1 << 30, 1), 2 << 20);
+        assert_eq!(cost(16, 1 << 28, 0), 0, "less than a page");
+        assert_eq!(cost(16, 1 << 30, 2), 0xffff << 16);
     }
 }
