@@ -43,7 +43,7 @@ pub(crate) fn session(kernel: &Arc<dyn Kernel>, bdf: &str, size: usize) -> Resul
     let bar = device.region(RegionIndex::Bar(0))?.map()?;
     bar.write(0x04, 0x1234_5678_u32)?;
     let event = EventFd::new(kernel)?;
-    device.enable_irqs(IrqIndex::Msi, 0, &[event.as_fd()])?;
+    device.enable_irqs(IrqIndex::Msi, 0, &[Some(event.as_fd())])?;
     device.disable_irqs(IrqIndex::Msi)?;
     let mut buffer = device
         .domain()
