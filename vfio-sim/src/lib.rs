@@ -39,17 +39,87 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The answers follow Linux 6.12. The names in parentheses (A5, A11) are those of the project's page of
-//! kernel behaviours.
+//! # Testing your VMM's VFIO code in `cargo test`
+//!
+//! Devices have models, and DMA goes through the simulated IOMMU into this process's memory. A test drives its own
+//! code, and then asks the kernel what a real one never tells: what is mapped, which DMA did not arrive and why,
+//! what is still open.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use iommu_type1 as _; // the backend that is tested with
+//! use vfio_core::Vfio;
+//! use vfio_core::address::{Access, DmaMask};
+//! use vfio_core::device::RegionIndex;
+//! use vfio_core::iommu::Registry;
+//! use vfio_sim::{Machine, SimKernel, Why};
+//!
+//! let sim = SimKernel::new(Machine::x86_64());
+//! let vfio = Vfio::on(Arc::new(sim.clone()), Registry::linked()?);
+//!
+//! // The code under test: it opens QEMU's `edu`, makes it a bus master and gives it a buffer.
+//! let device = vfio.open("0000:00:04.0".parse()?)?;
+//! let config = device.region(RegionIndex::Config)?;
+//! config.write(0x04, config.read::<u16>(0x04)? | 0x4)?;
+//! let buffer = device.domain().buffer(4096, DmaMask::bits(32), Access::ReadWrite)?;
+//! buffer.copy_from(0, b"through the IOMMU")?;
+//!
+//! let registers = device.region(RegionIndex::Bar(0))?;
+//! let dma = |from: u64, to: u64, command: u64| -> vfio_core::Result<()> {
+//!     registers.write(0x80, from)?; // source
+//!     registers.write(0x88, to)?; // destination
+//!     registers.write(0x90, 17_u64)?; // count
+//!     registers.write(0x98, command) // 1 runs, 3 runs towards memory
+//! };
+//! const OWN: u64 = 0x4_0000; // the buffer in the device
+//! dma(buffer.iova().0, OWN, 1)?;
+//! dma(OWN, buffer.iova().0 + 100, 3)?;
+//! let mut bytes = [0; 17];
+//! buffer.copy_to(100, &mut bytes)?;
+//! assert_eq!(&bytes, b"through the IOMMU");
+//!
+//! // What the kernel has to say about it.
+//! let mapped: Vec<_> = sim.mappings().iter().map(|it| (it.iova, it.size)).collect();
+//! assert_eq!(mapped, [(buffer.iova().0, 4096)]);
+//! assert_eq!(sim.locked(), 4096);
+//! assert!(sim.take_faults().is_empty());
+//!
+//! // A device that is used after its buffer was given back is caught.
+//! let gone = buffer.iova().0;
+//! drop(buffer);
+//! dma(OWN, gone, 3)?;
+//! let faults = sim.take_faults();
+//! assert_eq!((faults[0].iova, faults[0].why), (gone, Why::Blocked));
+//!
+//! drop((config, registers, device));
+//! assert!(sim.hazards().is_empty());
+//! assert!(sim.is_idle(), "{:?} is left", sim.open_objects());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The answers follow Linux 6.12, and what other versions do differently follows [`Machine::release`](Machine#structfield.release). The names in
+//! parentheses (A5, C44, F85) are those of the project's page of kernel behaviours.
 //!
 //! # What it models
 //!
-//! - **Container** (A1 to A9): the version, the extensions, `VFIO_SET_IOMMU` with its refusals, its life.
-//! - **Group** (A10 to A17): one open at a time, viability, status, joining and leaving a container,
-//!   devices by name.
-//! - **Device**: it can be opened, many times, and closed; while it is open, its group stays where it is.
-//! - **sysfs**: groups, PCI devices with their ids, drivers and groups, as far as [`vfio_core::host`]
-//!   reads them.
+//! - **Container and group** (A): versions, extensions, refusals, viability, who holds whom; one open at a time;
+//!   tokens of virtual functions; a life that ends when the last fd or mapped region goes.
+//! - **Type1** (B), versions 1 and 2: mapping and unmapping as each of them cuts, the limit of entries, the usable
+//!   ranges, addresses that are forgotten and given anew.
+//! - **sPAPR** (C, D), versions 1 and 2: the default window, dynamic windows with the tables that pseries and powernv
+//!   account for them, registered memory, the positive answers of failures (P). What a real kernel does not survive
+//!   or does wrong (H) is done the harmless way, and told by [`SimKernel::hazards`].
+//! - **Groups without an IOMMU** (`noiommu`), which map nothing and want `CAP_SYS_RAWIO` at every step.
+//! - **Accounting**: `RLIMIT_MEMLOCK` and `CAP_IPC_LOCK`, of [several processes](SimKernel::process) with
+//!   [rights](Rights) of their own.
+//! - **Devices** (F): regions, read, written and mapped; config space as VFIO shows it; INTx that masks itself, MSI,
+//!   MSI-X with holes, errors and release requests; eventfds that unmask and that write registers; function level
+//!   reset, hot reset, low power. A [`Model`](model::Model) is behind the registers: QEMU's [`Edu`](model::Edu) and
+//!   [`Nvme`](model::Nvme), a [`Plain`](model::Plain) one, or yours.
+//! - **DMA**: a model reaches the memory of this process, where its container maps it, with that right, and only
+//!   as a bus master. What does not arrive is a [`Fault`], also where memory was given back and is mapped still.
+//! - **sysfs**: groups, PCI devices with their ids, drivers and groups, as far as [`vfio_core::host`] reads them.
 //!
 //! Every fd is a real one, of a socket: it can be duplicated, sent to another process and polled, and the
 //! object behind it is closed when the last duplicate is. The kernel notices that at its next call and
@@ -57,14 +127,21 @@
 //!
 //! # What it does not model
 //!
-//! - The ioctls of an IOMMU (map, unmap, windows): a container that has one answers `ENOTTY`.
-//! - Everything that a device does: each of its ioctls answers `ENOTTY`; it has no regions and no
-//!   interrupts.
-//! - What an IOMMU has against a *second* group in its container (A9, C37, D57): it is let in.
-//! - noiommu, iommufd, character devices of devices, tokens of virtual functions.
-//! - Binding and unbinding: the drivers are those of the description.
-//! - Accounting of locked memory: there is no limit.
-//! - Memory: it is this host's, with this host's page size, whatever [`Machine::page_size`] says.
+//! - Dirty pages (B34): type1 advertises them, as Linux does, and answers `ENOTTY`.
+//! - EEH operations (D58), KVM, migration.
+//! - iommufd and the character devices of devices (E).
+//! - Time: what a device does is done before the write that asked for it returns. Only what an eventfd causes
+//!   (unmasking, writing a register) happens on a thread of its own; a test waits for it with poll. No reset is slow,
+//!   nothing answers `EAGAIN`, and a release request is never made.
+//! - Scarce vectors (P4) and other calls that race or fail for want of memory.
+//! - The reserved ranges of single groups, and groups whose IOMMUs differ (B19, D57): the ranges are the machine's.
+//! - Pages: memory is this host's, with this host's pages, whatever [`Machine::page_size`] says. Nothing is pinned:
+//!   memory that is unmapped while it is mapped for a device is [stale](Why::Stale), not kept. There are no huge
+//!   pages, so that no registered memory carries IOMMU pages larger than the machine's (D49b).
+//! - `SIGBUS`: mapped registers answer an error instead, and mapped memory of a BAR stays accessible while the device
+//!   decodes nothing.
+//! - Binding and unbinding: the drivers are those of the description. A process does not end, and no fd is its own:
+//!   a process is only who is accounted and asked for rights.
 mod arg;
 mod caps;
 mod container;

@@ -4,9 +4,10 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use vfio_core::kernel::{Arg, Kernel, Opcode, Result};
-use vfio_core::{CONTAINER_NODE, group_node, uapi};
+use vfio_core::uapi::{self, DmaMap, DmaUnmap};
+use vfio_core::{CONTAINER_NODE, group_node};
 use vfio_sim::SimKernel;
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 pub(crate) fn ioctl(sim: &SimKernel, fd: &impl AsFd, opcode: Opcode, arg: Arg<'_>) -> Result<u32> {
     // SAFETY: the simulation.
@@ -80,4 +81,79 @@ pub(crate) fn joined(sim: &SimKernel) -> (OwnedFd, OwnedFd) {
     let group = open_group(sim, 0).unwrap();
     join(sim, &group, &container).unwrap();
     (container, group)
+}
+
+/// A call with a struct that is read and written.
+pub(crate) fn call<T: FromBytes + IntoBytes + Immutable>(
+    sim: &SimKernel,
+    fd: &impl AsFd,
+    opcode: Opcode,
+    value: &mut T,
+) -> Result<u32> {
+    ioctl(sim, fd, opcode, Arg::InOut(value.as_mut_bytes()))
+}
+
+pub(crate) const READ: u32 = uapi::DMA_MAP_FLAG_READ;
+pub(crate) const WRITE: u32 = uapi::DMA_MAP_FLAG_WRITE;
+pub(crate) const BOTH: u32 = READ | WRITE;
+
+pub(crate) fn map(
+    sim: &SimKernel,
+    container: &OwnedFd,
+    (iova, vaddr, size): (u64, u64, u64),
+    flags: u32,
+) -> Result<u32> {
+    let mut map = DmaMap {
+        argsz: 32,
+        flags,
+        vaddr,
+        iova,
+        size,
+    };
+    call(sim, container, uapi::IOMMU_MAP_DMA, &mut map)
+}
+
+/// What is answered, and what is in `size` then.
+pub(crate) fn unmap(
+    sim: &SimKernel,
+    container: &OwnedFd,
+    (iova, size): (u64, u64),
+    flags: u32,
+) -> (Result<u32>, u64) {
+    let mut unmap = DmaUnmap {
+        argsz: 24,
+        flags,
+        iova,
+        size,
+    };
+    let answer = call(sim, container, uapi::IOMMU_UNMAP_DMA, &mut unmap);
+    (answer, unmap.size)
+}
+
+/// Sets interrupts: the flags, start and count, and the data.
+pub(crate) fn set_irqs(
+    sim: &SimKernel,
+    device: &OwnedFd,
+    index: u32,
+    flags: u32,
+    (start, count): (u32, u32),
+    data: &[u8],
+) -> Result<u32> {
+    let head = uapi::IrqSet {
+        argsz: 20 + u32::try_from(data.len()).unwrap(),
+        flags,
+        index,
+        start,
+        count,
+    };
+    let mut bytes = head.as_bytes().to_vec();
+    bytes.extend(data);
+    ioctl(sim, device, uapi::DEVICE_SET_IRQS, Arg::In(&bytes))
+}
+
+/// A group in that container.
+pub(crate) fn joined_group(sim: &SimKernel, container: &OwnedFd, id: u32) -> OwnedFd {
+    let group = open_group(sim, id).unwrap();
+    join(sim, &group, container).unwrap();
+    group
 }

@@ -1,9 +1,23 @@
 //! The simulated kernel answers as Linux does; the numbers are those of the page of kernel behaviours.
 #![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot be set up must fail
 
+mod config;
 mod container;
+mod device;
+mod dma;
 mod door;
 mod fds;
 mod group;
 mod host_tree;
+mod irqs;
 mod machines;
+mod memlock;
+mod memory;
+mod noiommu;
+mod probe;
+mod profiles;
+mod reset;
+mod rig;
+mod spapr;
+mod type1;
+mod windows;
