@@ -8,6 +8,7 @@ mod machines;
 mod numbers;
 mod rule;
 mod tally;
+mod threads;
 mod workspace;
 
 use std::process::ExitCode;
@@ -94,6 +95,12 @@ const SUITES: &[Suite] = &[
         "unit",
         "unit, integration and documentation tests",
         workspace::unit,
+    ),
+    suite(
+        Needs::Nothing,
+        "threads",
+        "threads that share something, under many orders of events",
+        threads::run,
     ),
     suite(
         Needs::Lab,
