@@ -1,9 +1,9 @@
 //! Which devices see the same memory.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use crate::iommu::{Domain, WeakDomain};
+use crate::sync::{Mutex, PoisonError};
 
 /// The name of an address space: devices that are opened in one see the same addresses.
 ///

@@ -62,6 +62,7 @@ pub mod iommu;
 pub mod kernel;
 mod memory;
 mod patience;
+mod sync;
 pub mod uapi;
 mod vfio;
 

@@ -1,11 +1,11 @@
 //! The groups that are open: each can be opened once, and its devices share it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
 use crate::address_space::AddressSpaceId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::iommu::Attachment;
+use crate::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
 use super::Membership;
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use tracing::debug;
 
@@ -11,6 +10,7 @@ use crate::container::Container;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Bdf;
 use crate::kernel::Kernel;
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use super::backend::{Aperture, Capabilities, IommuBackend};
 use super::books::NotUnmapped;

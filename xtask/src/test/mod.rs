@@ -8,6 +8,7 @@ mod machines;
 mod numbers;
 mod rule;
 mod tally;
+mod threads;
 mod workspace;
 
 use std::process::ExitCode;
@@ -100,6 +101,12 @@ const SUITES: &[Suite] = &[
         "demo-sim",
         "the demo on simulated machines",
         workspace::demo_sim,
+    ),
+    suite(
+        Needs::Nothing,
+        "threads",
+        "threads that share something, under many orders of events",
+        threads::run,
     ),
     suite(
         Needs::Lab,
