@@ -185,6 +185,20 @@ fn a_group_of_several_that_cannot_leave_ends_nothing() {
     assert!(host.sim.is_idle());
 }
 
+/// A kernel that says that the room is too small, and not how much it wants, is not asked for ever.
+#[test]
+fn a_kernel_that_never_has_room_enough_is_believed() {
+    let on_bus = machine::Device::assorted(BDF).on_reset_bus(1);
+    let host = Failing::new(host([on_bus]), [v2()]);
+    let device = host.open(BDF).unwrap();
+    for mode in [Mode::Once, Mode::AndAllLater] {
+        host.failing.arm(0, Errno::NOSPC.into(), mode);
+        let error = device.hot_reset_info().unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::NOSPC));
+        assert_eq!(host.failing.seen().len(), 1);
+    }
+}
+
 #[test]
 fn an_error_in_the_middle_of_a_second_open_leaves_the_first_alone() {
     let host = Failing::new(
