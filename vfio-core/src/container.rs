@@ -119,6 +119,29 @@ impl Container {
         }
     }
 
+    /// Makes sure that the container has no IOMMU anymore, and so no mapping: an IOMMU has its own answer for a
+    /// call that it does not know, a container without one refuses every call as invalid (A6).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`]: a group that is not ours is in it. What the kernel answered.
+    pub(crate) fn is_over(&self) -> Result<()> {
+        // SAFETY: a call of groups, without an argument; nothing that is behind a container knows it.
+        match unsafe { self.call(uapi::GROUP_GET_STATUS, Arg::None) } {
+            Err(Answer::Errno(Errno::INVAL)) => Ok(()),
+            Err(Answer::Errno(Errno::NOTTY | Errno::PERM)) => {
+                Err(Error::new(ErrorKind::Busy, "release", CONTAINER_NODE)
+                    .because("it still has its IOMMU: another group is in it"))
+            }
+            Err(answer) => Err(Error::kernel(
+                "VFIO_GROUP_GET_STATUS",
+                CONTAINER_NODE,
+                answer,
+            )),
+            Ok(()) => Err(Error::new(ErrorKind::Kernel, "release", CONTAINER_NODE)
+                .because("it answers as a group does")),
+        }
+    }
+
     /// Gives the container its IOMMU, once a group is in it.
     pub(crate) fn set_iommu(&self, extension: u32) -> Result<()> {
         // SAFETY: the call takes a number.

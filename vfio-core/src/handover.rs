@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::group::{Group, Membership};
 use crate::host::{self, Bdf};
 use crate::iommu::{self, Attachment, Road};
-use crate::vfio::Vfio;
+use crate::vfio::{OpenOptions, Vfio};
 
 /// The fds of a device that another process (a broker) opened and sent, and how far it has come with them.
 ///
@@ -17,7 +17,9 @@ use crate::vfio::Vfio;
 /// kernel ties the container to the process that does that first.
 ///
 /// The broker closes its own copies, or at least keeps its hands off them: whoever takes the group out of the
-/// container ends every mapping.
+/// container ends every mapping. A container whose IOMMU is set holds this group alone, and nothing is mapped in it:
+/// what is mapped already is not known here, and a group that is left in it keeps every mapping alive (then closing
+/// the device is an error, and memory that was mapped is not given back).
 #[derive(Debug)]
 pub struct Handover {
     group: OwnedFd,
@@ -33,6 +35,8 @@ pub struct HandoverFds {
     pub group: OwnedFd,
     /// The container.
     pub container: Option<OwnedFd>,
+    /// The name of the backend whose IOMMU the container has.
+    pub backend: Option<String>,
     /// The device.
     pub device: Option<OwnedFd>,
 }
@@ -43,6 +47,7 @@ impl Handover {
         HandoverFds {
             group: self.group,
             container: self.container,
+            backend: self.backend,
             device: self.device,
         }
     }
@@ -94,8 +99,8 @@ impl Vfio {
         Ok(Handover::of_group(group.into_fd()).with_container(container))
     }
 
-    /// Takes over a device that somebody else has opened, and goes on from where that one stopped. The fds are
-    /// this process's from then on.
+    /// Takes over a device that somebody else has opened, in an address space of its own, and goes on from where that
+    /// one stopped. The fds are this process's from then on.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`]: what was handed over does not fit together: an IOMMU or a device without its
@@ -103,6 +108,15 @@ impl Vfio {
     /// a device of the group open already. [`ErrorKind::Registry`]: the named backend is not linked. Otherwise
     /// those of [`open`](Self::open).
     pub fn adopt(&self, bdf: Bdf, handover: Handover) -> Result<Device> {
+        self.adopt_with(bdf, handover, OpenOptions::default())
+    }
+
+    /// Takes over a device as the options say: of an address space, whose container the group joins if no IOMMU was
+    /// set for it and the kernel lets it; with a token, if the device was not opened yet.
+    ///
+    /// # Errors
+    /// Those of [`adopt`](Self::adopt), and of [`open_with`](Self::open_with).
+    pub fn adopt_with(&self, bdf: Bdf, handover: Handover, options: OpenOptions) -> Result<Device> {
         let id = host::device(&**self.kernel(), bdf)?
             .group
             .ok_or_else(|| no_fit(bdf, "it has no IOMMU group"))?;
@@ -112,7 +126,7 @@ impl Vfio {
             backend,
             mut device,
         } = handover;
-        let shared = self.share_new(id, bdf, || {
+        let shared = self.share_new(id, bdf, options.space, |domains| {
             let group = Group::adopt(self.kernel(), id, group)?;
             let container = container
                 .map(|fd| Container::adopt(self.kernel(), fd))
@@ -131,7 +145,7 @@ impl Vfio {
                     ));
                 }
                 let road = Road::given(container, group);
-                return iommu::attach(self.registry(), road, bdf, &[]);
+                return iommu::attach(self.registry(), road, bdf, domains);
             };
             let container = container
                 .ok_or_else(|| no_fit(bdf, "an IOMMU is set, and its container is missing"))?;
@@ -147,7 +161,7 @@ impl Vfio {
         })?;
         match device {
             Some(fd) => Device::adopt(shared, bdf, fd),
-            None => Device::open(shared, bdf, None),
+            None => Device::open(shared, bdf, options.vf_token),
         }
     }
 }

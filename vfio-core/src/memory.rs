@@ -1,13 +1,14 @@
 //! Mapped memory that a device may read and write while we do.
 //!
 //! There is never a `&[u8]` of such memory: it changes under our feet. Every access has one register's width
-//! where that is asked for, and is checked against the bounds. Memory of ours is accessed atomically: other
-//! threads, and the device, are peers. Registers of a device are accessed volatile, between barriers.
+//! where that is asked for, and is checked against the bounds. All of them are volatile: the memory is the
+//! kernel's, in no allocation that the language knows of, and what others do with it meanwhile (the device,
+//! another thread, a peer that shares it) changes what is read and nothing else. Registers of a device are
+//! accessed between barriers.
 #![allow(unsafe_code)] // The one place that dereferences mapped memory.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use tracing::warn;
 
@@ -24,45 +25,20 @@ pub trait Register:
 }
 
 mod private {
-    /// The accesses to memory that others use.
-    pub trait Sealed {
-        /// # Safety
-        /// `place` is mapped, aligned, and only ever accessed atomically.
-        unsafe fn load(place: *mut Self) -> Self;
-
-        /// # Safety
-        /// As for [`load`](Self::load).
-        unsafe fn store(place: *mut Self, value: Self);
-    }
+    pub trait Sealed {}
 }
 
 macro_rules! registers {
-    ($($register:ty, $atomic:ty;)*) => {$(
-        impl private::Sealed for $register {
-            unsafe fn load(place: *mut Self) -> Self {
-                // SAFETY: our caller's promise.
-                unsafe { <$atomic>::from_ptr(place) }.load(Ordering::Relaxed)
-            }
-
-            unsafe fn store(place: *mut Self, value: Self) {
-                // SAFETY: our caller's promise.
-                unsafe { <$atomic>::from_ptr(place) }.store(value, Ordering::Relaxed);
-            }
-        }
-
+    ($($register:ty)*) => {$(
+        impl private::Sealed for $register {}
         impl Register for $register {}
     )*};
 }
-registers! {
-    u8, AtomicU8;
-    u16, AtomicU16;
-    u32, AtomicU32;
-    u64, AtomicU64;
-}
+registers!(u8 u16 u32 u64);
 
 /// Orders what this processor does with memory and what it does with devices: what comes before is done, for
 /// every observer, before what comes after.
-fn barrier() {
+pub(crate) fn barrier() {
     // A fence of the language is for other processors; on arm64 devices are further out than those.
     #[cfg(target_arch = "aarch64")]
     // SAFETY: a barrier touches no memory and no register.
@@ -70,7 +46,7 @@ fn barrier() {
         std::arch::asm!("dmb osh", options(nostack, preserves_flags));
     }
     #[cfg(not(target_arch = "aarch64"))]
-    std::sync::atomic::fence(Ordering::SeqCst); // `sync` on POWER, which orders devices too
+    std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst); // `sync` on POWER, which orders devices too
 }
 
 /// Whose memory is mapped.
@@ -94,8 +70,7 @@ pub(crate) struct Mapping {
 
 // SAFETY: the memory belongs to this value alone; nothing of it depends on the thread.
 unsafe impl Send for Mapping {}
-// SAFETY: memory of the process is only ever accessed atomically, registers of a device only volatile, which
-// is what they are to be accessed with; every value of the bytes is valid.
+// SAFETY: it is only ever accessed volatile, in no allocation of the language; every value of the bytes is valid.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
@@ -189,34 +164,26 @@ impl Mapping {
     /// Reads one register, in one access.
     pub(crate) fn read<T: Register>(&self, offset: usize) -> Result<T> {
         let place = self.place::<T>("read mapped memory", offset)?;
-        // SAFETY: inside the mapping, aligned (the mapping is page aligned), and any bytes are a `T`; memory
-        // of the process is accessed atomically everywhere.
-        Ok(unsafe {
-            match self.owner {
-                Owner::Process => T::load(place),
-                Owner::Device => {
-                    let value = place.read_volatile();
-                    barrier();
-                    value
-                }
-            }
-        })
+        // SAFETY: inside the mapping, aligned (the mapping is page aligned), and any bytes are a `T`.
+        let value = unsafe { place.read_volatile() };
+        self.order();
+        Ok(value)
     }
 
     /// Writes one register, in one access.
     pub(crate) fn write<T: Register>(&self, offset: usize, value: T) -> Result<()> {
         let place = self.place::<T>("write mapped memory", offset)?;
-        // SAFETY: inside the mapping and aligned; memory of the process is accessed atomically everywhere.
-        unsafe {
-            match self.owner {
-                Owner::Process => T::store(place, value),
-                Owner::Device => {
-                    barrier();
-                    place.write_volatile(value);
-                }
-            }
-        }
+        self.order();
+        // SAFETY: inside the mapping and aligned.
+        unsafe { place.write_volatile(value) };
         Ok(())
+    }
+
+    /// A device sees accesses to its registers in the order of the program, among what else is done with memory.
+    fn order(&self) {
+        if self.owner == Owner::Device {
+            barrier();
+        }
     }
 
     /// Copies bytes out.

@@ -7,7 +7,7 @@ use crate::device::{Device, VfToken};
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::{OpenGroups, Shared};
 use crate::host::{self, Bdf, PciDevice};
-use crate::iommu::{self, Attachment, BackendReport, Registry, Road};
+use crate::iommu::{self, Attachment, BackendReport, Domain, Registry, Road};
 use crate::kernel::{Errno, Kernel, Linux};
 
 /// VFIO on one kernel, with the backends that may be chosen.
@@ -22,8 +22,8 @@ pub struct Vfio {
 /// How a device is to be opened.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OpenOptions {
-    space: Option<AddressSpaceId>,
-    vf_token: Option<VfToken>,
+    pub(crate) space: Option<AddressSpaceId>,
+    pub(crate) vf_token: Option<VfToken>,
 }
 
 impl OpenOptions {
@@ -164,13 +164,12 @@ impl Vfio {
         &self,
         id: u32,
         bdf: Bdf,
-        attach: impl FnOnce() -> Result<Attachment>,
+        space: Option<AddressSpaceId>,
+        attach: impl FnOnce(&[Domain]) -> Result<Attachment>,
     ) -> Result<Shared> {
-        // No device is in an address space that was named a moment ago.
-        let space = AddressSpaceId::unique();
         self.groups
-            .share(id, Some(space), |space| {
-                self.spaces.attach(space, |_| attach(), Attachment::domain)
+            .share_new(id, space, |space| {
+                self.spaces.attach(space, attach, Attachment::domain)
             })
             .map_err(|error| error.of_device(bdf))
     }

@@ -79,12 +79,13 @@ const DEVICE: Table = &[
 /// The name of an ioctl, by what it is asked of; `None` if VFIO has no such call there.
 ///
 /// Of a container without an IOMMU, and of an fd whose kind is not known, a number that several interfaces share is
-/// called what type1 calls it, else what sPAPR does.
+/// called what type1 calls it, else what sPAPR does. A container that is asked what groups are asked is said to be:
+/// no call of its own has those numbers.
 pub fn ioctl(opcode: Opcode, of: Option<Kind>) -> Option<&'static str> {
     let tables: &[Table] = match of {
-        Some(Kind::Container) => &[CONTAINER, TYPE1, SPAPR],
-        Some(Kind::Type1) => &[CONTAINER, TYPE1],
-        Some(Kind::Spapr) => &[CONTAINER, SPAPR],
+        Some(Kind::Container) => &[CONTAINER, TYPE1, SPAPR, GROUP],
+        Some(Kind::Type1) => &[CONTAINER, TYPE1, GROUP],
+        Some(Kind::Spapr) => &[CONTAINER, SPAPR, GROUP],
         Some(Kind::Group) => &[GROUP],
         Some(Kind::Device) => &[DEVICE],
         Some(Kind::Eventfd | Kind::Other) => &[],

@@ -131,7 +131,8 @@ impl Region {
         if self.info.flags & uapi::REGION_FLAG_CAPS == 0 {
             return Ok(RegionCapabilities::default());
         }
-        let mut room = self.info.argsz as usize;
+        let known = size_of::<uapi::RegionInfo>();
+        let mut room = capability::wanted(&self.info, known)?.unwrap_or(known);
         for _ in 0..MOST_TRIES {
             let bytes = calls::region_answer(&self.device, self.info.index, room)?;
             let (answer, _) = uapi::RegionInfo::read_from_prefix(&bytes)

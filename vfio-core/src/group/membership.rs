@@ -25,7 +25,7 @@ use super::Group;
 /// `Arc` of this, so that drops in any order release in the order that the kernel accepts.
 #[derive(Debug)]
 pub(crate) struct Membership {
-    /// `None` only after it was taken out.
+    /// `None` only after it was taken out, or could not be.
     group: Option<Group>,
     domain: Option<Domain>,
     container: Container,
@@ -54,9 +54,7 @@ impl Membership {
 
     /// Takes the group out and gives it back, to be put into a container anew.
     pub(crate) fn dissolve(mut self) -> Result<Group> {
-        self.take_out()?;
-        self.group
-            .take()
+        self.take_out()?
             .ok_or_else(|| Error::new(ErrorKind::Gone, "use", "a group that has left"))
     }
 
@@ -105,24 +103,26 @@ impl Membership {
 
     /// Takes the group out and closes it.
     pub(crate) fn close(mut self) -> Result<()> {
-        let closed = self.take_out();
-        self.group = None;
-        closed
+        self.take_out().map(drop)
     }
 
-    fn take_out(&self) -> Result<()> {
-        match (&self.group, &self.domain) {
-            (None, _) => Ok(()),
-            (Some(group), None) => group.leave(),
-            (Some(group), Some(domain)) => domain.leave(|| group.leave()),
+    /// Once: a group that cannot be taken out is closed all the same.
+    fn take_out(&mut self) -> Result<Option<Group>> {
+        let Some(group) = self.group.take() else {
+            return Ok(None);
+        };
+        match &self.domain {
+            None => group.leave()?,
+            Some(domain) => domain.leave(|| group.leave())?,
         }
+        Ok(Some(group))
     }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
         if let Err(error) = self.take_out() {
-            warn!(%error, "a group could not leave its container; closing it all the same");
+            warn!(%error, "a group could not leave its container; it was closed all the same");
         }
     }
 }

@@ -4,7 +4,7 @@ use tracing::error;
 
 use crate::address::{Access, DmaMask, HostRange, Iova, IovaRange};
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::{Mapping, Register};
+use crate::memory::{self, Mapping, Register};
 
 use super::domain::Domain;
 use super::placement::Placement;
@@ -12,8 +12,8 @@ use super::reservation::Reservation;
 
 /// Memory of this process that a device reaches at [`iova`](Self::iova).
 ///
-/// It never lends a `&[u8]`: the device may write at any time, so every access is volatile. It stays out
-/// of child processes. Dropping it takes it away from the device first; what could not be taken away is
+/// It never lends a `&[u8]`: the device may write at any time, so every access is volatile, and made once. In which
+/// order the device sees them, [`barrier`](Self::barrier) says. It stays out of child processes. Dropping it takes it away from the device first; what could not be taken away is
 /// leaked rather than freed, because the device may still write there.
 #[derive(Debug)]
 pub struct DmaBuffer {
@@ -119,6 +119,13 @@ impl DmaBuffer {
     /// [`ErrorKind::Invalid`]: outside; then nothing was copied.
     pub fn copy_from(&self, offset: usize, bytes: &[u8]) -> Result<()> {
         self.memory()?.copy_from(offset, bytes)
+    }
+
+    /// What is read and written before this is done, for the device too, before what comes after: between the flag
+    /// that the device set in memory and what it wrote before that; between a descriptor and the flag that gives it
+    /// to the device. Access through a [`RegionMap`](crate::RegionMap) has its own barriers.
+    pub fn barrier(&self) {
+        memory::barrier();
     }
 
     /// Takes it away from the device; the memory stays ours, and can still be read. A second call does

@@ -30,7 +30,9 @@ use super::reservation::Reservation;
 /// mappings; every handle then answers [`ErrorKind::Gone`], and can not touch whatever comes next. A handle that outlives its device keeps the empty container's fd open.
 ///
 /// All methods may be called from several threads at once. Calls on different ranges run concurrently here;
-/// whether they do below is the backend's and the kernel's matter (on sPAPR one waits for the other).
+/// whether they do below is the backend's and the kernel's matter (on sPAPR one waits for the other). A group that
+/// comes or goes waits for the calls that are in the kernel, and new ones wait for it: a device that joins a context
+/// where many gigabytes are being pinned is opened when that is done. Other contexts are not held up.
 #[derive(Clone)]
 pub struct Domain(Arc<Shared>);
 
@@ -227,7 +229,7 @@ impl Domain {
     ///
     /// # Errors
     /// [`ErrorKind::Exhausted`]: there is no such place. [`ErrorKind::Invalid`]: `size` is 0.
-    /// [`ErrorKind::Gone`].
+    /// [`ErrorKind::Gone`]. Otherwise why no window could be created, where that would have made the place.
     pub fn alloc(&self, size: u64, mask: DmaMask) -> Result<Reservation> {
         const OPERATION: &str = "allocate addresses";
         let object = || format!("{size:#x} bytes up to {}", mask.highest());
@@ -378,15 +380,19 @@ impl Domain {
     }
 
     /// `release` takes a group out of the container. With the last one this life ends: no call is in the
-    /// kernel then, and none comes after it.
+    /// kernel then, and none comes after it. That it has ended is asked, not believed: a container that was handed
+    /// over may have groups that nobody told of.
     pub(crate) fn leave(&self, release: impl FnOnce() -> Result<()>) -> Result<()> {
         let mut life = self.0.life.write().unwrap_or_else(PoisonError::into_inner);
-        let released = release();
-        *life = match (*life, &released) {
-            (Life::Attached(members), Ok(())) if members > 1 => Life::Attached(members - 1),
-            (Life::Attached(members), Err(_)) if members > 1 => Life::Attached(members),
-            (_, Ok(())) => Life::Ended,
-            (_, Err(_)) => Life::Unreleased,
+        if let Life::Attached(members) = &mut *life {
+            if *members > 1 {
+                return release().map(|()| *members -= 1);
+            }
+        }
+        let released = release().and_then(|()| self.container().map_or(Ok(()), Container::is_over));
+        *life = match released {
+            Ok(()) => Life::Ended,
+            Err(_) => Life::Unreleased,
         };
         released
     }
@@ -443,6 +449,11 @@ pub(crate) struct WeakDomain(Weak<Shared>);
 impl WeakDomain {
     pub(crate) fn upgrade(&self) -> Option<Domain> {
         self.0.upgrade().map(Domain)
+    }
+
+    /// Whether anybody has a handle of it; it may have ended.
+    pub(crate) fn is_held(&self) -> bool {
+        self.0.strong_count() > 0
     }
 }
 

@@ -146,9 +146,9 @@ impl Road {
 }
 
 /// Whether the kernel says that a group and a container do not fit (A9, A10, B19, C37, D57), or that the context has
-/// ended meanwhile; anything else has nothing to do with which container it is.
+/// ended meanwhile, well or badly; anything else has nothing to do with which container it is.
 fn is_refusal(error: &Error) -> bool {
-    error.kind() == ErrorKind::Gone
+    matches!(error.kind(), ErrorKind::Gone | ErrorKind::Busy)
         || matches!(
             error.errno(),
             Some(Errno::INVAL | Errno::BUSY | Errno::PERM | Errno::NODEV)

@@ -9,10 +9,15 @@ use std::sync::Arc;
 use vfio_core::iommu::Registry;
 use vfio_core::kernel::{Arg, Kernel};
 use vfio_core::uapi;
-use vfio_core::{CONTAINER_NODE, ErrorKind, Handover, Result, Vfio, group_node};
-use vfio_sim::SimKernel;
+use vfio_core::{
+    AddressSpaceId, CONTAINER_NODE, ErrorKind, Handover, OpenOptions, Result, Vfio, group_node,
+};
+use vfio_sim::machine::{self, Group};
+use vfio_sim::{Machine, SimKernel};
 
 use crate::setup::{BDF, alone, open, v1, v2};
+
+const OTHER: &str = "0000:00:06.0";
 
 /// Who has the rights: makes the calls that it is told to, and keeps nothing.
 struct Broker(SimKernel);
@@ -20,6 +25,17 @@ struct Broker(SimKernel);
 impl Broker {
     fn new() -> Self {
         Self(SimKernel::new(alone()))
+    }
+
+    /// [`OTHER`] is in group 3.
+    fn of_two_groups() -> Self {
+        Self(SimKernel::new(Machine {
+            groups: vec![
+                Group::new(2, [machine::Device::edu(BDF)]),
+                Group::new(3, [machine::Device::nvme(OTHER)]),
+            ],
+            ..alone()
+        }))
     }
 
     fn group(&self) -> OwnedFd {
@@ -159,11 +175,11 @@ fn a_broker_hands_over_what_it_opened_by_name() {
     let broker = Broker::new();
     let vfio = Vfio::on(Arc::new(broker.0.clone()), Registry::of([v2()]).unwrap());
     let fds = vfio.hand_over(BDF.parse().unwrap()).unwrap().into_fds();
-    assert!(fds.device.is_none());
     let user = broker.0.process(vfio_sim::Rights::user(1 << 20));
     let registry = Registry::of([v2()]).unwrap();
     let other = Vfio::on(Arc::new(user), registry);
     assert_eq!(open(&other, BDF).unwrap_err().kind(), ErrorKind::Busy);
+    assert!(fds.device.is_none() && fds.backend.is_none());
     let handover = Handover::of_group(fds.group).with_container(fds.container.unwrap());
     let device = other.adopt(BDF.parse().unwrap(), handover).unwrap();
     device.domain().capabilities().unwrap();
@@ -171,4 +187,56 @@ fn a_broker_hands_over_what_it_opened_by_name() {
     assert!(broker.0.is_idle());
     let missing = vfio.hand_over("0000:00:1f.0".parse().unwrap()).unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NoSuchDevice);
+}
+
+/// Two groups in one container: the end of the one that is handed over is not the end of its mappings.
+#[test]
+fn a_group_that_is_not_alone_in_its_container_ends_nothing() {
+    let broker = Broker::of_two_groups();
+    let (group, container) = broker.with_iommu();
+    let other = broker.0.open(&group_node(3)).unwrap();
+    let fd = container.as_raw_fd().to_ne_bytes();
+    // SAFETY: as above.
+    unsafe {
+        broker
+            .0
+            .ioctl(other.as_fd(), uapi::GROUP_SET_CONTAINER, Arg::In(&fd))
+            .unwrap();
+    }
+    let handover = Handover::of_group(group)
+        .with_container(container)
+        .with_iommu_of("v2");
+    let device = broker.hands(handover).unwrap();
+    let domain = device.domain().clone();
+    let error = device.close().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+    assert!(error.to_string().contains("another group"), "{error}");
+    // What was mapped may be mapped still: this is no end.
+    assert_eq!(domain.capabilities().unwrap_err().kind(), ErrorKind::Busy);
+    drop((domain, other));
+    assert!(broker.0.is_idle());
+}
+
+#[test]
+fn a_device_is_taken_over_into_an_address_space() {
+    let broker = Broker::of_two_groups();
+    let vfio = Vfio::on(Arc::new(broker.0.clone()), Registry::of([v2()]).unwrap());
+    let options = OpenOptions::default().in_space(AddressSpaceId::unique());
+    let first = vfio.open_with(OTHER.parse().unwrap(), options).unwrap();
+    let second = vfio
+        .adopt_with(
+            BDF.parse().unwrap(),
+            Handover::of_group(broker.group()),
+            options,
+        )
+        .unwrap();
+    assert_eq!(first.domain(), second.domain());
+    let again = vfio.adopt_with(
+        BDF.parse().unwrap(),
+        Handover::of_group(broker.container()), // any fd
+        options,
+    );
+    assert_eq!(again.unwrap_err().kind(), ErrorKind::Busy);
+    drop((first, second));
+    assert!(broker.0.is_idle());
 }

@@ -10,7 +10,7 @@ use vfio_core::{Device, ErrorKind, OpenOptions, Vfio, host};
 use vfio_sim::machine::{self, Group, Sriov};
 use vfio_sim::{Machine, SimKernel};
 
-use crate::setup::{BDF, boot, host, open, v2};
+use crate::setup::{BDF, boot, changes, host, open, v2};
 
 const SECOND: &str = "0000:00:05.0";
 const LONG: Duration = Duration::from_secs(60);
@@ -361,10 +361,10 @@ fn a_mapped_bar_is_released_before_its_device() {
     let maps = [0, 2].map(|bar| device.region(RegionIndex::Bar(bar)).unwrap().map().unwrap());
     drop((device, vfio));
     assert!(!sim.is_idle());
-    sim.take_log();
+    changes(&sim);
     drop(maps);
     assert!(sim.is_idle());
-    let mut log: Vec<_> = sim.take_log().iter().map(ToString::to_string).collect();
+    let mut log = changes(&sim);
     log[..2].sort(); // of pages the kernel is told, of registers it notices
     assert_eq!(
         log,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use shuttle::thread;
+use vfio_core::{AddressSpaceId, ErrorKind, OpenOptions};
 
 use crate::check;
 use crate::watch::{BDF, SIBLING, boot, open};
@@ -39,5 +40,27 @@ fn devices_that_are_open_at_once_share_their_group() {
         assert!(first.domain() == second.domain() && second.domain() == third.domain());
         first.close().unwrap();
         assert!(second.domain().capabilities().is_ok());
+    });
+}
+
+/// The device that is open may be closed while another one asks for its group.
+#[test]
+fn a_group_that_is_refused_to_another_address_space_is_closed_once() {
+    check(|| {
+        let vfio = Arc::new(boot().0);
+        let (bdf, sibling) = (BDF.parse().unwrap(), SIBLING.parse().unwrap());
+        let threads = [bdf, sibling].map(|bdf| {
+            let vfio = Arc::clone(&vfio);
+            thread::spawn(move || {
+                let space = OpenOptions::default().in_space(AddressSpaceId::unique());
+                if let Err(error) = vfio.open_with(bdf, space) {
+                    assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+                }
+            })
+        });
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        open(&vfio, BDF).unwrap();
     });
 }

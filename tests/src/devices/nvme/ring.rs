@@ -1,7 +1,5 @@
 //! The admin queue: where commands go and completions come from.
 
-use std::sync::atomic::{Ordering, fence};
-
 use anyhow::{Result, ensure};
 use vfio_core::iommu::DmaBuffer;
 
@@ -88,7 +86,7 @@ impl Ring {
             Some(None) => return Ok(Completion::Fatal),
             None => return Ok(Completion::None),
         };
-        fence(Ordering::Acquire); // what the completion is about was written before it
+        completions.barrier(); // what the completion is about was written before it
 
         self.head = (self.head + 1) % ENTRIES;
         self.phase ^= self.head == 0;
