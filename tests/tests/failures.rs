@@ -261,10 +261,13 @@ fn fail(host: &Host, scenario: Scenario, n: usize, answer: Answer, mode: Mode) -
     let outcome = scenario(host);
     let failed = host.failing.failed().context("it was not called")?;
     match &outcome {
-        Ok(()) => ensure!(
-            mode == Mode::Once && is_tolerated(&failed, answer),
-            "nobody says that {failed} failed"
-        ),
+        Ok(()) => {
+            let alone = mode == Mode::Once || host.failing.seen().len() == n + 1;
+            ensure!(
+                alone && is_tolerated(&failed, answer),
+                "nobody says that {failed} failed"
+            );
+        }
         // Where the first failure is none, a later one is what the scenario ends with.
         Err(error) if is_tolerated(&failed, answer) && mode == Mode::AndAllLater => {
             let seen = host.failing.seen();
