@@ -160,6 +160,7 @@ pub mod model;
 mod names;
 mod process;
 mod token;
+mod watch;
 mod world;
 pub mod wrap;
 
