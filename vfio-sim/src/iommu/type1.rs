@@ -322,14 +322,20 @@ fn pin(env: &mut Env<'_>, map: &DmaMap, write: bool) -> Result<u64> {
         .bars
         .iter()
         .any(|bar| bar.start <= map.vaddr && map.vaddr + (map.size - 1) < bar.end);
-    let there = memory::populate(map.vaddr, map.size, env.host_page, write);
-    let accounted = if is_bar { 0 } else { there * env.host_page };
-    if !env.processes.may_lock(env.caller, accounted) {
+    let allowed = match is_bar {
+        true => pages,
+        false => env.processes.lockable(env.caller) / env.host_page,
+    };
+    // The kernel has each page before it accounts it, and ends with the first that is too many.
+    let tried = pages.min(allowed.saturating_add(1));
+    let there = memory::populate(map.vaddr, tried * env.host_page, env.host_page, write);
+    if there > allowed {
         return Err(Errno::NOMEM);
     }
     if there < pages {
         return Err(Errno::FAULT);
     }
+    let accounted = if is_bar { 0 } else { pages * env.host_page };
     env.processes.lock(env.caller, accounted)?;
     Ok(accounted)
 }
