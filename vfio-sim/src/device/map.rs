@@ -48,9 +48,9 @@ impl World {
         let page = self.machine.page_size;
         let index = u32::try_from(place >> REGION_SHIFT).map_err(|_| Errno::INVAL)?;
         let offset = place & ((1 << REGION_SHIFT) - 1);
-        let bar = self.state(bdf).bar(index).ok_or(Errno::INVAL)?;
-        let end = offset.checked_add(len as u64).ok_or(Errno::INVAL)?;
         let state = self.state(bdf);
+        let bar = state.bar(index).ok_or(Errno::INVAL)?;
+        let end = offset.checked_add(len as u64).ok_or(Errno::INVAL)?;
         let inside = end <= state.whole_pages(bar) && offset % state.page == 0;
         if !bar.is_memory_space() || !inside || len == 0 {
             return Err(Errno::INVAL);
