@@ -1,15 +1,15 @@
-//! Eventfds of the caller: the kernel keeps references, signals them, and waits for them.
+//! Eventfds of the caller: the kernel keeps references and signals them.
 #![allow(unsafe_code)] // Duplicates an fd of the caller by its number.
 
+use std::io::IoSliceMut;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::Arc;
-use std::thread;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::readlink;
+use rustix::io::{ReadWriteFlags, preadv2};
 use vfio_core::kernel::{Errno, Result};
 
-/// An eventfd, held by the kernel.
+/// An eventfd, held by the kernel. Whoever made it chose whether it blocks; the kernel never waits for it.
 #[derive(Debug)]
 pub(crate) struct EventFd(OwnedFd);
 
@@ -28,61 +28,71 @@ impl EventFd {
         rustix::io::fcntl_dupfd_cloexec(borrowed, 0).map(Self)
     }
 
-    /// Adds one to it.
+    /// Adds one to it. One that is full already says that something came: there a write would block.
     pub(crate) fn signal(&self) {
-        // One that is full already says that something came.
-        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
-    }
-}
-
-/// A wait for an eventfd: what is to be done each time that it is signalled. It ends when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Watch(Arc<OwnedFd>);
-
-impl Watch {
-    /// Calls `act` each time that `fd` is signalled, from a thread of its own.
-    pub(crate) fn new(fd: EventFd, act: impl Fn() + Send + 'static) -> Result<Self> {
-        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let stopped = Arc::clone(&stop);
-        let wait = move || {
-            while is_signalled(&fd, &stopped) {
-                act();
-            }
-        };
-        thread::Builder::new()
-            .name("vfio-sim".to_owned())
-            .spawn(wait)
-            .map_err(|_| Errno::NOMEM)?;
-        Ok(Self(stop))
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        // The thread is not waited for: it may be about to ask for what its owner holds.
-        let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
-    }
-}
-
-/// Waits until one of both is signalled; answers whether it is the first, whose count is taken.
-fn is_signalled(fd: &EventFd, stop: &OwnedFd) -> bool {
-    loop {
-        let mut both = [
-            PollFd::from_borrowed_fd(fd.0.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN),
-        ];
-        match poll(&mut both, None) {
-            Err(Errno::INTR) => continue,
-            Err(_) => return false,
-            Ok(_) => {}
+        let mut room = [PollFd::new(&self.0, PollFlags::OUT)];
+        // Linux writes to no eventfd with `RWF_NOWAIT`, and its flags are the caller's too.
+        if poll(&mut room, Some(&Timespec::default())) == Ok(1) {
+            let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
         }
-        if !both[1].revents().is_empty() {
-            return false;
-        }
+    }
+
+    /// Takes what it counts; answers whether that was anything. Somebody else may have been faster.
+    pub(crate) fn take(&self) -> bool {
+        const NO_OFFSET: u64 = u64::MAX;
         let mut count = [0; 8];
-        // Somebody else may have taken the count.
-        if rustix::io::read(&fd.0, &mut count).is_ok() {
-            return true;
-        }
+        let mut buffer = [IoSliceMut::new(&mut count)];
+        preadv2(&self.0, &mut buffer, NO_OFFSET, ReadWriteFlags::NOWAIT).is_ok()
+    }
+}
+
+impl AsFd for EventFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::event::{EventfdFlags, eventfd};
+    use std::os::fd::AsRawFd;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    /// What `act` answers, if it does not hang.
+    fn in_time<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+        let (done, answer) = mpsc::channel();
+        std::thread::spawn(move || done.send(act()));
+        answer.recv_timeout(Duration::from_secs(20)).unwrap()
+    }
+
+    /// One that blocks, of the caller and of the kernel.
+    fn blocking() -> (OwnedFd, EventFd) {
+        let own = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+        let held = EventFd::of_number(own.as_raw_fd()).unwrap();
+        (own, held)
+    }
+
+    #[test]
+    fn one_that_is_full_blocks_nobody() {
+        let (own, held) = blocking();
+        let full = u64::MAX - 1;
+        rustix::io::write(&own, &full.to_ne_bytes()).unwrap();
+        in_time(move || held.signal());
+        let mut count = [0; 8];
+        rustix::io::read(&own, &mut count).unwrap();
+        assert_eq!(u64::from_ne_bytes(count), full);
+    }
+
+    #[test]
+    fn one_that_is_empty_blocks_nobody() {
+        let (_own, held) = blocking();
+        let answers = in_time(move || {
+            let empty = held.take();
+            held.signal();
+            (empty, held.take(), held.take())
+        });
+        assert_eq!(answers, (false, true, false));
     }
 }

@@ -193,7 +193,8 @@ unsafe impl Kernel for SimKernel {
         let index = u32::try_from(offset >> 40).map_err(|_| Errno::INVAL)?;
         match world.mappable(&self.world, &bdf, group, offset, len)? {
             Mappable::Registers(file) => Ok(RegionMapping::Registers(file)),
-            Mappable::Memory(file, at) => {
+            Mappable::Memory(file, at, len) => {
+                let align = align.max(world.machine.page_size);
                 let mapped = Linux.map_region(file.as_fd(), at, len, protection, align)?;
                 if let RegionMapping::Pages(addr) = &mapped {
                     let start = addr.as_ptr() as u64;

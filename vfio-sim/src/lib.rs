@@ -106,7 +106,7 @@
 //! - **Container and group** (A): versions, extensions, refusals, viability, who holds whom; one open at a time;
 //!   tokens of virtual functions; a life that ends when the last fd or mapped region goes.
 //! - **Type1** (B), versions 1 and 2: mapping and unmapping as each of them cuts, the limit of entries, the usable
-//!   ranges, addresses that are forgotten and given anew.
+//!   ranges, addresses that are forgotten and given anew; the last page of all, which old kernels lose (H8).
 //! - **sPAPR** (C, D), versions 1 and 2: the default window, dynamic windows with the tables that pseries and powernv
 //!   account for them, registered memory, the positive answers of failures (P). What a real kernel does not survive
 //!   or does wrong (H) is done the harmless way, and told by [`SimKernel::hazards`].
@@ -128,17 +128,20 @@
 //! # What it does not model
 //!
 //! - Dirty pages (B34): type1 advertises them, as Linux does, and answers `ENOTTY`.
-//! - EEH operations (D58), KVM, migration.
+//! - EEH operations (D58), which are `ENOTTY`; KVM (D59, F92); migration.
 //! - iommufd and the character devices of devices (E).
 //! - Time: what a device does is done before the write that asked for it returns. Only what an eventfd causes
 //!   (unmasking, writing a register) happens on a thread of its own; a test waits for it with poll. No reset is slow,
-//!   nothing answers `EAGAIN`, and a release request is never made.
-//! - Scarce vectors (P4) and other calls that race or fail for want of memory.
-//! - The reserved ranges of single groups, and groups whose IOMMUs differ (B19, D57): the ranges are the machine's.
+//!   nothing answers `EAGAIN` (A14, F87), and a release request is never made (F85b).
+//! - Scarce vectors (P4) and other calls that race (D53) or fail for want of memory.
+//! - Others who use a device or a group: drivers that come and go, character devices, mediated devices, a guest's driver
+//!   that took the room for a window (`ENODEV` and `EBUSY` in A10, A12, A13, B32, C37c, F88).
+//! - The reserved ranges of single groups, and groups whose IOMMUs differ (B19, C37, D57): the ranges are the machine's.
+//! - What unmapping everything makes a kernel forget and leave mapped (H8): here it forgets nothing.
 //! - Pages: memory is this host's, with this host's pages, whatever [`Machine::page_size`] says. Nothing is pinned:
 //!   memory that is unmapped while it is mapped for a device is [stale](Why::Stale), not kept. There are no huge
 //!   pages, so that no registered memory carries IOMMU pages larger than the machine's (D49b).
-//! - `SIGBUS`: mapped registers answer an error instead, and mapped memory of a BAR stays accessible while the device
+//! - `SIGBUS` (F77): mapped registers answer an error instead, and mapped memory of a BAR stays accessible while the device
 //!   decodes nothing.
 //! - Binding and unbinding: the drivers are those of the description. A process does not end, and no fd is its own:
 //!   a process is only who is accounted and asked for rights.
@@ -160,6 +163,7 @@ pub mod model;
 mod names;
 mod process;
 mod token;
+mod watch;
 mod world;
 pub mod wrap;
 

@@ -90,18 +90,17 @@ impl Processes {
         self.0.get(id).map_or(0, |it| it.locked)
     }
 
-    /// Whether so many bytes more may be locked.
-    pub(crate) fn may_lock(&self, id: ProcessId, bytes: u64) -> bool {
-        self.0.get(id).is_some_and(|it| {
+    /// How many bytes more may be locked.
+    pub(crate) fn lockable(&self, id: ProcessId) -> u64 {
+        self.0.get(id).map_or(0, |it| {
             let limit = it.rights.memlock.filter(|_| !it.rights.ipc_lock);
-            let after = it.locked.checked_add(bytes);
-            after.is_some_and(|after| limit.is_none_or(|limit| after <= limit))
+            limit.unwrap_or(u64::MAX).saturating_sub(it.locked)
         })
     }
 
     /// Accounts so many bytes: `ENOMEM` over the limit.
     pub(crate) fn lock(&mut self, id: ProcessId, bytes: u64) -> Result<()> {
-        if !self.may_lock(id, bytes) {
+        if bytes > self.lockable(id) {
             return Err(Errno::NOMEM);
         }
         if let Some(process) = self.0.get_mut(id) {

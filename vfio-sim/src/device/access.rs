@@ -16,7 +16,7 @@ pub(crate) enum Transfer<'a> {
 }
 
 impl Transfer<'_> {
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Self::Read(bytes) => bytes.len(),
             Self::Write(bytes) => bytes.len(),
@@ -24,7 +24,7 @@ impl Transfer<'_> {
     }
 
     /// The same, cut off after so many bytes.
-    fn cut(self, most: usize) -> Self {
+    pub(super) fn cut(self, most: usize) -> Self {
         match self {
             Self::Read(bytes) => {
                 let most = most.min(bytes.len());

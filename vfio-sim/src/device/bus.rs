@@ -2,7 +2,7 @@
 
 use crate::fault::{Fault, Why};
 use crate::memory;
-use crate::model::Bus;
+use crate::model::{Bus, Model};
 use crate::world::World;
 
 /// What a model is to do.
@@ -14,15 +14,22 @@ pub(super) enum Run<'a> {
 impl World {
     /// Lets a device's model do something.
     pub(super) fn run(&mut self, bdf: &str, what: Run<'_>) {
-        let Some(mut model) = self.state(bdf).model.take() else {
+        let Some(model) = self.state(bdf).model.take() else {
             return; // a device that reaches itself: nothing answers
         };
-        let mut bus = Way { world: self, bdf };
-        match what {
-            Run::Read(bar, at, bytes) => model.read(&mut bus, number(bar), at, bytes),
-            Run::Write(bar, at, bytes) => model.write(&mut bus, number(bar), at, bytes),
+        let mut at_work = AtWork {
+            world: self,
+            bdf,
+            model: Some(model),
+        };
+        let AtWork { world, bdf, model } = &mut at_work;
+        let mut bus = Way { world, bdf };
+        if let Some(model) = model {
+            match what {
+                Run::Read(bar, at, bytes) => model.read(&mut bus, number(bar), at, bytes),
+                Run::Write(bar, at, bytes) => model.write(&mut bus, number(bar), at, bytes),
+            }
         }
-        self.state(bdf).model = Some(model);
     }
 
     /// Moves bytes between a device and memory, through the IOMMU of the container that its group is in.
@@ -60,6 +67,19 @@ impl World {
             why,
         });
         false
+    }
+}
+
+/// A model that was taken out of its place, where it goes back to, also if it panics.
+struct AtWork<'a> {
+    world: &'a mut World,
+    bdf: &'a str,
+    model: Option<Box<dyn Model>>,
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.world.state(self.bdf).model = self.model.take();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Config space: what the device has, what VFIO invents, what can be written (F79).
 
-use crate::machine::{Bar, BarKind, Device, Machine};
+use crate::machine::{BarKind, Device, Machine};
 
 const SIZE: usize = 256;
 const EXTENDED_SIZE: usize = 4096;
@@ -126,7 +126,7 @@ impl Config {
         self.put(PIN, &[u8::from(device.interrupts.line)]);
         self.allow(LINE, &[0xff]);
         // The kernel enables what a driver needs when it opens a device (`pci_enable_device`).
-        let bars = || device.bars.iter().flatten();
+        let bars = || (0..device.bars.len()).filter_map(|n| device.bar(n));
         let mut command = 0;
         if bars().any(|bar| bar.is_memory_space()) {
             command |= COMMAND_MEMORY;
@@ -144,23 +144,23 @@ impl Config {
         const WIDE: u32 = 1 << 2;
         const PREFETCHABLE: u32 = 1 << 3;
 
-        for (n, bar) in device.bars.iter().enumerate() {
-            let Some(Bar { size, kind }) = *bar else {
+        for n in 0..device.bars.len() {
+            let Some(bar) = device.bar(n) else {
                 continue;
             };
             let at = BARS + 4 * n;
-            let kind_bits = match kind {
+            let kind_bits = match bar.kind {
                 BarKind::Io if !self.has_io_space => continue,
                 BarKind::Io => IO_SPACE,
                 BarKind::Memory => WIDE | PREFETCHABLE,
                 BarKind::Registers { wide: true } => WIDE,
                 BarKind::Registers { wide: false } => 0,
             };
-            let address_bits = !(size - 1);
+            let address_bits = !(bar.size - 1);
             self.put(at, &kind_bits.to_le_bytes());
             let low = u32::try_from(address_bits & 0xffff_ffff).unwrap_or(0);
             self.allow(at, &low.to_le_bytes());
-            if bar.is_some_and(Bar::is_wide) {
+            if bar.is_wide() {
                 self.allow(at + 4, &address_bits.to_le_bytes()[4..]);
             }
         }

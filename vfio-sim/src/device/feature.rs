@@ -49,9 +49,9 @@ impl State {
             }
             uapi::DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP => {
                 let data = arg::bytes(arg)?.get(head..head + size);
-                let [fd, reserved] = <[i32; 2]>::read_from_bytes(data.ok_or(Errno::FAULT)?)
+                let [fd, _reserved] = <[i32; 2]>::read_from_bytes(data.ok_or(Errno::FAULT)?)
                     .map_err(|_| Errno::FAULT)?;
-                if reserved != 0 {
+                if fd < 0 {
                     return Err(Errno::INVAL);
                 }
                 EventFd::of_number(fd)?; // nothing wakes a device up here

@@ -82,7 +82,7 @@ impl State {
     }
 
     pub(super) fn bar(&self, index: u32) -> Option<Bar> {
-        let bar = self.description.bars.get(usize::try_from(index).ok()?)?;
+        let bar = self.description.bar(usize::try_from(index).ok()?);
         bar.filter(|bar| self.config.has_io_space() || bar.is_memory_space())
     }
 

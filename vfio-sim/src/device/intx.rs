@@ -3,7 +3,8 @@
 use vfio_core::kernel::{Errno, Result};
 use vfio_core::uapi;
 
-use crate::eventfd::{EventFd, Watch};
+use crate::eventfd::EventFd;
+use crate::watch::Watch;
 use crate::world::World;
 
 use super::State;
@@ -121,16 +122,10 @@ impl World {
         if self.state(bdf).irqs.unmask.is_some() {
             return Err(Errno::BUSY);
         }
-        let (world, bdf_there) = (self.me.clone(), bdf.to_owned());
-        let act = move || {
-            if let Some(world) = world.upgrade() {
-                let mut world = world
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner);
-                world.state(&bdf_there).unmask_line();
-            }
-        };
-        self.state(bdf).irqs.unmask = Some(Watch::new(eventfd, act)?);
+        let bdf_there = bdf.to_owned();
+        let act = move |world: &mut Self| world.state(&bdf_there).unmask_line();
+        let watch = Watch::new(self.me.clone(), eventfd, act)?;
+        self.state(bdf).irqs.unmask = Some(watch);
         Ok(())
     }
 }

@@ -1,12 +1,11 @@
 //! VFIO_DEVICE_IOEVENTFD (F90).
 
-use std::sync::PoisonError;
-
 use vfio_core::kernel::{Arg, Errno, Result};
 use vfio_core::uapi::{self, DeviceIoEventFd};
 
 use crate::arg;
-use crate::eventfd::{EventFd, Watch};
+use crate::eventfd::EventFd;
+use crate::watch::Watch;
 use crate::world::World;
 
 use super::REGION_SHIFT;
@@ -62,17 +61,14 @@ impl World {
             (_, None) => {}
         }
         let eventfd = EventFd::of_number(request.fd)?;
-        let (world, bdf_there) = (self.me.clone(), bdf.to_owned());
-        let act = move || {
-            if let Some(world) = world.upgrade() {
-                let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
-                let bytes = request.data.to_le_bytes();
-                let bytes = Transfer::Write(&bytes[..size as usize]);
-                // A device that does not answer now misses the write.
-                let _ = world.transfer(&bdf_there, request.offset, bytes);
-            }
+        let bdf_there = bdf.to_owned();
+        let act = move |world: &mut Self| {
+            let bytes = request.data.to_le_bytes();
+            let bytes = Transfer::Write(&bytes[..size as usize]);
+            // A device that does not answer now misses the write.
+            let _ = world.transfer(&bdf_there, request.offset, bytes);
         };
-        let watch = Watch::new(eventfd, act)?;
+        let watch = Watch::new(self.me.clone(), eventfd, act)?;
         self.state(bdf).ioeventfds.push(IoEventFd {
             place: request.offset,
             data: request.data,

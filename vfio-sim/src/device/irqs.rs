@@ -7,7 +7,8 @@ use vfio_core::uapi::{self, IrqSet};
 use zerocopy::FromBytes;
 
 use crate::arg;
-use crate::eventfd::{EventFd, Watch};
+use crate::eventfd::EventFd;
+use crate::watch::Watch;
 use crate::world::World;
 
 use super::State;

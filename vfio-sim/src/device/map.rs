@@ -1,32 +1,37 @@
 //! Mapped regions (F77): of memory, pages; of registers, a way to each of them.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use vfio_core::kernel::{Errno, RegisterFile, Result};
 
 use crate::event::Object;
-use crate::machine::BarKind;
+use crate::machine::{Bar, BarKind};
 use crate::world::{MapPlace, RegionMap, World};
 
 use super::access::Transfer;
 use super::{REGION_SHIFT, State};
 
-/// The registers of a mapped BAR, from some offset on. It holds the device open.
+/// Mapped pages of a BAR with registers. They hold the device open.
 #[derive(Debug)]
 pub(crate) struct Registers {
     world: Arc<Mutex<World>>,
     bdf: String,
     index: u32,
+    /// Where in the BAR they start, in bytes.
     start: u64,
+    /// How much is mapped, in bytes.
+    len: u64,
+    /// The size of the BAR, which may end inside them.
+    size: u64,
     _held: Arc<()>,
 }
 
 /// What a mapping of a region is made of.
 pub(crate) enum Mappable {
-    /// A file of this host, at that offset.
-    Memory(std::os::fd::OwnedFd, u64),
+    /// A file of this host, at that offset, whole pages of the machine: so many bytes.
+    Memory(OwnedFd, u64, usize),
     Registers(Arc<Registers>),
 }
 
@@ -40,18 +45,21 @@ impl World {
         place: u64,
         len: usize,
     ) -> Result<Mappable> {
-        let page = self.machine.page_size as u64;
+        let page = self.machine.page_size;
         let index = u32::try_from(place >> REGION_SHIFT).map_err(|_| Errno::INVAL)?;
         let offset = place & ((1 << REGION_SHIFT) - 1);
-        let bar = self.state(bdf).bar(index).ok_or(Errno::INVAL)?;
+        let state = self.state(bdf);
+        let bar = state.bar(index).ok_or(Errno::INVAL)?;
         let end = offset.checked_add(len as u64).ok_or(Errno::INVAL)?;
-        let inside = end <= bar.size.next_multiple_of(page) && offset % page == 0;
+        let inside = end <= state.whole_pages(bar) && offset % state.page == 0;
         if !bar.is_memory_space() || !inside || len == 0 {
             return Err(Errno::INVAL);
         }
+        let len = len.next_multiple_of(page);
         if bar.kind == BarKind::Memory {
-            let file = self.state(bdf).memory_of(index)?.try_clone_to_owned();
-            return Ok(Mappable::Memory(file.map_err(|_| Errno::NFILE)?, offset));
+            let file = state.memory_of(index)?.try_clone_to_owned();
+            let file = file.map_err(|_| Errno::NFILE)?;
+            return Ok(Mappable::Memory(file, offset, len));
         }
         let held = Arc::new(());
         self.add_map(
@@ -65,6 +73,8 @@ impl World {
             bdf: bdf.to_owned(),
             index,
             start: offset,
+            len: len as u64,
+            size: bar.size,
             _held: held,
         })))
     }
@@ -92,9 +102,14 @@ impl World {
 }
 
 impl State {
+    /// How much of a BAR can be mapped: the pages that it is in.
+    fn whole_pages(&self, bar: Bar) -> u64 {
+        bar.size.next_multiple_of(self.page)
+    }
+
     /// What is behind a BAR of memory.
     pub(super) fn memory_of(&mut self, index: u32) -> Result<BorrowedFd<'_>> {
-        let size = self.bar(index).ok_or(Errno::INVAL)?.size;
+        let size = self.whole_pages(self.bar(index).ok_or(Errno::INVAL)?);
         let slot = usize::try_from(index)
             .ok()
             .and_then(|n| self.memory.get_mut(n));
@@ -109,13 +124,23 @@ impl State {
 }
 
 impl Registers {
-    /// One access, which is a `SIGBUS` while the device does not decode its memory.
-    fn access(&self, offset: usize, transfer: Transfer<'_>) -> Result<()> {
+    /// One access, which is a `SIGBUS` while the device does not decode its memory. Behind the BAR nothing answers.
+    fn access(&self, offset: usize, mut transfer: Transfer<'_>) -> Result<()> {
+        let offset = offset as u64;
+        let end = offset.checked_add(transfer.len() as u64);
+        if end.is_none_or(|end| end > self.len) {
+            return Err(Errno::FAULT);
+        }
         let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
         if !world.state(&self.bdf).decodes_memory() {
             return Err(Errno::IO);
         }
-        world.registers(&self.bdf, self.index, self.start + offset as u64, transfer);
+        let at = self.start + offset;
+        let inside = usize::try_from(self.size.saturating_sub(at)).unwrap_or(usize::MAX);
+        if let Transfer::Read(bytes) = &mut transfer {
+            bytes.iter_mut().skip(inside).for_each(|byte| *byte = 0xff);
+        }
+        world.registers(&self.bdf, self.index, at, transfer.cut(inside));
         Ok(())
     }
 }

@@ -51,6 +51,8 @@ pub(crate) struct State {
     model: Option<Box<dyn Model>>,
     /// What is behind BARs of memory.
     memory: [Option<OwnedFd>; 6],
+    /// The size of a page of the machine, in bytes.
+    page: u64,
     ioeventfds: Vec<IoEventFd>,
     is_asleep: bool,
     /// Of a physical function: what its virtual ones are opened with.
@@ -117,6 +119,7 @@ impl State {
             line: false,
             model: Some(model),
             memory: std::array::from_fn(|_| None),
+            page: machine.page_size as u64,
             ioeventfds: Vec::new(),
             is_asleep: false,
             vf_token: token::random(),

@@ -46,6 +46,8 @@ pub enum Hazard {
     H5,
     /// Removed a window by an address that is not its start.
     H6,
+    /// Mapped the last address of all, on a kernel that cannot unmap it.
+    H8,
 }
 
 /// An IOMMU context.

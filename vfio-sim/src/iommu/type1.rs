@@ -15,7 +15,7 @@ use crate::machine::Type1 as Hardware;
 use crate::memory;
 use crate::process::{ProcessId, Processes};
 
-use super::{Env, Mapping, Translation};
+use super::{Env, Hazard, Mapping, Translation};
 
 /// What a caller must give room for: everything before `cap_offset`.
 const INFO_LEAST: usize = std::mem::offset_of!(IommuType1Info, cap_offset);
@@ -44,6 +44,8 @@ struct Dma {
     locked: (ProcessId, u64),
     /// Its address was forgotten (B32); devices still reach the pages.
     is_forgotten: bool,
+    /// The kernel does not find it any more, and never unpins its pages (H8).
+    is_lost: bool,
 }
 
 impl Type1 {
@@ -72,7 +74,9 @@ impl Type1 {
     /// B35
     pub(crate) fn release(&mut self, processes: &mut Processes) {
         for dma in std::mem::take(&mut self.mapped).into_values() {
-            processes.unlock(dma.locked.0, dma.locked.1);
+            if !dma.is_lost {
+                processes.unlock(dma.locked.0, dma.locked.1);
+            }
         }
         self.entries_left = self.hardware.entry_limit;
     }
@@ -172,6 +176,10 @@ impl Type1 {
         }
         let write = map.flags & uapi::DMA_MAP_FLAG_WRITE != 0;
         let locked = pin(env, &map, write)?;
+        let is_lost = loses(env, last);
+        if is_lost {
+            env.hazards.push(Hazard::H8);
+        }
         let dma = Dma {
             size: map.size,
             vaddr: map.vaddr,
@@ -179,6 +187,7 @@ impl Type1 {
             write,
             locked: (env.caller, locked),
             is_forgotten: false,
+            is_lost,
         };
         self.mapped.insert(map.iova, dma);
         self.entries_left -= 1;
@@ -189,7 +198,8 @@ impl Type1 {
     fn renew(&mut self, env: &mut Env<'_>, map: &DmaMap) -> Result<()> {
         let last = map.iova + (map.size - 1);
         let (iova, _) = self.overlapping(map.iova, last).ok_or(Errno::NOENT)?;
-        let dma = self.mapped.get_mut(&iova).ok_or(Errno::NOENT)?;
+        let found = self.mapped.get_mut(&iova).filter(|dma| !dma.is_lost);
+        let dma = found.ok_or(Errno::NOENT)?;
         if !dma.is_forgotten || iova != map.iova || dma.size != map.size {
             return Err(Errno::INVAL);
         }
@@ -215,7 +225,7 @@ impl Type1 {
         let mut covered = match unmap.flags & all {
             0 => self.covered(env, &unmap)?,
             _ if unmap.iova != 0 || unmap.size != 0 => return Err(Errno::INVAL), // B31
-            _ => self.mapped.keys().copied().collect(),
+            _ => self.findable(0, u64::MAX),
         };
         if unmap.flags & vaddr != 0 {
             unmap.size = self.forget(&covered)?;
@@ -240,25 +250,33 @@ impl Type1 {
             return Err(Errno::INVAL);
         }
         let last = last_of(env, unmap.iova, unmap.size)?;
-        let begins_inside = self
-            .overlapping(unmap.iova, unmap.iova)
-            .is_some_and(|(iova, _)| iova < unmap.iova);
+        let covers = |address| {
+            let found = self.overlapping(address, address);
+            found.filter(|(_, dma)| !dma.is_lost)
+        };
+        let begins_inside = covers(unmap.iova).is_some_and(|(iova, _)| iova < unmap.iova);
         if self.is_v2 {
-            let ends_inside = self
-                .overlapping(last, last)
-                .is_some_and(|(iova, dma)| iova + (dma.size - 1) > last);
+            let ends_inside = covers(last).is_some_and(|(iova, dma)| iova + (dma.size - 1) > last);
             if begins_inside || ends_inside {
                 return Err(Errno::INVAL); // B28
             }
         } else if begins_inside {
             return Ok(Vec::new()); // B29: version 1 stops at the first mapping that it would cut
         }
+        if loses(env, last) {
+            return Ok(Vec::new()); // H8: nor is anything found in a range that ends there
+        }
         // B29: of version 1, what begins inside goes whole.
-        Ok(self
-            .mapped
-            .range(unmap.iova..=last)
+        Ok(self.findable(unmap.iova, last))
+    }
+
+    /// The mappings that begin from `first` to `last`, but for those that the kernel does not find (H8).
+    fn findable(&self, first: u64, last: u64) -> Vec<u64> {
+        let there = self.mapped.range(first..=last);
+        there
+            .filter(|(_, dma)| !dma.is_lost)
             .map(|(&iova, _)| iova)
-            .collect())
+            .collect()
     }
 
     /// B32
@@ -315,6 +333,11 @@ fn last_of(env: &Env<'_>, first: u64, size: u64) -> Result<u64> {
         })
 }
 
+/// H8: whether the kernel does not find what ends with that address, because the address behind it is 0 for it.
+fn loses(env: &Env<'_>, last: u64) -> bool {
+    last == u64::MAX && !env.profile.finds_last_address()
+}
+
 /// Pins the memory of a mapping page by page; answers how many bytes were accounted (B25 to B27).
 fn pin(env: &mut Env<'_>, map: &DmaMap, write: bool) -> Result<u64> {
     let pages = map.size / env.host_page;
@@ -322,14 +345,20 @@ fn pin(env: &mut Env<'_>, map: &DmaMap, write: bool) -> Result<u64> {
         .bars
         .iter()
         .any(|bar| bar.start <= map.vaddr && map.vaddr + (map.size - 1) < bar.end);
-    let there = memory::populate(map.vaddr, map.size, env.host_page, write);
-    let accounted = if is_bar { 0 } else { there * env.host_page };
-    if !env.processes.may_lock(env.caller, accounted) {
+    let allowed = match is_bar {
+        true => pages,
+        false => env.processes.lockable(env.caller) / env.host_page,
+    };
+    // The kernel has each page before it accounts it, and ends with the first that is too many.
+    let tried = pages.min(allowed.saturating_add(1));
+    let there = memory::populate(map.vaddr, tried * env.host_page, env.host_page, write);
+    if there > allowed {
         return Err(Errno::NOMEM);
     }
     if there < pages {
         return Err(Errno::FAULT);
     }
+    let accounted = if is_bar { 0 } else { pages * env.host_page };
     env.processes.lock(env.caller, accounted)?;
     Ok(accounted)
 }

@@ -41,7 +41,7 @@ pub struct Device {
 /// A BAR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bar {
-    /// Size in bytes, a power of two.
+    /// Size in bytes, a power of two; 0 is no BAR.
     pub size: u64,
     /// What it is.
     pub kind: BarKind,
@@ -270,6 +270,12 @@ impl Device {
             reset_bus: Some(bus),
             ..self
         }
+    }
+
+    /// A BAR by its number; one of no size is none.
+    pub(crate) fn bar(&self, number: usize) -> Option<Bar> {
+        let bar = self.bars.get(number).copied().flatten();
+        bar.filter(|bar| bar.size > 0)
     }
 
     pub(crate) fn is_bound_to_vfio(&self) -> bool {

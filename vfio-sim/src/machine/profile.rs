@@ -32,6 +32,11 @@ impl Profile {
         self.is_at_least((6, 18, 0))
     }
 
+    /// H8 is mended: a mapping that ends with the last address of all can be found again.
+    pub(crate) fn finds_last_address(self) -> bool {
+        self.is_at_least((6, 18, 0))
+    }
+
     /// H1 is mended: an unmap that reaches past its window is refused. It was mended in 6.12.117 and in 7.3; what
     /// is between is taken for not mended.
     pub(crate) fn checks_unmap_range(self) -> bool {
@@ -50,7 +55,8 @@ mod tests {
         assert_eq!(lab.version, (6, 12, 95));
         assert!(lab.advertises_nesting() && !lab.says_overflow() && !lab.checks_unmap_range());
         assert!(Profile::of("6.12.117").checks_unmap_range());
-        assert!(Profile::of("6.18-rc1").says_overflow());
+        let mended = Profile::of("6.18-rc1");
+        assert!(mended.says_overflow() && mended.finds_last_address() && !lab.finds_last_address());
         assert!(
             !Profile::of("6.17.9").says_overflow() && !Profile::of("6.18.1").checks_unmap_range()
         );

@@ -18,6 +18,10 @@ pub use plain::Plain;
 ///
 /// What a device is asked through config space, VFIO answers for it; what is written there that concerns the
 /// device reaches it as [`reset`](Self::reset), or as what the [`Bus`] then allows it.
+///
+/// A model is asked while the kernel is locked. It must not call the [`SimKernel`](crate::SimKernel) that drives it, and
+/// not wait for a thread that does, which would be a deadlock: the [`Bus`] is its way to the rest of the machine. One
+/// that panics lets the call panic that it was asked by, and stays as it was then.
 pub trait Model: Debug + Send {
     /// Somebody reads registers: `bytes` is to be filled, in the device's byte order. `bar` is 0 to 5, `offset` in
     /// bytes; all of it is inside the BAR.

@@ -2,10 +2,11 @@
 #![allow(unsafe_code)] // Maps regions; what is read there is only read while it is mapped.
 
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 
 use vfio_core::kernel::{Arg, Errno, Kernel, Protection, RegionMapping, Result};
-use vfio_core::uapi::{self, DeviceInfo, RegionInfo, TYPE1V2_IOMMU};
-use vfio_sim::machine::{Device, Group};
+use vfio_core::uapi::{self, DeviceInfo, RegionInfo, SPAPR_TCE_IOMMU, TYPE1V2_IOMMU};
+use vfio_sim::machine::{Bar, Device, Group};
 use vfio_sim::{Machine, Object, SimKernel};
 
 use crate::door::{call, ioctl, leave, status};
@@ -319,6 +320,64 @@ fn f77_mapped_registers() {
     assert!(file.write(keep, &bytes).is_err());
     device.set_config(COMMAND, command);
     assert_eq!(file.read(keep, &mut bytes), Ok(()));
+}
+
+#[test]
+fn f77_mapped_registers_end_with_their_pages() {
+    let (_rig, device) = Rig::probe();
+    let map = |region| match map_region(&device, region, 0, 0x1000) {
+        Ok(RegionMapping::Registers(file)) => file,
+        other => panic!("registers are not memory: {other:?}"),
+    };
+    let mut bytes = [0x77; 4];
+    let (first_page, small) = (map(0), map(4));
+    for offset in [0xffd, 0x1000, usize::MAX] {
+        assert!(first_page.read(offset, &mut bytes).is_err(), "{offset:#x}");
+        assert!(first_page.write(offset, &bytes).is_err(), "{offset:#x}");
+    }
+    assert_eq!(device.pread(0, BUFFER, 4), Ok(vec![0; 4]), "the next page");
+
+    // The BAR of 0x100 bytes has the page to itself.
+    small.read(0xfe, &mut bytes).unwrap();
+    assert_eq!(bytes, [0, 0, 0xff, 0xff]);
+    small.read(0xffc, &mut bytes).unwrap();
+    assert_eq!(bytes, [0xff; 4]);
+    assert_eq!(small.write(0xffc, &bytes), Ok(()));
+    assert!(small.read(0xffd, &mut bytes).is_err());
+}
+
+#[test]
+fn f77_a_small_bar_is_mapped_in_pages_of_the_machine() {
+    let small = Device {
+        bars: [Some(Bar::memory(0x1000)), None, None, None, None, None],
+        ..Device::bare(probe::NAME, 0x1af4, 0x10f0, 0x05_0000)
+    };
+    let rig = Rig::new(Machine::pseries().with_devices([small]), SPAPR_TCE_IOMMU);
+    let mapping = map_region(&rig.open(probe::NAME), 0, 0, 0x1000).unwrap();
+    let RegionMapping::Pages(at) = &mapping else {
+        panic!("memory is mapped as pages");
+    };
+    let last = at.as_ptr() as u64 + 0xffff;
+    let memory = std::fs::File::open("/proc/self/mem").unwrap();
+    assert_eq!(memory.read_at(&mut [0], last).ok(), Some(1));
+    assert_eq!(at.as_ptr() as u64 % 0x1_0000, 0);
+    unmap_region(&rig.sim, mapping, 0x1000);
+}
+
+#[test]
+fn f75_a_bar_of_no_size_is_none() {
+    for bar in [Bar::registers(0), Bar::memory(0), Bar::io(0)] {
+        let empty = Device {
+            bars: [Some(bar), None, None, None, None, None],
+            ..Device::bare(probe::NAME, 0x1af4, 0x10f0, 0x05_0000)
+        };
+        let (_rig, device) = Rig::with([empty]);
+        let told = region(&device, 0).unwrap();
+        assert_eq!((told.size, told.flags), (0, 0));
+        assert_eq!(device.pread(0, 0, 1), Err(Errno::INVAL));
+        let decodes = 3;
+        assert_eq!(device.config(COMMAND) & decodes, 0);
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod irqs;
 mod machines;
 mod memlock;
 mod memory;
+mod model;
 mod noiommu;
 mod probe;
 mod profiles;

@@ -72,6 +72,16 @@ fn b25_b26_whichever_page_comes_first() {
 }
 
 #[test]
+fn b25_no_page_is_touched_beyond_the_first_that_is_too_many() {
+    let rig = limited(Machine::x86_64(), TYPE1V2_IOMMU, 2 * PAGE);
+    let memory = Memory::new(&rig.sim, 16 << 10);
+    assert_eq!(rig.map(0, &memory), Err(Errno::NOMEM));
+    // This host may give out more than a page at once.
+    let huge_pages = 1 << 10;
+    assert!(memory.present() <= huge_pages, "{}", memory.present());
+}
+
+#[test]
 fn b26_a_mapped_bar_is_not_accounted() {
     let (rig, device) = Rig::with([crate::probe::device(crate::probe::NAME)]);
     rig.sim.set_rights(Rights::user(0));

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // Maps memory, of which nobody but a `Memory` has the address; no reference is ever made to it.
 
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 
 use rustix::mm::{MprotectFlags, mprotect};
@@ -60,6 +61,18 @@ impl Memory {
     /// test could get them, and a device would write into its memory.
     pub(crate) fn lose(&self, range: Range<usize>) {
         self.protect(range, MprotectFlags::empty());
+    }
+
+    /// How many of this host's pages were touched.
+    pub(crate) fn present(&self) -> usize {
+        const ENTRY: usize = 8;
+        let host_page = rustix::param::page_size();
+        let pagemap = std::fs::File::open("/proc/self/pagemap").unwrap();
+        let mut entries = vec![0; self.len / host_page * ENTRY];
+        let at = self.at() / host_page as u64 * ENTRY as u64;
+        pagemap.read_exact_at(&mut entries, at).unwrap();
+        let is_present = |entry: &&[u8]| entry[ENTRY - 1] & 0x80 != 0;
+        entries.chunks_exact(ENTRY).filter(is_present).count()
     }
 
     fn protect(&self, range: Range<usize>, rights: MprotectFlags) {

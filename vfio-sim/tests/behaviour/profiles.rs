@@ -1,10 +1,13 @@
 //! What the release of the kernel changes.
 
 use vfio_core::kernel::{Errno, Kernel};
-use vfio_core::uapi::{SPAPR_TCE_IOMMU, TYPE1_NESTING_IOMMU, TYPE1V2_IOMMU};
+use vfio_core::uapi::{
+    DMA_UNMAP_FLAG_ALL, SPAPR_TCE_IOMMU, TYPE1_IOMMU, TYPE1_NESTING_IOMMU, TYPE1V2_IOMMU,
+};
+use vfio_sim::machine::Hardware;
 use vfio_sim::{Hazard, Machine, SimKernel};
 
-use crate::door::{BOTH, extension, ioctl, map, open_container, set_iommu};
+use crate::door::{BOTH, extension, ioctl, leave, map, open_container, set_iommu, unmap};
 use crate::memory::Memory;
 use crate::rig::Rig;
 
@@ -94,5 +97,59 @@ fn h1_p2_unmapping_past_a_window() {
         };
         assert_eq!((past, rig.sim.hazards()), expected, "{release}");
         assert_eq!(rig.unmap(0x3fff_f000, PAGE).0, Ok(0), "{release}");
+    }
+}
+
+/// A machine whose IOMMU takes every address, with a page at the end of them and one elsewhere.
+fn with_the_last_page(release: &str, iommu: u32) -> (Rig, [Memory; 2]) {
+    let mut machine = of(release, Machine::x86_64());
+    for driver in &mut machine.iommus {
+        if let Hardware::Type1(type1) = &mut driver.hardware {
+            type1.ranges = vec![(0, u64::MAX)];
+        }
+    }
+    let rig = Rig::new(machine, iommu);
+    let pages = [Memory::new(&rig.sim, 1), Memory::new(&rig.sim, 1)];
+    assert_eq!(rig.map(LAST, &pages[0]), Ok(0));
+    assert_eq!(rig.map(0, &pages[1]), Ok(0));
+    (rig, pages)
+}
+
+#[test]
+fn h8_the_last_page_cannot_be_unmapped() {
+    for iommu in [TYPE1_IOMMU, TYPE1V2_IOMMU] {
+        let (rig, _pages) = with_the_last_page("6.12.95", iommu);
+        assert_eq!(rig.sim.hazards(), [Hazard::H8]);
+        assert_eq!(rig.unmap(LAST, PAGE), (Ok(0), 0));
+        assert_eq!(
+            rig.unmap(0, LAST),
+            (Ok(0), PAGE),
+            "what ends before it is found"
+        );
+        let all = unmap(&rig.sim, &rig.container, (0, 0), DMA_UNMAP_FLAG_ALL);
+        assert_eq!(all, (Ok(0), 0));
+        assert_eq!(rig.mapped(), [(LAST, PAGE)], "devices reach it still");
+        leave(&rig.sim, &rig.group).unwrap();
+        assert_eq!((rig.mapped(), rig.sim.locked()), (vec![], PAGE));
+    }
+}
+
+#[test]
+fn h8_nothing_is_found_in_a_range_that_ends_there() {
+    let (rig, _pages) = with_the_last_page("6.12.95", TYPE1V2_IOMMU);
+    let other = Memory::new(&rig.sim, 1);
+    let before = LAST - PAGE;
+    rig.map(before, &other).unwrap();
+    assert_eq!(rig.unmap(before, 2 * PAGE), (Ok(0), 0));
+    assert_eq!(rig.unmap(before, PAGE), (Ok(0), PAGE));
+}
+
+#[test]
+fn h8_is_mended() {
+    for release in ["6.18.0", "7.3.0"] {
+        let (rig, _pages) = with_the_last_page(release, TYPE1V2_IOMMU);
+        assert_eq!(rig.unmap(LAST, PAGE), (Ok(0), PAGE), "{release}");
+        rig.unmap(0, PAGE).0.unwrap();
+        assert_eq!((rig.sim.locked(), rig.sim.hazards()), (0, vec![]));
     }
 }

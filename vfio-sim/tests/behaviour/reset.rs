@@ -164,6 +164,12 @@ fn f88_there_may_be_none() {
     let own = [rig.group.as_raw_fd()];
     assert_eq!(hot_reset(&device, &own), Err(Errno::NODEV));
     assert_eq!(hot_reset(&device, &[]), INVALID, "that is looked at first");
+    let many = [-1; 9];
+    assert_eq!(
+        hot_reset(&device, &many),
+        Err(Errno::NODEV),
+        "before they are counted and looked at"
+    );
     let mut bytes = [12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let arg = Arg::InOut(&mut bytes);
     let opcode = uapi::DEVICE_GET_PCI_HOT_RESET_INFO;
@@ -219,9 +225,12 @@ fn f89_low_power() {
     const WAKE: u32 = SET | uapi::DEVICE_FEATURE_LOW_POWER_EXIT;
     let (rig, device) = Rig::probe();
     let signal = Signal::new(&rig.sim);
-    let wakeup = |fd| feature(&device, 16, WAKE_BY, [fd, 0].as_bytes());
+    // The second number is reserved, and nobody looks at it.
+    let wakeup = |fd| feature(&device, 16, WAKE_BY, [fd, 7].as_bytes());
     assert_eq!(feature(&device, 8, WAKE, &[]), Ok(0), "awake already");
     assert_eq!(wakeup(i32::MAX), Err(Errno::BADF));
+    assert_eq!(wakeup(-1), INVALID, "no number of an fd");
+    assert_eq!(wakeup(rig.group.as_raw_fd()), INVALID, "no eventfd");
     assert_eq!(feature(&device, 15, WAKE_BY, &[0; 8]), INVALID);
     for enter in [|| (SLEEP, 0), || (WAKE_BY, 1)] {
         let (how, reserved) = enter();
