@@ -16,6 +16,7 @@
 
 pub mod contract;
 pub mod devices;
+pub mod differential;
 pub mod exit;
 mod output;
 mod random;

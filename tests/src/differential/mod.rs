@@ -1,0 +1,87 @@
+//! The same calls on a real kernel and on a simulated one: random sequences, of which every answer, every byte that
+//! comes back and every effect must agree.
+//!
+//! A sequence is made while the simulation runs it, so that it can go on from what was answered; then the real kernel
+//! gets the same calls. What a real kernel does not survive ([`vfio_sim::Hazard`]) is left out and counted.
+
+mod call;
+mod compare;
+mod execute;
+mod generate;
+mod memory;
+mod shrink;
+mod tally;
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use vfio_core::host::{self, PciDevice};
+use vfio_core::kernel::Kernel;
+use vfio_sim::Machine;
+
+use compare::Pair;
+use generate::Generator;
+use tally::Tally;
+
+/// So many calls are a sequence; then everything is closed.
+const SEQUENCE: usize = 150;
+
+/// What is to be compared.
+#[derive(Debug)]
+pub struct Comparison {
+    /// The kernel that is right.
+    pub real: Arc<dyn Kernel>,
+    /// The machine that is said to answer like it.
+    pub machine: Machine,
+    /// How many calls are made at least.
+    pub calls: usize,
+    /// Where the random numbers start.
+    pub seed: u64,
+}
+
+impl Comparison {
+    /// Makes the calls; prints what was called how often, and the shortest sequence of the first difference. Answers
+    /// how many sequences differ.
+    ///
+    /// # Errors
+    /// The comparison cannot be made: the devices of the two are not alike.
+    pub fn run(&self) -> Result<usize> {
+        println!("seed {}, {} calls", self.seed, self.calls);
+        let pair = Pair::new(self)?;
+        let mut tally = Tally::default();
+        let mut differing = 0;
+        let mut seed = fastrand::Rng::with_seed(self.seed);
+        while tally.calls() < self.calls {
+            let generator = Generator::new(seed.u64(..), &pair.places);
+            let sequence = pair.generate(generator, SEQUENCE, &mut tally)?;
+            let Some(first) = pair.first_difference(&sequence)? else {
+                continue;
+            };
+            differing += 1;
+            let shortest =
+                shrink::shrink(&sequence[..=first.at.min(sequence.len() - 1)], |calls| {
+                    Ok(pair.first_difference(calls)?.is_some())
+                })?;
+            let difference = pair.first_difference(&shortest)?;
+            println!("\nthe two differ:");
+            for (n, call) in shortest.iter().enumerate() {
+                println!("  {n}: {call:?}");
+            }
+            match difference {
+                Some(difference) => println!("{difference}"),
+                None => println!("and now they do not: it depends on something else\n{first}"),
+            }
+        }
+        println!("\n{tally}");
+        Ok(differing)
+    }
+}
+
+/// The devices that take part, in the order of their groups.
+fn devices(kernel: &dyn Kernel) -> Result<Vec<PciDevice>> {
+    let groups = host::groups(kernel)?;
+    let members = groups.into_iter().flat_map(|group| group.devices);
+    let bound: Vec<_> = members.filter(PciDevice::is_bound_to_vfio).collect();
+    ensure!(!bound.is_empty(), "no device is bound to a VFIO driver");
+    Ok(bound)
+}
