@@ -69,3 +69,35 @@ fn alive(contexts: &Contexts) -> impl Iterator<Item = Domain> {
     let living = contexts.iter().filter_map(WeakDomain::upgrade);
     living.filter(Domain::is_attached)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Error, ErrorKind};
+
+    #[test]
+    fn a_space_that_nothing_is_in_is_forgotten() {
+        let spaces = AddressSpaces::default();
+        for _ in 0..3 {
+            let refused = spaces.attach(
+                AddressSpaceId::unique(),
+                |known| -> crate::Result<()> {
+                    assert!(known.is_empty());
+                    Err(Error::new(ErrorKind::Busy, "attach", "nothing"))
+                },
+                |()| None,
+            );
+            assert!(refused.is_err());
+        }
+        assert_eq!(spaces.0.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_space_that_is_in_use_is_kept() {
+        let spaces = AddressSpaces::default();
+        let (outer, inner) = (AddressSpaceId::unique(), AddressSpaceId::unique());
+        let attach_inner = || spaces.attach(inner, |_| Ok(()), |()| None);
+        spaces.attach(outer, |_| attach_inner(), |()| None).unwrap();
+        assert!(spaces.0.lock().unwrap().contains_key(&outer));
+    }
+}

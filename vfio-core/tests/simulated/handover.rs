@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use vfio_core::iommu::Registry;
-use vfio_core::kernel::{Arg, Kernel};
-use vfio_core::uapi;
+use vfio_core::kernel::{Arg, Errno, Kernel};
+use vfio_core::uapi::{self, TYPE1_IOMMU, TYPE1V2_IOMMU};
 use vfio_core::{
     AddressSpaceId, CONTAINER_NODE, ErrorKind, Handover, OpenOptions, Result, Vfio, group_node,
 };
@@ -238,5 +238,19 @@ fn a_device_is_taken_over_into_an_address_space() {
     );
     assert_eq!(again.unwrap_err().kind(), ErrorKind::Busy);
     drop((first, second));
+    assert!(broker.0.is_idle());
+}
+
+#[test]
+fn a_handover_that_no_backend_takes_names_the_group() {
+    let machine = alone()
+        .refuse(TYPE1V2_IOMMU, Errno::NODEV)
+        .refuse(TYPE1_IOMMU, Errno::NODEV);
+    let broker = Broker(SimKernel::new(machine));
+    let error = broker
+        .hands(Handover::of_group(broker.group()))
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoBackend, "{error}");
+    assert_eq!(error.group(), Some(2));
     assert!(broker.0.is_idle());
 }
