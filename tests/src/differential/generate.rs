@@ -63,7 +63,8 @@ impl Places {
 /// What is known of a container.
 #[derive(Debug, Default, Clone)]
 struct Context {
-    groups: BTreeSet<Slot>,
+    /// By their order.
+    groups: BTreeSet<usize>,
     iommu: Option<usize>,
     mappings: BTreeSet<(u64, u64)>,
     registered: Vec<(Place, u64)>,
@@ -80,6 +81,8 @@ pub(super) struct Generator {
     /// Which device is open where.
     devices: BTreeMap<Slot, usize>,
     contexts: BTreeMap<Slot, Context>,
+    /// The groups that are in a container whose fd was closed.
+    lost: BTreeSet<usize>,
 }
 
 const CONTAINERS: u8 = 2;
@@ -94,6 +97,7 @@ impl Generator {
             groups: BTreeMap::new(),
             devices: BTreeMap::new(),
             contexts: BTreeMap::new(),
+            lost: BTreeSet::new(),
         }
     }
 
@@ -104,6 +108,7 @@ impl Generator {
         };
         match call {
             Call::OpenContainer(slot) => {
+                self.closed(*slot); // what was there
                 self.open.insert(*slot);
                 self.contexts.insert(*slot, Context::default());
             }
@@ -112,6 +117,7 @@ impl Generator {
                 self.groups.insert(*slot, *n);
             }
             Call::OpenDevice { name, to, .. } => {
+                self.closed(*to);
                 self.open.insert(*to);
                 if let Name::Of(n) = name {
                     self.devices.insert(*to, *n);
@@ -132,26 +138,42 @@ impl Generator {
 
     fn closed(&mut self, slot: Slot) {
         self.open.remove(&slot);
-        self.groups.remove(&slot);
-        self.devices.remove(&slot);
-        self.contexts.remove(&slot);
+        let group = self.groups.remove(&slot);
+        let device = self.devices.remove(&slot);
+        let of_device = device.and_then(|n| self.places.groups_of.get(n)).copied();
+        if let Some(group) = group.or(of_device) {
+            // A device that is open keeps its group.
+            let mut devices = self.devices.values();
+            let kept = devices.any(|n| self.places.groups_of.get(*n) == Some(&group))
+                || self.groups.values().any(|open| *open == group);
+            if !kept {
+                self.left(group);
+            }
+        }
+        if let Some(context) = self.contexts.remove(&slot) {
+            self.lost.extend(context.groups); // in a container that nobody can name any more
+        }
+    }
+
+    fn left(&mut self, group: usize) {
+        self.lost.remove(&group);
         for context in self.contexts.values_mut() {
-            context.leave(slot);
+            context.leave(group);
         }
     }
 
     fn learn_ioctl(&mut self, on: Slot, number: u8, argument: &Argument, after: &[u8]) {
         if let (4, Argument::Struct(words)) = (number, argument) {
-            if let [Word::Fd(container)] = words.as_slice() {
+            if let ([Word::Fd(container)], Some(group)) = (words.as_slice(), self.groups.get(&on)) {
                 if let Some(context) = self.contexts.get_mut(container) {
-                    context.groups.insert(on);
+                    context.groups.insert(*group);
                 }
             }
             return;
         }
         if number == 5 {
-            for context in self.contexts.values_mut() {
-                context.leave(on);
+            if let Some(group) = self.groups.get(&on) {
+                self.left(*group);
             }
             return;
         }
@@ -222,24 +244,23 @@ impl Generator {
         if self.contexts.is_empty() {
             return Some(Call::OpenContainer(Slot::Container(0)));
         }
-        if self.groups.is_empty() {
-            let n = self.random.usize(..self.places.groups());
-            return Some(Call::OpenGroup(Slot::Group(n as u8), n));
-        }
-        let ready = self.contexts.iter().find(|(_, it)| it.iommu.is_some());
-        if let Some((_, context)) = ready {
-            let group = *context.groups.first()?;
-            let n = self
-                .places
-                .groups_of
-                .iter()
-                .position(|g| Some(g) == self.groups.get(&group))?;
-            let to = Slot::Device(n as u8);
+        let slot_of = |this: &Self, group: usize| {
+            let mut open = this.groups.iter();
+            open.find(|(_, n)| **n == group).map(|(slot, _)| *slot)
+        };
+        let ready = self.contexts.values().find(|it| it.iommu.is_some());
+        if let Some(context) = ready {
             let missing = self.devices.is_empty();
+            let group = context
+                .groups
+                .iter()
+                .copied()
+                .find(|n| slot_of(self, *n).is_some())?;
+            let n = self.places.groups_of.iter().position(|g| *g == group)?;
             return missing.then_some(Call::OpenDevice {
-                group,
+                group: slot_of(self, group)?,
                 name: Name::Of(n),
-                to,
+                to: device_slot(n),
             });
         }
         let joined = self.contexts.iter().find(|(_, it)| !it.groups.is_empty());
@@ -253,6 +274,18 @@ impl Generator {
                 number: 2,
                 argument: Argument::Value(kinds[self.random.usize(..3)]),
             });
+        }
+        if let Some(lost) = self.lost.first() {
+            let kept = self
+                .devices
+                .iter()
+                .find(|(_, n)| self.places.groups_of[**n] == *lost);
+            let holder = kept.map(|(slot, _)| *slot).or(slot_of(self, *lost))?;
+            return Some(Call::Close(holder));
+        }
+        if self.groups.is_empty() {
+            let n = self.random.usize(..self.places.groups());
+            return Some(Call::OpenGroup(group_slot(n), n));
         }
         let group = self.group();
         let container = self.container();
@@ -314,7 +347,7 @@ impl Generator {
             }
             1 | 2 => {
                 let n = self.random.usize(..self.places.groups());
-                Call::OpenGroup(Slot::Group(n as u8), n)
+                Call::OpenGroup(group_slot(n), n)
             }
             _ => Call::NewSignal(self.signal()),
         }
@@ -364,7 +397,7 @@ impl Generator {
                 Call::OpenDevice {
                     group: on,
                     name,
-                    to: Slot::Device(n as u8),
+                    to: device_slot(n),
                 }
             }
         }
@@ -845,9 +878,19 @@ impl Generator {
 }
 
 impl Context {
-    fn leave(&mut self, group: Slot) {
+    fn leave(&mut self, group: usize) {
         if self.groups.remove(&group) && self.groups.is_empty() {
             *self = Self::default();
         }
     }
+}
+
+/// Where the n-th group is opened.
+fn group_slot(n: usize) -> Slot {
+    Slot::Group(u8::try_from(n).unwrap_or(u8::MAX))
+}
+
+/// Where the n-th device is opened.
+fn device_slot(n: usize) -> Slot {
+    Slot::Device(u8::try_from(n).unwrap_or(u8::MAX))
 }

@@ -18,10 +18,10 @@ pub(super) const TAKEN: u64 = 0x1004;
 pub(super) const VERSION_VALUE: u32 = 0x0001_0400;
 
 /// Queues of 2048 entries, which must be contiguous; ready within 7.5 s; pages of 4 to 64 KiB; commands of the NVM
-/// set, or those of the administrator alone. Doorbells follow each other directly.
+/// set, or of one that is named. Doorbells follow each other directly.
 const CAPABILITIES_VALUE: u64 =
     0x7ff | 1 << 16 | 15 << 24 | COMMAND_SETS << 37 | LARGEST_PAGE << 52;
-const COMMAND_SETS: u64 = 1 << 0 | 1 << 7;
+const COMMAND_SETS: u64 = 1 << 0 | 1 << 6;
 /// 0 is 4096 bytes, each one more twice as many.
 const LARGEST_PAGE: u64 = 4;
 
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(with(|r| r.configuration |= 4 << 7), Some(0x1_0000));
         assert_eq!(with(|r| r.configuration |= 5 << 7), None);
         assert_eq!(with(|r| r.configuration |= 15 << 7), None);
-        assert_eq!(with(|r| r.configuration |= 7 << 4), Some(4096));
+        assert_eq!(with(|r| r.configuration |= 6 << 4), Some(4096));
         assert_eq!(with(|r| r.configuration |= 1 << 4), None);
         assert_eq!(with(|r| r.submissions += 64), None);
         assert_eq!(with(|r| r.completions += 16), None);
