@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use vfio_core::kernel::Kernel;
 use vfio_sim::{Machine, SimKernel};
 
@@ -11,6 +11,7 @@ use super::Comparison;
 use super::call::{Answer, Call};
 use super::execute::Executor;
 use super::generate::{Generator, Places};
+use super::mirror;
 use super::tally::Tally;
 
 /// The two that are compared.
@@ -30,21 +31,12 @@ pub(super) struct Difference {
 
 impl Pair {
     pub(super) fn new(comparison: &Comparison) -> Result<Self> {
-        let sim = SimKernel::new(comparison.machine.clone());
-        let here = super::devices(&*comparison.real)?;
-        let there = super::devices(&sim)?;
-        let ids = |devices: &[_]| -> Vec<_> {
-            let devices: &[vfio_core::host::PciDevice] = devices;
-            devices.iter().map(|it| (it.vendor, it.device)).collect()
-        };
-        ensure!(
-            ids(&here) == ids(&there),
-            "this host has {here:x?}, the simulated one {there:x?}"
-        );
+        let machine = mirror::mirror(&*comparison.real, &comparison.machine)?;
+        let devices = super::devices(&SimKernel::new(machine.clone()))?;
         Ok(Self {
             real: Arc::clone(&comparison.real),
-            machine: comparison.machine.clone(),
-            places: Places::of(&comparison.machine, &there),
+            places: Places::of(&machine, &devices),
+            machine,
         })
     }
 

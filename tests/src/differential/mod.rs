@@ -8,7 +8,9 @@ mod call;
 mod compare;
 mod execute;
 mod generate;
+mod ignored;
 mod memory;
+mod mirror;
 mod shrink;
 mod tally;
 
@@ -77,11 +79,23 @@ impl Comparison {
     }
 }
 
-/// The devices that take part, in the order of their groups.
+/// The devices that take part, by their addresses: groups are numbered as the kernel comes across them.
 fn devices(kernel: &dyn Kernel) -> Result<Vec<PciDevice>> {
     let groups = host::groups(kernel)?;
     let members = groups.into_iter().flat_map(|group| group.devices);
-    let bound: Vec<_> = members.filter(PciDevice::is_bound_to_vfio).collect();
+    let mut bound: Vec<_> = members.filter(PciDevice::is_bound_to_vfio).collect();
     ensure!(!bound.is_empty(), "no device is bound to a VFIO driver");
+    bound.sort_by_key(|device| device.bdf);
     Ok(bound)
+}
+
+/// Their groups, in that order.
+fn groups(devices: &[PciDevice]) -> Vec<u32> {
+    let mut groups = Vec::new();
+    for id in devices.iter().filter_map(|device| device.group) {
+        if !groups.contains(&id) {
+            groups.push(id);
+        }
+    }
+    groups
 }

@@ -2,7 +2,8 @@
 //! simulated.
 
 use super::iommu::{Hardware, Platform, Spapr, Type1};
-use super::{Device, Group, IommuDriver, Machine};
+use super::{Device, Group, IommuDriver, Machine, MakeModel};
+use crate::model::Nvme;
 
 /// Where windows above 4 GiB start on every POWER machine.
 const HIGH: u64 = 1 << 59;
@@ -143,9 +144,18 @@ fn by_bios(device: Device) -> Device {
     device.with_config([(0x04, 0x0010_0103)])
 }
 
+/// In a port of its own, which firmware has set up: the bus behind it can be reset, and system errors are reported.
+fn behind_port(device: Device, bus: u32) -> Device {
+    device.on_reset_bus(bus).with_config([(0x04, 0x0010_0102)])
+}
+
 /// The `nvme` of QEMU 7.
 fn older(device: Device) -> Device {
-    device.with_config([(0x84, 0x1000_8000)])
+    let device = device.with_config([(0x84, 0x1000_8000)]);
+    Device {
+        model: MakeModel(|| Box::new(Nvme::new("simulated").for_administrators())),
+        ..device
+    }
 }
 
 /// The same, not a part of the root complex.
@@ -183,13 +193,15 @@ fn bare_metal_power() -> Machine {
         groups: vec![
             Group::new(
                 0,
-                [firmware(
-                    Device::big_endian_edu("0000:01:00.0"),
-                    0x8000_0000,
+                [behind_port(
+                    firmware(Device::big_endian_edu("0000:01:00.0"), 0x8000_0000, 0),
                     0,
                 )],
             ),
-            Group::new(1, [apart(nvme("0001:01:00.0", 0x8000_0000, 0))]),
+            Group::new(
+                1,
+                [behind_port(apart(nvme("0001:01:00.0", 0x8000_0000, 0)), 1)],
+            ),
         ],
         ..power()
     }
