@@ -223,7 +223,7 @@ const fn suite(needs: Needs, name: &'static str, what: &'static str, run: Run) -
 
 pub(crate) fn run(args: &TestArgs, ui: &Ui) -> Result<ExitCode> {
     if args.suite.as_deref() == Some("list") {
-        println!("{}", names());
+        ui.last_line(names());
         return Ok(ExitCode::SUCCESS);
     }
     let suites = select(args)?;
