@@ -10,7 +10,8 @@
 //! translation control entries) that has one entry a page. There is always a default window in the first
 //! GiBs. Version 2 can create another one high above 4 GiB with larger pages, and wants memory to be
 //! *registered* (pinned) before it is mapped; version 1 accounts the whole default window as locked
-//! memory at once. Version 2 is preferred.
+//! memory as soon as it is attached. Version 2 is preferred. What is registered or accounted counts against
+//! `RLIMIT_MEMLOCK`, and so do the tables (C41, C42, D49, D54b).
 //!
 //! The kernel advertises both versions always; only a group in the container tells what works. What the
 //! kernel does is in `drivers/vfio/vfio_iommu_spapr_tce.c`. Three of its calls fail with a positive

@@ -6,6 +6,9 @@
 //! use iommu_type1 as _;
 //! ```
 //!
+//! The kernel counts every page of every mapping against `RLIMIT_MEMLOCK` (B25, B27), unless the process has
+//! `CAP_IPC_LOCK`.
+//!
 //! Version 2 is preferred; the versions differ in what an unmap may cut, which `vfio-core` hides by
 //! unmapping whole mappings only. What the kernel does is in `drivers/vfio/vfio_iommu_type1.c`.
 

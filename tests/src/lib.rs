@@ -2,7 +2,11 @@
 //!
 //! `hardware-tests` is the program. It runs in the lab's machines and on anybody's own: a device that
 //! [`devices`] has a driver for does DMA and raises interrupts, and [`suites`] says what that proves; any
-//! other device is attached, its memory mapped, its regions read, its interrupts fired by the kernel.
+//! other device is attached, its memory mapped, its regions read, its interrupts fired by the kernel. What a host has
+//! to be given for it (a driver, a node, a limit), and in which order, is in the README.
+//!
+//! Simulated machines need nothing of that: `cargo run -p vfio-tests --bin hardware-tests -- --sim x86_64` takes about
+//! five seconds.
 //!
 //! Every byte that is moved is random and of this run, and it is compared on the side that chose it.
 //!

@@ -19,6 +19,9 @@
 //! use {iommu_spapr as _, iommu_type1 as _};
 //! ```
 //!
+//! Without such a line the compiler leaves the backend out, and [`Vfio::new`] answers [`ErrorKind::Registry`].
+//! [`Vfio::on`] takes a kernel, and backends that are [listed](iommu::Registry::of) instead of found.
+//!
 //! # What there is
 //!
 //! - [`Vfio`] opens a [`Device`]: its group, a container, the preferred backend that the kernel does not
@@ -28,7 +31,15 @@
 //! - Its [`Domain`](iommu::Domain) says what it can reach: [`map`](iommu::Domain::map) for memory of the
 //!   caller's own, [`DmaBuffer`](iommu::DmaBuffer) for memory that is safe to share with a device.
 //! - [`host`] reads what sysfs says of devices and groups; an [`Error`] can be [diagnosed](diagnosis).
-//! - Everything that is asked of Linux passes [`kernel::Kernel`].
+//! - What is asked of Linux passes [`kernel::Kernel`], which can be a simulated one. Only what needs no more than
+//!   an fd that is there already does not: waiting for an [`EventFd`](device::EventFd) and taking its count, and
+//!   closing.
+//!
+//! # What it needs
+//!
+//! Linux on x86_64, arm64 or ppc64le with VFIO's container and groups; the suites run on 6.12. The device is bound to
+//! `vfio-pci`, the process may open `/dev/vfio/N` of the device's group, and `RLIMIT_MEMLOCK` covers what it maps.
+//! It need not be root. The project's README says how to come there.
 //!
 //! # Who holds what
 //!
@@ -45,7 +56,8 @@
 //! # What it does not do
 //!
 //! It binds no device to `vfio-pci`, loads no module and changes no setting of the host. It has no device
-//! model and no interrupt routing for virtual machines. It handles neither iommufd nor noiommu yet.
+//! model and no interrupt routing for virtual machines. There is no backend for iommufd and none for noiommu
+//! yet, and only PCI devices are opened.
 
 pub mod address;
 mod address_space;

@@ -1,7 +1,8 @@
 //! A VFIO kernel in memory, for testing code that uses VFIO on any Linux, without privileges.
 //!
 //! [`SimKernel`] implements [`vfio_core::kernel::Kernel`], the door through which `vfio-core` asks
-//! Linux for everything. It has a [`Machine`] in it, described as data: which IOMMUs the kernel
+//! Linux about VFIO, memory and the host. (Waiting for an eventfd and closing do not go through it: the fds are real.)
+//! It has a [`Machine`] in it, described as data: which IOMMUs the kernel
 //! advertises and refuses, which devices there are, in which groups, bound to which drivers. Afterwards
 //! a test can ask what is still open, and what was called in which order.
 //!
@@ -100,6 +101,12 @@
 //!
 //! The answers follow Linux 6.12, and what other versions do differently follows [`Machine::release`](Machine#structfield.release). The names in
 //! parentheses (A5, C44, F85) are those of the project's page of kernel behaviours.
+//!
+//! # What it needs
+//!
+//! Linux 5.14 or newer: pages are made present with `MADV_POPULATE_READ` and `MADV_POPULATE_WRITE`; before that every
+//! mapping fails as if the memory were not there. And `process_vm_readv` and `process_vm_writev`, with which devices do
+//! their DMA: a sandbox that forbids them makes all DMA fail. No rights, no VFIO, no PCI device.
 //!
 //! # What it models
 //!

@@ -80,11 +80,26 @@ fn machine_parser() -> impl TypedValueParser<Value = Machine> {
 }
 
 fn main() -> ExitCode {
-    let status = run(&Args::parse()).unwrap_or_else(|error| {
+    let args = Args::parse();
+    let status = run(&args).unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
+        if args.sim.is_none() {
+            advise(&error);
+        }
         exit::status(&error)
     });
     ExitCode::from(status)
+}
+
+/// Says what is wrong with this host, and what to do, as far as that is known.
+fn advise(error: &anyhow::Error) {
+    let error = error.downcast_ref::<vfio_core::Error>();
+    if let Some(diagnosis) = error.and_then(|error| error.diagnose(&Linux)) {
+        eprintln!("{} {}: {}", diagnosis.code, diagnosis.name, diagnosis.cause);
+        for remedy in diagnosis.remedies {
+            eprintln!("  {remedy}");
+        }
+    }
 }
 
 fn run(args: &Args) -> Result<u8> {

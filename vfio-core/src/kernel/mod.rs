@@ -1,4 +1,4 @@
-//! The seam: everything that this project asks of Linux passes the [`Kernel`] trait.
+//! The seam: what this project asks of Linux about VFIO, memory and the host passes the [`Kernel`] trait.
 //!
 //! [`Linux`] is the kernel that runs; `vfio-sim` has one in memory; wrappers count, trace or fail calls.
 //! It is held as `Arc<dyn Kernel>`, because backends are registered as plain function pointers and so

@@ -222,6 +222,10 @@ const fn suite(needs: Needs, name: &'static str, what: &'static str, run: Run) -
 }
 
 pub(crate) fn run(args: &TestArgs, ui: &Ui) -> Result<ExitCode> {
+    if args.suite.as_deref() == Some("list") {
+        ui.last_line(names());
+        return Ok(ExitCode::SUCCESS);
+    }
     let suites = select(args)?;
     if suites.iter().any(|suite| suite.needs == Needs::Lab) {
         platform::require_lab()?;
@@ -255,15 +259,15 @@ fn select(args: &TestArgs) -> Result<Vec<&'static Suite>> {
         return Ok(SUITES.iter().filter(wanted).collect());
     };
     let Some(suite) = SUITES.iter().find(|suite| suite.name == name) else {
-        let known = SUITES
-            .iter()
-            .map(|suite| format!("{:<10} {}", suite.name, suite.what));
-        bail!(
-            "there is no suite {name}; there are\n{}",
-            known.collect::<Vec<_>>().join("\n")
-        );
+        bail!("there is no suite {name}; there are\n{}", names());
     };
     Ok(vec![suite])
+}
+
+/// The suites, a line each.
+fn names() -> String {
+    let line = |suite: &Suite| format!("{:<10} {}", suite.name, suite.what);
+    SUITES.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// What cargo knows of the workspace and everything that it is built from.
