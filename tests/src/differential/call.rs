@@ -90,6 +90,11 @@ pub(super) enum Call {
         len: usize,
         protection: Protection,
     },
+    /// Has the device write to memory, as a bus master.
+    Dma {
+        device: Slot,
+        iova: u64,
+    },
     /// Takes what an eventfd has counted.
     Drain(Slot),
     /// Signals an eventfd.
@@ -144,6 +149,7 @@ impl Call {
             Self::Write { region: 7, .. } => "write config space".into(),
             Self::Write { .. } => "write a region".into(),
             Self::MapRegion { .. } => "map a region".into(),
+            Self::Dma { .. } => "DMA".into(),
             Self::Drain(_) => "read eventfd".into(),
             Self::Signal(_) => "write eventfd".into(),
         }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use vfio_core::kernel::Kernel;
-use vfio_sim::{Machine, SimKernel};
+use vfio_sim::{Machine, Rights, SimKernel};
 
 use super::Comparison;
 use super::call::{Answer, Call};
 use super::execute::Executor;
 use super::generate::{Generator, Places};
 use super::mirror;
+use super::rights::Limited;
+use super::sequence::Sequence;
 use super::tally::Tally;
 
 /// The two that are compared.
@@ -46,45 +48,55 @@ impl Pair {
         mut generator: Generator,
         calls: usize,
         tally: &mut Tally,
-    ) -> Result<Vec<Call>> {
-        let mut sequence = Vec::new();
-        let mut sim = SimKernel::new(self.machine.clone());
-        let mut executor = Executor::new(Arc::new(sim.clone()))?;
-        while sequence.len() < calls {
+    ) -> Result<Sequence> {
+        let mut sequence = Sequence {
+            memlock: generator.memlock(),
+            calls: Vec::new(),
+        };
+        let mut simulation = self.simulation(&sequence)?;
+        while sequence.calls.len() < calls {
             let call = generator.next();
-            let answer = executor.make(&call);
+            if tally.has_enough_of(&call) {
+                continue;
+            }
+            let answer = simulation.executor.make(&call);
             if answer == Answer::Empty {
                 continue;
             }
-            if !sim.hazards().is_empty() {
-                tally.hazard(&sim.hazards());
+            let hazards = simulation.kernel.hazards();
+            if !hazards.is_empty() {
+                tally.hazard(&hazards);
                 // As if it had not been.
-                executor.finish();
-                sim = SimKernel::new(self.machine.clone());
-                executor = Executor::new(Arc::new(sim.clone()))?;
-                for call in &sequence {
-                    executor.make(call);
+                simulation.executor.finish();
+                simulation = self.simulation(&sequence)?;
+                for call in &sequence.calls {
+                    simulation.executor.make(call);
                 }
                 continue;
             }
             generator.learn(&call, &answer);
             tally.count(&call, &answer);
-            sequence.push(call);
+            sequence.calls.push(call);
         }
-        executor.finish();
+        simulation.executor.finish();
         Ok(sequence)
     }
 
     /// Makes the calls on both.
-    pub(super) fn first_difference(&self, calls: &[Call]) -> Result<Option<Difference>> {
-        let sim = SimKernel::new(self.machine.clone());
-        let (simulated, simulated_memory) = run(Arc::new(sim.clone()), calls)?;
-        if !sim.hazards().is_empty() {
+    pub(super) fn first_difference(&self, sequence: &Sequence) -> Result<Option<Difference>> {
+        let simulation = self.simulation(sequence)?;
+        let (simulated, simulated_memory) = run(simulation.executor, &sequence.calls);
+        if !simulation.kernel.hazards().is_empty() {
             return Ok(None); // shrinking has made it one that must not be asked for
         }
-        let (real, real_memory) = run(Arc::clone(&self.real), calls)?;
-        let mut pairs = real.iter().zip(&simulated).zip(calls);
-        let found = pairs.position(|((real, simulated), _)| real != simulated);
+        let limited = sequence.memlock.map(Limited::to).transpose()?;
+        let executor = Executor::new(Arc::clone(&self.real))?;
+        let (real, real_memory) = run(executor, &sequence.calls);
+        drop(limited);
+        let found = real
+            .iter()
+            .zip(&simulated)
+            .position(|(real, simulated)| real != simulated);
         if let Some(at) = found {
             return Ok(Some(Difference {
                 at,
@@ -95,7 +107,7 @@ impl Pair {
         for (n, (real, simulated)) in contents {
             if let Some(offset) = real.iter().zip(simulated).position(|(a, b)| a != b) {
                 return Ok(Some(Difference {
-                    at: calls.len(),
+                    at: sequence.calls.len(),
                     what: format!(
                         "afterwards byte {offset:#x} of memory {n} is {:#x} in real, {:#x} in the simulation",
                         real[offset], simulated[offset]
@@ -105,14 +117,32 @@ impl Pair {
         }
         Ok(None)
     }
+
+    /// The machine, just booted, and a process with the rights of the sequence.
+    fn simulation(&self, sequence: &Sequence) -> Result<Simulation> {
+        let kernel = SimKernel::new(self.machine.clone());
+        if let Some(bytes) = sequence.memlock {
+            kernel.set_rights(Rights {
+                memlock: Some(bytes),
+                ipc_lock: false,
+                ..Rights::ROOT
+            });
+        }
+        let executor = Executor::new(Arc::new(kernel.clone()))?;
+        Ok(Simulation { kernel, executor })
+    }
+}
+
+struct Simulation {
+    kernel: SimKernel,
+    executor: Executor,
 }
 
 type Ran = (Vec<Answer>, Vec<Vec<u8>>);
 
-fn run(kernel: Arc<dyn Kernel>, calls: &[Call]) -> Result<Ran> {
-    let mut executor = Executor::new(kernel)?;
+fn run(mut executor: Executor, calls: &[Call]) -> Ran {
     let answers = calls.iter().map(|call| executor.make(call)).collect();
-    Ok((answers, executor.finish()))
+    (answers, executor.finish())
 }
 
 impl fmt::Display for Difference {

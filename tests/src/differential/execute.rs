@@ -15,6 +15,7 @@ use vfio_core::kernel::{Arg, Errno, Kernel, RegionMapping};
 use vfio_core::{CONTAINER_NODE, uapi};
 
 use super::call::{Answer, Argument, Call, Name, Slot, Word};
+use super::dma;
 use super::ignored;
 use super::memory::Memories;
 
@@ -118,6 +119,10 @@ impl Executor {
                     // SAFETY: what was just mapped, and nobody knows.
                     unsafe { this.kernel.munmap(addr, *len) }?;
                 }
+                Ok((0, Vec::new()))
+            }),
+            Call::Dma { device, iova } => self.on(*device, |this, fd| {
+                dma::write(&*this.kernel, fd.as_fd(), *iova)?;
                 Ok((0, Vec::new()))
             }),
             Call::Drain(slot) => self.on(*slot, |_, fd| {

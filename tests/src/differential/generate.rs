@@ -9,6 +9,7 @@ use vfio_sim::Machine;
 use vfio_sim::machine::{Hardware, IommuDriver};
 
 use super::call::{Answer, Argument, Call, Name, Place, Slot, Word};
+use super::dma;
 use super::memory::{PAGES, SORTS};
 
 /// What calls can be about.
@@ -17,6 +18,8 @@ pub(super) struct Places {
     page: u64,
     /// The group of each device, by its order among the groups.
     groups_of: Vec<usize>,
+    /// Which of them can be told to do DMA.
+    engines: Vec<bool>,
     /// Addresses where something begins or ends for the IOMMU.
     borders: Vec<u64>,
     spapr: bool,
@@ -49,6 +52,7 @@ impl Places {
         Self {
             page: machine.page_size as u64,
             groups_of: devices.iter().map(|it| index(it).unwrap_or(0)).collect(),
+            engines: devices.iter().map(dma::is_engine).collect(),
             borders,
             spapr,
         }
@@ -98,6 +102,12 @@ impl Generator {
             contexts: BTreeMap::new(),
             lost: BTreeSet::new(),
         }
+    }
+
+    /// How many bytes the process may lock: mostly as many as it likes.
+    pub(super) fn memlock(&mut self) -> Option<u64> {
+        let pages = self.random.choice([0, 1, 4, 12, 40]).unwrap_or(0);
+        self.one_in(8).then_some(pages * self.places.page)
     }
 
     /// What is learnt from a call that was answered.
@@ -228,20 +238,20 @@ impl Generator {
         // Weights in percent, about.
         match self.random.u32(..100) {
             0..4 => self.open_something(),
-            4..7 => self.close_something(),
-            7..16 => self.leave(),
-            16..25 => self.group_call(),
-            25..35 => self.container_call(),
-            35..59 => self.mapping_call(),
-            59..84 => self.device_call(),
-            84..95 => self.access(),
+            4..8 => self.close_something(),
+            8..21 => self.leave(),
+            21..30 => self.group_call(),
+            30..40 => self.container_call(),
+            40..69 => self.mapping_call(),
+            69..89 => self.device_call(),
+            89..96 => self.access(),
             _ => self.signal_call(),
         }
     }
 
     /// What comes next on the way to a device that is open.
     fn missing_step(&mut self) -> Option<Call> {
-        let now = self.one_in(3);
+        let now = self.one_in(8);
         if self.contexts.is_empty() {
             return Some(Call::OpenContainer(Slot::Container(0)));
         }
@@ -476,7 +486,7 @@ impl Generator {
 
     /// What a struct says that its size is: mostly what it is.
     fn argsz(&mut self, right: u32) -> u32 {
-        match self.random.u32(..20) {
+        match self.random.u32(..50) {
             0 => right - 1,
             1 => 0,
             2 => right + 8,
@@ -491,15 +501,15 @@ impl Generator {
     /// An address for the device.
     fn iova(&mut self) -> u64 {
         let page = self.places.page;
-        match self.random.u32(..10) {
-            0 => {
+        match self.random.u32(..24) {
+            0 | 1 => {
                 let n = self.random.usize(..self.places.borders.len());
                 let pages = self.random.u64(..6);
                 self.places.borders[n]
                     .wrapping_sub(3 * page)
                     .wrapping_add(pages * page)
             }
-            1 => self
+            2 => self
                 .random
                 .choice([u64::MAX - page + 1, u64::MAX, 1 << 52])
                 .unwrap_or(0),
@@ -517,11 +527,44 @@ impl Generator {
         Place { memory, offset }
     }
 
+    /// Has a device write where something is mapped, or was, or nearly.
+    fn dma(&mut self) -> Option<Call> {
+        let engines = self
+            .devices
+            .iter()
+            .filter(|(_, n)| self.places.engines[**n]);
+        let engines: Vec<_> = engines.map(|(slot, n)| (*slot, *n)).collect();
+        let (device, n) = self.random.choice(engines)?;
+        let group = self.places.groups_of.get(n)?;
+        let context = self
+            .contexts
+            .values()
+            .find(|it| it.groups.contains(group))?;
+        let near: Vec<_> = context.mappings.iter().copied().collect();
+        let iova = match (self.random.choice(near), self.random.u32(..6)) {
+            (Some((iova, size)), 0) => iova.wrapping_add(size),
+            (Some((iova, _)), _) => iova,
+            (None, _) => self.iova(),
+        };
+        Some(Call::Dma { device, iova })
+    }
+
     fn mapping_call(&mut self) -> Call {
+        if self.one_in(12) {
+            if let Some(call) = self.dma() {
+                return call;
+            }
+        }
         if self.places.spapr {
             return self.spapr_call();
         }
         let on = self.context();
+        let has_iommu = self.contexts.get(&on).is_some_and(|it| it.iommu.is_some());
+        if !has_iommu && !self.one_in(8) {
+            if let Some(step) = self.missing_step() {
+                return step;
+            }
+        }
         let known: Vec<_> = self
             .contexts
             .get(&on)
@@ -529,8 +572,8 @@ impl Generator {
             .unwrap_or_default();
         let known = self.random.choice(known);
         match (self.random.u32(..20), known) {
-            (0..8, _) | (_, None) => self.map(on),
-            (8..15, Some(known)) => self.unmap(on, known),
+            (0..6, _) | (_, None) => self.map(on),
+            (6..15, Some(known)) => self.unmap(on, known),
             (15, Some((iova, size))) => {
                 // Forgets an address, or gives one.
                 let flags = uapi::DMA_UNMAP_FLAG_VADDR;
@@ -596,7 +639,7 @@ impl Generator {
         let mut place = self.place();
         let mut size = self.pages();
         let mut iova = self.iova();
-        match self.random.u32(..24) {
+        match self.random.u32(..60) {
             0 => place.offset += 1,
             1 => size += 512,
             2 => iova = iova.wrapping_add(8),
@@ -619,7 +662,7 @@ impl Generator {
 
     fn unmap(&mut self, on: Slot, (mut iova, mut size): (u64, u64)) -> Call {
         let page = self.places.page;
-        match self.random.u32(..14) {
+        match self.random.u32(..24) {
             0 => iova = iova.wrapping_add(page),
             1 => size = size.wrapping_sub(page),
             2 => (iova, size) = (iova.wrapping_sub(page), size + 2 * page),
@@ -627,7 +670,7 @@ impl Generator {
             4 => (iova, size) = (self.iova(), self.pages()),
             5 => size += 1,
             6 => size = u64::MAX - page + 1,
-            _ => {}
+            _ => {} // mostly whole
         }
         let argsz = self.argsz(24);
         let flags = self.random.choice([0, 0, 0, 0, 0, 0, 8]).unwrap_or(0);

@@ -6,11 +6,14 @@
 
 mod call;
 mod compare;
+mod dma;
 mod execute;
 mod generate;
 mod ignored;
 mod memory;
 mod mirror;
+mod rights;
+mod sequence;
 mod shrink;
 mod tally;
 
@@ -42,8 +45,8 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Makes the calls; prints what was called how often, and the shortest sequence of the first difference. Answers
-    /// how many sequences differ.
+    /// Makes the calls; prints the shortest sequence of each difference, and what was called how often. Answers how many
+    /// sequences differ, and how much else is wrong.
     ///
     /// # Errors
     /// The comparison cannot be made: the devices of the two are not alike.
@@ -60,22 +63,24 @@ impl Comparison {
                 continue;
             };
             differing += 1;
-            let shortest =
-                shrink::shrink(&sequence[..=first.at.min(sequence.len() - 1)], |calls| {
-                    Ok(pair.first_difference(calls)?.is_some())
-                })?;
+            let until = sequence.calls.iter().take(first.at + 1).cloned().collect();
+            let shortest = shrink::shrink(sequence.with(until), |calls| {
+                Ok(pair.first_difference(calls)?.is_some())
+            })?;
             let difference = pair.first_difference(&shortest)?;
-            println!("\nthe two differ:");
-            for (n, call) in shortest.iter().enumerate() {
-                println!("  {n}: {call:?}");
-            }
+            println!("\nthe two differ:\n{shortest}");
             match difference {
                 Some(difference) => println!("{difference}"),
                 None => println!("and now they do not: it depends on something else\n{first}"),
             }
         }
         println!("\n{tally}");
-        Ok(differing)
+        let complaints = tally.complaints();
+        for complaint in &complaints {
+            println!("it says too little: {complaint}");
+        }
+        println!("{differing} sequences differ");
+        Ok(differing + complaints.len())
     }
 }
 
