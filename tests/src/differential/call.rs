@@ -1,6 +1,7 @@
 //! A call, said so that it means the same on both kernels: what it is about is named, not numbered or addressed.
 
 use vfio_core::kernel::Protection;
+use vfio_core::uapi;
 
 /// A place for something that is open. The number tells those of a kind apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -132,6 +133,11 @@ impl Call {
                 Slot::Device(_) => "close device".into(),
                 Slot::Signal(_) => "close eventfd".into(),
             },
+            Self::Ioctl {
+                on: Slot::Container(_),
+                number: number @ (13 | 14),
+                argument: Argument::Struct(words),
+            } if !cfg!(target_arch = "powerpc64") => mapping_kind(*number, words),
             Self::Ioctl { on, number, .. } => {
                 use vfio_sim::wrap::Kind;
                 let kind = match on {
@@ -141,7 +147,7 @@ impl Call {
                     Slot::Device(_) => Kind::Device,
                     Slot::Signal(_) => Kind::Eventfd,
                 };
-                let name = vfio_sim::wrap::ioctl_name(vfio_core::uapi::vfio(*number), Some(kind));
+                let name = vfio_sim::wrap::ioctl_name(uapi::vfio(*number), Some(kind));
                 name.map_or_else(|| "a call of something else".into(), str::to_owned)
             }
             Self::Read { region: 7, .. } => "read config space".into(),
@@ -167,4 +173,23 @@ impl Call {
             _ => false,
         }
     }
+}
+
+/// What type1's MAP and UNMAP do follows from a flag.
+fn mapping_kind(number: u8, words: &[Word]) -> String {
+    let name = if number == 13 {
+        "VFIO_IOMMU_MAP_DMA"
+    } else {
+        "VFIO_IOMMU_UNMAP_DMA"
+    };
+    let flags = match words.get(1) {
+        Some(Word::U32(flags)) => *flags,
+        _ => 0,
+    };
+    let flag = match (number, flags) {
+        (13, uapi::DMA_MAP_FLAG_VADDR) | (14, uapi::DMA_UNMAP_FLAG_VADDR) => " (VADDR)",
+        (14, uapi::DMA_UNMAP_FLAG_ALL) => " (ALL)",
+        _ => "",
+    };
+    format!("{name}{flag}")
 }

@@ -237,21 +237,21 @@ impl Generator {
         }
         // Weights in percent, about.
         match self.random.u32(..100) {
-            0..4 => self.open_something(),
-            4..8 => self.close_something(),
-            8..21 => self.leave(),
-            21..30 => self.group_call(),
-            30..40 => self.container_call(),
-            40..69 => self.mapping_call(),
-            69..89 => self.device_call(),
-            89..96 => self.access(),
+            0..2 => self.open_something(),
+            2 => self.close_something(),
+            3..8 => self.leave(),
+            8..13 => self.group_call(),
+            13..20 => self.container_call(),
+            20..71 => self.mapping_call(),
+            71..92 => self.device_call(),
+            92..97 => self.access(),
             _ => self.signal_call(),
         }
     }
 
     /// What comes next on the way to a device that is open.
     fn missing_step(&mut self) -> Option<Call> {
-        let now = self.one_in(8);
+        let now = self.one_in(16);
         if self.contexts.is_empty() {
             return Some(Call::OpenContainer(Slot::Container(0)));
         }
@@ -403,7 +403,7 @@ impl Generator {
                 let argsz = self.argsz(8);
                 ioctl(3, Argument::Struct(vec![Word::U32(argsz), Word::U32(0)]))
             }
-            1..=3 => {
+            1..=2 => {
                 let container = match self.random.u32(..12) {
                     0 => Word::OtherFd,
                     1 => Word::Fd(on),
@@ -412,7 +412,7 @@ impl Generator {
                 };
                 ioctl(4, Argument::Struct(vec![container]))
             }
-            4 => ioctl(5, Argument::None),
+            3..=5 => ioctl(5, Argument::None),
             _ => {
                 let group = self.groups.get(&on).copied().unwrap_or(0);
                 let own: Vec<_> = (0..self.places.groups_of.len())
@@ -443,10 +443,10 @@ impl Generator {
             number,
             argument,
         };
-        match self.random.u32(..10) {
+        match self.random.u32(..8) {
             0 => ioctl(0, Argument::None),
-            1 | 2 => ioctl(1, Argument::Value(self.random.usize(..12))),
-            3..=6 => {
+            1 => ioctl(1, Argument::Value(self.random.usize(..12))),
+            2..=4 => {
                 let kinds = match self.places.spapr {
                     true => [2, 7, 7, 7, 1, 99],
                     false => [1, 3, 3, 3, 7, 99],
@@ -454,7 +454,7 @@ impl Generator {
                 let kind = kinds[self.random.usize(..kinds.len())];
                 ioctl(2, Argument::Value(kind))
             }
-            7 => ioctl(self.random.u8(3..12), Argument::None),
+            5 => ioctl(self.random.u8(3..12), Argument::None),
             _ if self.places.spapr => self.spapr_info(on),
             _ => self.type1_info(on),
         }
@@ -571,53 +571,41 @@ impl Generator {
             .map(|context| context.mappings.iter().copied().collect())
             .unwrap_or_default();
         let known = self.random.choice(known);
-        match (self.random.u32(..20), known) {
-            (0..6, _) | (_, None) => self.map(on),
-            (6..15, Some(known)) => self.unmap(on, known),
-            (15, Some((iova, size))) => {
-                // Forgets an address, or gives one.
-                let flags = uapi::DMA_UNMAP_FLAG_VADDR;
-                self.struct_call(
-                    on,
-                    14,
-                    vec![
-                        Word::U32(24),
-                        Word::U32(flags),
-                        Word::U64(iova),
-                        Word::U64(size),
-                    ],
-                )
-            }
-            (16, Some((iova, size))) => {
-                let flags = uapi::DMA_MAP_FLAG_VADDR;
-                let place = self.place();
-                self.struct_call(
-                    on,
-                    13,
-                    vec![
-                        Word::U32(32),
-                        Word::U32(flags),
-                        Word::At(place),
-                        Word::U64(iova),
-                        Word::U64(size),
-                    ],
-                )
-            }
-            (17, Some(_)) => {
-                let (iova, size) = self.random.choice([(0, 0), (0, 4096)]).unwrap_or((0, 0));
-                self.struct_call(
-                    on,
-                    14,
-                    vec![
-                        Word::U32(24),
-                        Word::U32(uapi::DMA_UNMAP_FLAG_ALL),
-                        Word::U64(iova),
-                        Word::U64(size),
-                    ],
-                )
-            }
-            (_, Some(known)) => self.unmap(on, known),
+        let Some(known) = known else {
+            return self.map(on);
+        };
+        match self.random.u32(..20) {
+            0..6 => self.map(on),
+            6..14 => self.unmap(on, known),
+            14 => self.unmap_all(on),
+            15 | 16 => self.update(on, 14, uapi::DMA_UNMAP_FLAG_VADDR, known),
+            _ => self.update(on, 13, uapi::DMA_MAP_FLAG_VADDR, known),
         }
+    }
+
+    /// Forgets the address of a mapping, or gives it one.
+    fn update(&mut self, on: Slot, number: u8, flags: u32, (iova, size): (u64, u64)) -> Call {
+        let mut words = vec![Word::U32(24), Word::U32(flags)];
+        if number == 13 {
+            words[0] = Word::U32(32);
+            words.push(Word::At(self.place()));
+        }
+        words.extend([Word::U64(iova), Word::U64(size)]);
+        self.struct_call(on, number, words)
+    }
+
+    fn unmap_all(&mut self, on: Slot) -> Call {
+        let (iova, size) = self
+            .random
+            .choice([(0, 0), (0, 0), (0, 4096)])
+            .unwrap_or((0, 0));
+        let words = vec![
+            Word::U32(24),
+            Word::U32(uapi::DMA_UNMAP_FLAG_ALL),
+            Word::U64(iova),
+            Word::U64(size),
+        ];
+        self.struct_call(on, 14, words)
     }
 
     fn struct_call(&mut self, on: Slot, number: u8, words: Vec<Word>) -> Call {
@@ -662,7 +650,7 @@ impl Generator {
 
     fn unmap(&mut self, on: Slot, (mut iova, mut size): (u64, u64)) -> Call {
         let page = self.places.page;
-        match self.random.u32(..24) {
+        match self.random.u32(..30) {
             0 => iova = iova.wrapping_add(page),
             1 => size = size.wrapping_sub(page),
             2 => (iova, size) = (iova.wrapping_sub(page), size + 2 * page),
@@ -796,11 +784,11 @@ impl Generator {
     fn device_call(&mut self) -> Call {
         let on = self.device();
         match self.random.u32(..20) {
-            0..2 => {
+            0 => {
                 let argsz = self.argsz(20);
                 self.struct_call(on, 7, vec![Word::U32(argsz), Word::Bytes(vec![0x5a; 20])])
             }
-            2..5 => {
+            1 | 2 => {
                 let index = self.random.u32(..10);
                 let argsz = self.argsz(32);
                 self.struct_call(
@@ -814,7 +802,7 @@ impl Generator {
                     ],
                 )
             }
-            5..8 => {
+            3 | 4 => {
                 let index = self.random.u32(..6);
                 let argsz = self.argsz(16);
                 self.struct_call(
@@ -828,7 +816,8 @@ impl Generator {
                     ],
                 )
             }
-            8..16 => self.set_irqs(on),
+            5..15 => self.set_irqs(on),
+            15 => self.plain(on, 11),
             16 => self.plain(on, 11),
             17 => self.struct_call(on, 12, vec![Word::U32(12), Word::U32(0), Word::U32(0)]),
             18 => {
@@ -967,9 +956,9 @@ impl Generator {
     }
 
     fn signal_call(&mut self) -> Call {
-        match self.random.u32(..3) {
+        match self.random.u32(..4) {
             0 => Call::Drain(self.signal()),
-            1 => Call::Signal(self.signal()),
+            1 | 2 => Call::Signal(self.signal()),
             _ => Call::NewSignal(self.signal()),
         }
     }
