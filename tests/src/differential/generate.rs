@@ -681,10 +681,12 @@ impl Generator {
         let known = self
             .random
             .choice(context.mappings.iter().copied().collect::<Vec<_>>());
+        let version_1 = context.iommu == Some(2);
         match self.random.u32(..20) {
             0 => self.plain(on, 15),
             1 => self.plain(on, 16),
-            2..=5 => {
+            2..=4 if version_1 => self.plain(on, 15),
+            2..=4 => {
                 let (place, size) = (self.place(), self.pages());
                 self.register(on, 17, place, size)
             }
@@ -721,12 +723,12 @@ impl Generator {
                     vec![Word::U32(argsz), Word::U32(0), Word::U64(start)],
                 )
             }
-            10..=14 => {
-                let place = match (registered, self.one_in(6)) {
-                    (Some((place, _)), false) => place,
-                    _ => self.place(),
+            5 | 10..=14 => {
+                let (place, size) = match (registered, self.one_in(8)) {
+                    (Some(registered), false) => registered,
+                    _ => (self.place(), self.pages()),
                 };
-                let (iova, size) = (self.iova(), self.pages());
+                let iova = self.iova();
                 let flags = self.random.choice([3, 3, 3, 1, 2, 0]).unwrap_or(3);
                 let argsz = self.argsz(32);
                 self.struct_call(

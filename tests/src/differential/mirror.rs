@@ -44,8 +44,16 @@ fn describe(host: &dyn Kernel, machine: &Machine, device: &PciDevice) -> Result<
         let bytes = config.get(usize::from(*at)..)?.first_chunk()?;
         Some((*at, u32::from_le_bytes(*bytes)))
     });
+    // What is reset together is on one bus; those here are in ports of their own.
+    let bus = device
+        .bdf
+        .to_string()
+        .rsplit_once(':')
+        .map(|(bus, _)| bus.replace(':', ""));
+    let bus = bus.and_then(|bus| u32::from_str_radix(&bus, 16).ok());
     let described = Device {
         bdf: device.bdf.to_string(),
+        reset_bus: alike.reset_bus.and(bus),
         ..alike.clone()
     };
     Ok(described.with_config(placed))
