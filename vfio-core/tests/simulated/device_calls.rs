@@ -43,8 +43,9 @@ impl Watch for Script {
         {
             self.given.lock().unwrap().push(bytes.to_vec());
         }
+        let asked = call.name().to_string();
         match *self.call.lock().unwrap() {
-            Some((name, errno)) if call.name().to_string() == name => Err(errno.into()),
+            Some((name, errno)) if asked == name => Err(errno.into()),
             _ => Ok(()),
         }
     }
