@@ -176,6 +176,28 @@ mod tests {
     }
 
     #[test]
+    fn of_two_of_a_kind_the_first_counts() {
+        let mut bytes = answer(&[(0, 0x1000)], 1);
+        // The last one, MSI-X, becomes a second type, and leads to a second sparse capability.
+        let kind = RegionInfoCapType {
+            header: header(uapi::REGION_INFO_CAP_TYPE, 112),
+            kind: 1,
+            subtype: 1,
+        };
+        bytes.truncate(96);
+        bytes.extend(kind.as_bytes());
+        let sparse = RegionInfoCapSparseMmap {
+            header: header(uapi::REGION_INFO_CAP_SPARSE_MMAP, 0),
+            nr_areas: 0,
+            reserved: 0,
+        };
+        bytes.extend(sparse.as_bytes());
+        let read = RegionCapabilities::read(&bytes).unwrap();
+        assert_eq!(read.kind.unwrap().subtype, 2);
+        assert_eq!(read.sparse.unwrap().len(), 1);
+    }
+
+    #[test]
     fn an_area_that_is_not_inside_the_region_is_refused() {
         for area in [(0x3000, 0x1001), (0x4000, 1), (u64::MAX, 2), (1, u64::MAX)] {
             let error = RegionCapabilities::read(&answer(&[area], 1)).unwrap_err();

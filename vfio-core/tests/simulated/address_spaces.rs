@@ -1,25 +1,33 @@
 //! Which devices share a context, and what ends it.
 
-use vfio_core::{AddressSpaceId, ErrorKind, OpenOptions, Vfio};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use vfio_core::address::{Access, HostRange, Iova, IovaRange};
+use vfio_core::iommu::{Capabilities, IommuBackend, Reach, Registration};
+use vfio_core::uapi::TYPE1V2_IOMMU;
+use vfio_core::{AddressSpaceId, Container, ErrorKind, OpenOptions, Result, Vfio};
 use vfio_sim::machine::{self, Group};
 use vfio_sim::{Machine, SimKernel};
 
-use crate::setup::{BDF, alone, boot, changes, open, v2};
+use crate::setup::{BDF, alone, boot, changes, idle_capabilities, open, v2};
 
 const NEIGHBOUR: &str = "0000:00:05.0";
 const OTHER: &str = "0000:00:06.0";
 
 /// [`BDF`] and [`NEIGHBOUR`] in group 2, [`OTHER`] in group 3.
-fn two_groups() -> (SimKernel, Vfio) {
+fn two_groups_machine() -> Machine {
     let both = [machine::Device::edu(BDF), machine::Device::nvme(NEIGHBOUR)];
-    let machine = Machine {
+    Machine {
         groups: vec![
             Group::new(2, both),
             Group::new(3, [machine::Device::nvme(OTHER)]),
         ],
         ..alone()
-    };
-    boot(machine, [v2()])
+    }
+}
+
+fn two_groups() -> (SimKernel, Vfio) {
+    boot(two_groups_machine(), [v2()])
 }
 
 fn open_in(vfio: &Vfio, bdf: &str, space: AddressSpaceId) -> vfio_core::Result<vfio_core::Device> {
@@ -120,4 +128,55 @@ fn closing_says_what_dropping_only_logs() {
     second.domain().capabilities().unwrap();
     second.close().unwrap();
     assert!(sim.is_idle());
+}
+
+/// Can map less each time that it is asked.
+#[derive(Debug)]
+struct Shrinking {
+    asked: AtomicU64,
+    _container: Container,
+}
+
+#[allow(unsafe_code)] // the trait's promise
+// SAFETY: it maps nothing.
+unsafe impl IommuBackend for Shrinking {
+    fn capabilities(&self) -> Result<Capabilities> {
+        let pages = 16 - self.asked.fetch_add(1, Ordering::Relaxed);
+        let mut capabilities = idle_capabilities();
+        capabilities.apertures[0].range = IovaRange::new(Iova(0), pages * 4096).unwrap();
+        Ok(capabilities)
+    }
+
+    #[allow(unsafe_code)] // the trait's; nothing is mapped
+    unsafe fn map(&self, _: IovaRange, _: HostRange, _: Access) -> Result<()> {
+        Ok(())
+    }
+
+    fn unmap(&self, iova: IovaRange) -> Result<u64> {
+        Ok(iova.size())
+    }
+}
+
+#[test]
+fn a_newcomer_may_leave_less_to_be_mapped() {
+    let attach = |container| -> Result<Box<dyn IommuBackend>> {
+        Ok(Box::new(Shrinking {
+            asked: AtomicU64::new(0),
+            _container: container,
+        }))
+    };
+    let shrinking = Registration {
+        reach: Reach::Container {
+            extension: TYPE1V2_IOMMU,
+            attach,
+        },
+        ..v2()
+    };
+    let (_, vfio) = boot(two_groups_machine(), [shrinking]);
+    let space = AddressSpaceId::unique();
+    let first = open_in(&vfio, BDF, space).unwrap();
+    let usable = || first.domain().usable_ranges().unwrap()[0].size();
+    assert_eq!(usable(), 16 * 4096);
+    let _second = open_in(&vfio, OTHER, space).unwrap();
+    assert_eq!(usable(), 15 * 4096);
 }

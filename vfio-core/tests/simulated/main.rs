@@ -6,6 +6,7 @@ mod bad_input;
 mod board;
 mod choosing;
 mod device;
+mod device_calls;
 mod diagnosis;
 mod domain;
 mod failing;
