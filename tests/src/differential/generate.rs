@@ -90,6 +90,9 @@ pub(super) struct Generator {
 
 const CONTAINERS: u8 = 2;
 const SIGNALS: u8 = 3;
+/// An eventfd that the kernel waits for. When it takes what was counted is no matter of the interface: nobody else
+/// looks.
+const WAITED_FOR: Slot = Slot::Signal(SIGNALS);
 
 impl Generator {
     pub(super) fn new(seed: u64, places: &Places) -> Self {
@@ -443,10 +446,10 @@ impl Generator {
             number,
             argument,
         };
-        match self.random.u32(..8) {
+        match self.random.u32(..10) {
             0 => ioctl(0, Argument::None),
             1 => ioctl(1, Argument::Value(self.random.usize(..12))),
-            2..=4 => {
+            2..=6 => {
                 let kinds = match self.places.spapr {
                     true => [2, 7, 7, 7, 1, 99],
                     false => [1, 3, 3, 3, 7, 99],
@@ -454,7 +457,7 @@ impl Generator {
                 let kind = kinds[self.random.usize(..kinds.len())];
                 ioctl(2, Argument::Value(kind))
             }
-            5 => ioctl(self.random.u8(3..12), Argument::None),
+            7 => ioctl(self.random.u8(3..12), Argument::None),
             _ if self.places.spapr => self.spapr_info(on),
             _ => self.type1_info(on),
         }
@@ -834,7 +837,6 @@ impl Generator {
                 )
             }
             _ => {
-                let signal = self.signal();
                 let size = self.random.choice([1, 2, 4, 8, 3]).unwrap_or(4);
                 let region = self.random.u64(..3);
                 let offset = self.random.u64(..0x40) * 4;
@@ -846,7 +848,7 @@ impl Generator {
                         Word::U32(size),
                         Word::U64(region << 40 | offset),
                         Word::U64(0),
-                        Word::Fd(signal),
+                        Word::Fd(WAITED_FOR),
                         Word::U32(0),
                     ],
                 )
@@ -882,6 +884,7 @@ impl Generator {
                     words.push(match self.random.u32(..8) {
                         0 => Word::U32(u32::MAX),
                         1 => Word::OtherFd,
+                        _ if action == 16 => Word::Fd(WAITED_FOR),
                         _ => Word::Fd(self.signal()),
                     });
                     size += 4;
@@ -960,7 +963,11 @@ impl Generator {
     fn signal_call(&mut self) -> Call {
         match self.random.u32(..4) {
             0 => Call::Drain(self.signal()),
-            1 | 2 => Call::Signal(self.signal()),
+            1 => Call::Signal(self.signal()),
+            2 => match self.random.bool() {
+                true => Call::Signal(WAITED_FOR),
+                false => Call::NewSignal(WAITED_FOR),
+            },
             _ => Call::NewSignal(self.signal()),
         }
     }

@@ -83,8 +83,9 @@ impl Memories {
                 .flat_map(|&(from, to)| from * self.page..to * self.page);
             bytes
                 .map(|offset| {
+                    let place = (room.at + offset) as *const u8;
                     // SAFETY: inside the room, where it can be read.
-                    unsafe { (room.at as *const u8).add(offset as usize).read_volatile() }
+                    unsafe { place.read_volatile() }
                 })
                 .collect()
         };

@@ -33,6 +33,6 @@ impl Drop for Limited {
     fn drop(&mut self) {
         // What could be given up can be had again: it is permitted still.
         let _ = set_capabilities(None, self.capabilities);
-        let _ = setrlimit(Resource::Memlock, self.limit.clone());
+        let _ = setrlimit(Resource::Memlock, self.limit);
     }
 }

@@ -114,7 +114,7 @@ impl Window {
         };
         // A table of the kernel's own has at least a page, and the window is as large as that lets it be (D54c).
         let size = match hardware.platform {
-            Platform::Powernv => size.max(host_page / TCE_BYTES << page_shift),
+            Platform::Powernv => size.max((host_page / TCE_BYTES) << page_shift),
             Platform::Pseries { .. } => size,
         };
         Ok(Self {
