@@ -20,6 +20,7 @@
 
 pub mod contract;
 pub mod devices;
+pub mod differential;
 pub mod exit;
 mod output;
 mod random;

@@ -15,6 +15,7 @@ use vfio_core::kernel::{Kernel, Linux};
 use vfio_sim::{Machine, SimKernel};
 use vfio_tests::contract;
 use vfio_tests::devices::Model;
+use vfio_tests::differential::Comparison;
 use vfio_tests::suites::{self, Rig};
 use vfio_tests::{exit, header, simulated};
 
@@ -36,7 +37,7 @@ use iommu_type1 as _;
 #[command(version)]
 struct Args {
     /// A device, such as 0000:00:04.0; on a simulated machine, without it, every device that is bound to VFIO
-    #[arg(long = "device", value_name = "BDF", required_unless_present = "sim")]
+    #[arg(long = "device", value_name = "BDF", required_unless_present_any = ["sim", "compare"])]
     devices: Vec<Bdf>,
 
     /// Test a simulated machine instead of this host: no hardware, no rights and no VFIO are needed
@@ -51,6 +52,19 @@ struct Args {
     /// every order, threads. The device is opened dozens of times
     #[arg(long)]
     contract: bool,
+
+    /// Make so many random calls on this host and on the simulated machine of that name, and compare what comes of
+    /// them. Every device that is bound to a VFIO driver takes part
+    #[arg(long, value_name = "CALLS", requires = "as_machine", conflicts_with_all = ["sim", "devices"])]
+    compare: Option<usize>,
+
+    /// The simulated machine that this host is compared with
+    #[arg(long, value_name = "MACHINE", value_parser = machine_parser())]
+    as_machine: Option<Machine>,
+
+    /// Where the random numbers of --compare start; without it, anywhere
+    #[arg(long, value_name = "NUMBER", requires = "compare")]
+    seed: Option<u64>,
 
     /// Print the names of the cases and run none
     #[arg(long)]
@@ -98,6 +112,18 @@ fn run(args: &Args) -> Result<u8> {
                 return Ok(exit::USAGE);
             }
         }
+    }
+    if let (Some(calls), Some(machine)) = (args.compare, &args.as_machine) {
+        let comparison = Comparison {
+            real: Arc::new(Linux),
+            machine: machine.clone(),
+            calls,
+            seed: args.seed.unwrap_or_else(|| fastrand::u64(..)),
+        };
+        return Ok(match comparison.run()? {
+            0 => exit::PASSED,
+            _ => exit::FINDINGS,
+        });
     }
     let kernel: Arc<dyn Kernel> = match &args.sim {
         Some(machine) => {

@@ -14,8 +14,6 @@ const ROM: usize = 0x30;
 const CAPABILITIES: usize = 0x34;
 const LINE: usize = 0x3c;
 const PIN: usize = 0x3d;
-/// Where the first capability is.
-const FIRST: usize = 0x40;
 
 const COMMAND_IO: u16 = 1 << 0;
 const COMMAND_MEMORY: u16 = 1 << 1;
@@ -94,9 +92,8 @@ impl Config {
         config.header(device, machine);
         config.bars(device);
         config.capabilities(device);
-        if device.express {
-            const ERROR_REPORTING: u32 = 0x0001 | 2 << 16;
-            config.put(SIZE, &ERROR_REPORTING.to_le_bytes());
+        for (at, value) in &device.config {
+            config.put(usize::from(*at), &value.to_le_bytes());
         }
         config.initial = config.bytes.clone();
         config
@@ -170,30 +167,14 @@ impl Config {
         }
     }
 
+    /// Each has its place, as QEMU's devices have them.
     fn capabilities(&mut self, device: &Device) {
         let mut list = List {
             config: self,
             link: CAPABILITIES,
-            at: FIRST,
         };
-        if device.express {
-            let at = list.add(POWER_MANAGEMENT, 8);
-            list.config.allow(at + 4, &[POWER_STATE]);
-            list.config.power_control = Some(at + 4);
-        }
-        if device.interrupts.msi > 0 {
-            const WIDE: u16 = 1 << 7;
-            let vectors = device.interrupts.msi.trailing_zeros();
-            let control = WIDE | u16::try_from(vectors << 1).unwrap_or(0);
-            let at = list.add(MSI, 14);
-            list.config.put(at + 2, &control.to_le_bytes());
-            let own = MSI_ENABLE | MSI_VECTORS;
-            list.config.allow(at + 2, &own.to_le_bytes());
-            list.config.allow(at + 4, &[0xff; 10]); // address and data are virtual
-            list.config.msi_control = Some(at + 2);
-        }
         if let Some(msix) = device.interrupts.msix {
-            let at = list.add(MSIX, 12);
+            let at = list.add(MSIX, 0x40);
             let last = u16::try_from(msix.vectors.saturating_sub(1)).unwrap_or(0x7ff);
             list.config.put(at + 2, &last.to_le_bytes());
             let place = |offset: u32| (offset | u32::from(msix.bar)).to_le_bytes();
@@ -201,9 +182,25 @@ impl Config {
             list.config.put(at + 8, &place(msix.pending));
             list.config.msix_control = Some(at + 2);
         }
+        if device.interrupts.msi > 0 {
+            const WIDE: u16 = 1 << 7;
+            let vectors = device.interrupts.msi.trailing_zeros();
+            let control = WIDE | u16::try_from(vectors << 1).unwrap_or(0);
+            let place = if device.interrupts.msix.is_some() {
+                0x50
+            } else {
+                0x40
+            };
+            let at = list.add(MSI, place);
+            list.config.put(at + 2, &control.to_le_bytes());
+            let own = MSI_ENABLE | MSI_VECTORS;
+            list.config.allow(at + 2, &own.to_le_bytes());
+            list.config.allow(at + 4, &[0xff; 10]); // address and data are virtual
+            list.config.msi_control = Some(at + 2);
+        }
         if device.express {
             const ENDPOINT_VERSION_2: u16 = 2;
-            let at = list.add(EXPRESS, 60);
+            let at = list.add(EXPRESS, 0x80);
             list.config.put(at + 2, &ENDPOINT_VERSION_2.to_le_bytes());
             if device.function_reset {
                 list.config
@@ -213,6 +210,14 @@ impl Config {
             const PHANTOM: u16 = 1 << 9;
             list.config.allow(at + 8, &(!PHANTOM).to_le_bytes());
             list.config.express_control = Some(at + 8);
+
+            const VERSION_3: u16 = 3;
+            const NO_SOFT_RESET: u8 = 1 << 3;
+            let at = list.add(POWER_MANAGEMENT, 0x60);
+            list.config.put(at + 2, &VERSION_3.to_le_bytes());
+            list.config.put(at + 4, &[NO_SOFT_RESET]);
+            list.config.allow(at + 4, &[POWER_STATE]);
+            list.config.power_control = Some(at + 4);
         }
     }
 
@@ -323,17 +328,15 @@ struct List<'a> {
     config: &'a mut Config,
     /// Where the place of the next one goes.
     link: usize,
-    at: usize,
 }
 
 impl List<'_> {
-    /// Adds a capability of so many bytes; answers where it is.
-    fn add(&mut self, id: u8, size: usize) -> usize {
-        let at = self.at;
-        self.config.put(self.link, &[u8::try_from(at).unwrap_or(0)]);
+    /// Adds a capability there; answers where it is.
+    fn add(&mut self, id: u8, at: u8) -> usize {
+        self.config.put(self.link, &[at]);
+        let at = usize::from(at);
         self.config.put(at, &[id]);
         self.link = at + 1;
-        self.at = (at + size).next_multiple_of(4);
         at
     }
 }

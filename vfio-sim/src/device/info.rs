@@ -29,7 +29,7 @@ impl State {
         }
         info.num_regions = REGIONS;
         info.num_irqs = IRQS;
-        info.cap_offset = 0;
+        (info.cap_offset, info.pad) = (0, 0);
         let room = info.argsz as usize;
         arg::write(arg, &info, room)
     }
@@ -97,7 +97,7 @@ impl State {
         info.flags = uapi::IRQ_INFO_EVENTFD;
         info.flags |= match info.index {
             uapi::PCI_INTX_IRQ_INDEX => uapi::IRQ_INFO_MASKABLE | uapi::IRQ_INFO_AUTOMASKED,
-            uapi::PCI_MSIX_IRQ_INDEX if self.irqs.is_dynamic() => 0,
+            uapi::PCI_MSIX_IRQ_INDEX if info.count > 0 && self.irqs.is_dynamic() => 0,
             _ => uapi::IRQ_INFO_NORESIZE,
         };
         arg::write(arg, &info, size_of::<IrqInfo>())

@@ -132,7 +132,7 @@ impl Registers {
             return Err(Errno::FAULT);
         }
         let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
-        if !world.state(&self.bdf).decodes_memory() {
+        if !world.state(&self.bdf).answers_mappings() {
             return Err(Errno::IO);
         }
         let at = self.start + offset;

@@ -162,8 +162,13 @@ impl State {
         self.description.sriov == Sriov::Physical
     }
 
-    /// Whether the device answers in memory space now.
+    /// Whether the device answers in memory space, once it was woken up as every call on its fd does.
     fn decodes_memory(&self) -> bool {
-        self.config.decodes_memory() && !self.is_asleep
+        self.config.decodes_memory()
+    }
+
+    /// Whether what is mapped of it can be accessed now: nobody wakes it up for that (F77).
+    fn answers_mappings(&self) -> bool {
+        self.decodes_memory() && !self.is_asleep
     }
 }

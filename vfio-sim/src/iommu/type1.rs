@@ -37,6 +37,9 @@ pub(crate) struct Type1 {
 #[derive(Debug, Clone, Copy)]
 struct Dma {
     size: u64,
+    /// Where the pages were when they were pinned.
+    pinned_at: u64,
+    /// Where they are said to be now (B32).
     vaddr: u64,
     read: bool,
     write: bool,
@@ -46,6 +49,17 @@ struct Dma {
     is_forgotten: bool,
     /// The kernel does not find it any more, and never unpins its pages (H8).
     is_lost: bool,
+}
+
+impl Dma {
+    /// Where the pages are: a new address pins no others (B32). If nothing is there any more where they were pinned,
+    /// they are found where they are said to be.
+    fn memory(&self) -> u64 {
+        match memory::read(self.pinned_at, &mut [0]) {
+            true => self.pinned_at,
+            false => self.vaddr,
+        }
+    }
 }
 
 impl Type1 {
@@ -182,6 +196,7 @@ impl Type1 {
         }
         let dma = Dma {
             size: map.size,
+            pinned_at: map.vaddr,
             vaddr: map.vaddr,
             read: map.flags & uapi::DMA_MAP_FLAG_READ != 0,
             write,
@@ -306,7 +321,7 @@ impl Type1 {
         let allowed = if write { dma.write } else { dma.read };
         let inside = iova - start;
         allowed.then_some(Translation {
-            vaddr: dma.vaddr + inside,
+            vaddr: dma.memory() + inside,
             len: dma.size - inside,
         })
     }
@@ -314,7 +329,7 @@ impl Type1 {
     pub(crate) fn mappings(&self) -> Vec<Mapping> {
         let mapping = |(&iova, dma): (&u64, &Dma)| Mapping {
             iova,
-            vaddr: dma.vaddr,
+            vaddr: dma.memory(),
             size: dma.size,
             read: dma.read,
             write: dma.write,

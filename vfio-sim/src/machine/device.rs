@@ -34,6 +34,8 @@ pub struct Device {
     pub reset_bus: Option<u32>,
     /// What part it has in SR-IOV.
     pub sriov: Sriov,
+    /// What else is in its config space: doublewords of the hardware's, each by where it is.
+    pub config: Vec<(u16, u32)>,
     /// What it does.
     pub model: MakeModel,
 }
@@ -163,6 +165,7 @@ impl Device {
             function_reset: true,
             reset_bus: None,
             sriov: Sriov::None,
+            config: Vec::new(),
             model: MakeModel(|| Box::new(Plain::default())),
         }
     }
@@ -178,6 +181,7 @@ impl Device {
             },
             express: false,
             function_reset: false,
+            config: vec![(0x08, 0x00ff_0010), (0x2c, 0x1100_1af4)], // revision and class; QEMU's subsystem
             model: MakeModel(|| Box::new(Edu::new(ByteOrder::Little))),
             ..Self::bare(bdf, 0x1234, 0x11e8, 0x00_ff00)
         }
@@ -212,6 +216,15 @@ impl Device {
                     pending: 0x3000,
                 }),
             },
+            config: vec![
+                (0x08, 0x0108_0202), // revision and class
+                (0x2c, 0x1100_1af4), // QEMU's subsystem
+                (0x80, 0x0092_6010), // an endpoint that is a part of the root complex
+                (0x84, 0x1000_8020), // a function level reset; error roles; longer tags
+                (0x8c, 0x0000_0411), // what the link can do
+                (0x90, 0x0011_0000), // and does
+                (0xa4, 0x0030_0000),
+            ],
             model: MakeModel(|| Box::new(Nvme::new("simulated"))),
             ..Self::bare(bdf, 0x1b36, 0x0010, 0x01_0802)
         }
@@ -252,6 +265,13 @@ impl Device {
             driver: Some(driver.into()),
             ..self
         }
+    }
+
+    /// The same, with these doublewords in its config space: addresses and lines that firmware chose.
+    #[must_use]
+    pub fn with_config(mut self, doublewords: impl IntoIterator<Item = (u16, u32)>) -> Self {
+        self.config.extend(doublewords);
+        self
     }
 
     /// The same, bound to no driver.

@@ -2,7 +2,8 @@
 //! simulated.
 
 use super::iommu::{Hardware, Platform, Spapr, Type1};
-use super::{Device, Group, IommuDriver, Machine};
+use super::{Device, Group, IommuDriver, Machine, MakeModel};
+use crate::model::Nvme;
 
 /// Where windows above 4 GiB start on every POWER machine.
 const HIGH: u64 = 1 << 59;
@@ -37,8 +38,8 @@ impl Machine {
                 (0xfef0_0000, 0xffff_ffff_ffff),
             ])],
             groups: vec![
-                Group::new(2, [Device::edu("0000:00:04.0")]),
-                Group::new(3, [Device::nvme("0000:00:05.0")]),
+                Group::new(2, [by_bios(edu("0000:00:04.0", 0xfea0_0000, 10))]),
+                Group::new(3, [by_bios(nvme("0000:00:05.0", 0xfeb0_0000, 10))]),
             ],
             ..bare()
         }
@@ -52,8 +53,8 @@ impl Machine {
             page_size: 4096,
             iommus: vec![type1(vec![(0, 0x7ff_ffff), (0x810_0000, 0xffff_ffff_ffff)])],
             groups: vec![
-                Group::new(0, [Device::edu("0000:00:01.0")]),
-                Group::new(1, [Device::nvme("0000:00:02.0")]),
+                Group::new(0, [edu("0000:00:01.0", 0x1000_0000, 23)]),
+                Group::new(1, [older(nvme("0000:00:02.0", 0x80_0000_0000, 18))]),
             ],
             ..bare()
         }
@@ -77,8 +78,8 @@ impl Machine {
             groups: vec![Group::new(
                 0,
                 [
-                    Device::big_endian_edu("0000:00:00.0"),
-                    Device::nvme("0000:00:01.0"),
+                    firmware(Device::big_endian_edu("0000:00:00.0"), 0x8000_0000, 0),
+                    apart(nvme("0000:00:01.0", 0x2100_0000_0000, 0)),
                 ],
             )],
             ..power()
@@ -120,6 +121,48 @@ impl Machine {
     }
 }
 
+fn edu(bdf: &str, address: u64, line: u8) -> Device {
+    firmware(Device::edu(bdf), address, line)
+}
+
+fn nvme(bdf: &str, address: u64, line: u8) -> Device {
+    firmware(Device::nvme(bdf), address, line)
+}
+
+/// What firmware chose: where the first BAR is, and which interrupt line it has.
+fn firmware(device: Device, address: u64, line: u8) -> Device {
+    const WIDE: u32 = 1 << 2;
+    let wide = device.bars[0].is_some_and(super::Bar::is_wide);
+    let low = u32::try_from(address & 0xffff_ffff).unwrap_or(0);
+    let high = u32::try_from(address >> 32).unwrap_or(0);
+    let low = if wide { low | WIDE } else { low };
+    device.with_config([(0x10, low), (0x14, high), (0x3c, 0x100 | u32::from(line))])
+}
+
+/// A PC's firmware enables both spaces, and the reporting of system errors.
+fn by_bios(device: Device) -> Device {
+    device.with_config([(0x04, 0x0010_0103)])
+}
+
+/// In a port of its own, which firmware has set up: the bus behind it can be reset, and system errors are reported.
+fn behind_port(device: Device, bus: u32) -> Device {
+    device.on_reset_bus(bus).with_config([(0x04, 0x0010_0102)])
+}
+
+/// The `nvme` of QEMU 7.
+fn older(device: Device) -> Device {
+    let device = device.with_config([(0x84, 0x1000_8000)]);
+    Device {
+        model: MakeModel(|| Box::new(Nvme::new("simulated").for_administrators())),
+        ..device
+    }
+}
+
+/// The same, not a part of the root complex.
+fn apart(device: Device) -> Device {
+    older(device).with_config([(0x80, 0x0002_6010)])
+}
+
 /// What the machines have in common.
 fn bare() -> Machine {
     Machine {
@@ -148,8 +191,17 @@ fn bare_metal_power() -> Machine {
     Machine {
         io_space: false,
         groups: vec![
-            Group::new(0, [Device::big_endian_edu("0000:01:00.0")]),
-            Group::new(1, [Device::nvme("0001:01:00.0")]),
+            Group::new(
+                0,
+                [behind_port(
+                    firmware(Device::big_endian_edu("0000:01:00.0"), 0x8000_0000, 0),
+                    0,
+                )],
+            ),
+            Group::new(
+                1,
+                [behind_port(apart(nvme("0001:01:00.0", 0x8000_0000, 0)), 1)],
+            ),
         ],
         ..power()
     }

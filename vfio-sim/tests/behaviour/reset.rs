@@ -240,11 +240,10 @@ fn f89_low_power() {
         };
         assert_eq!(answer, Ok(0));
         assert_eq!(feature(&device, 8, SLEEP, &[]), INVALID, "asleep already");
-        assert_eq!(device.pread(0, 0, 4), Err(Errno::IO));
-        assert!(
-            device.pread(7, 0, 4).is_ok(),
-            "config space wakes it up for a while"
-        );
+        for region in [0, 7] {
+            let woken_up = device.pread(region, 0, 4);
+            assert!(woken_up.is_ok(), "for a while");
+        }
         assert_eq!(feature(&device, 8, WAKE, &[]), Ok(0));
         assert!(device.pread(0, 0, 4).is_ok());
     }

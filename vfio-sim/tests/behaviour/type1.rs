@@ -278,7 +278,14 @@ fn b32_an_address_is_forgotten_and_given_anew() {
     assert_eq!(ask(len, &other, PAGE), Err(Errno::INVAL), "not all of it");
     assert_eq!(ask(len, &other, len), Ok(0));
     assert_eq!(rig.mapped(), [(0, len), (len, len)]);
-    assert_eq!(rig.sim.mappings()[1].vaddr, other.at());
+    let reached = || rig.sim.mappings()[1].vaddr;
+    assert_eq!(
+        reached(),
+        memory.at(),
+        "the pages stay those that were pinned"
+    );
+    memory.lose(0..usize::try_from(memory.len()).unwrap());
+    assert_eq!(reached(), other.at(), "where they are now");
 }
 
 /// What GET_INFO answers when it is given so much room.

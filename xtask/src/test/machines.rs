@@ -15,6 +15,9 @@ use crate::workspace;
 /// Longer than any suite takes on a slow machine.
 const LIMIT: Duration = Duration::from_secs(240);
 
+/// Longer than so many random calls take on a slow machine, and than shrinking what they find.
+const LONG_LIMIT: Duration = Duration::from_secs(900);
+
 /// The hardware suite, on devices with DMA engines and every kind of interrupt; and what every backend must do
 /// alike, with the one that opens quickly everywhere.
 const HARDWARE: &str = "hardware-tests --device $BDF --device $BDF2; first=$?; \
@@ -79,6 +82,29 @@ pub(super) fn programs(tally: &mut Tally) -> Result<()> {
             "user 65534: DMA both ways",
         ];
         expect(tally, &format!("programs on {name}"), &request, 0, &words);
+    }
+    Ok(())
+}
+
+/// Random calls on each machine's kernel and on the simulated machine of its name: nothing may differ.
+pub(super) fn differential(tally: &mut Tally) -> Result<()> {
+    const CALLS: usize = 10_000;
+    for (name, devices) in [
+        ("x86_64", ["edu", "nvme"]),
+        ("aarch64", ["edu", "nvme"]),
+        ("pseries", ["edu", "nvme"]),
+        ("powernv9", ["nvme", "nvme"]), // each opening of `edu` takes seconds there
+    ] {
+        let text = format!("hardware-tests --compare {CALLS} --as-machine {name}");
+        let mut request = script(name, &devices, &text)?;
+        request.timeout = LONG_LIMIT;
+        let label = format!("random calls on {name} and its simulation");
+        tally.check(&label, |ui| {
+            let (status, output) = boot(&request, ui)?;
+            ensure!(status == 0, "status {status}:\n{output}");
+            ui.note(&output);
+            Ok(())
+        });
     }
     Ok(())
 }

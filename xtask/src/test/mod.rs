@@ -157,6 +157,12 @@ const SUITES: &[Suite] = &[
         machines::programs,
     ),
     suite(
+        Needs::Time,
+        "differential",
+        "random calls: a real kernel and its simulation answer alike",
+        machines::differential,
+    ),
+    suite(
         Needs::Lab,
         "bench",
         "counts beside the peers",

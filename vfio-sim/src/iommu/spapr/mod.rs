@@ -358,6 +358,10 @@ impl Spapr {
         if self.hardware.page_sizes & 1 << create.page_shift == 0 {
             return Err(Errno::INVAL);
         }
+        if Table::is_shifted_too_far(&self.hardware, &create) {
+            env.hazards.push(Hazard::H5);
+            return Err(Errno::INVAL);
+        }
         let table = Table::of(&self.hardware, &create, env.host_page).ok_or(Errno::INVAL)?;
         env.processes.lock(env.caller, table.bytes())?;
         let is_taken = |start| self.windows.iter().flatten().any(|it| it.start() == start);

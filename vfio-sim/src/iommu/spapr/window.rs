@@ -112,6 +112,11 @@ impl Window {
                 }
             }
         };
+        // A table of the kernel's own has at least a page, and the window is as large as that lets it be (D54c).
+        let size = match hardware.platform {
+            Platform::Powernv => size.max((host_page / TCE_BYTES) << page_shift),
+            Platform::Pseries { .. } => size,
+        };
         Ok(Self {
             start,
             size,
@@ -194,6 +199,13 @@ impl Window {
 }
 
 impl Table {
+    /// Whether the kernel would shift by less than nothing: levels of less than a page of the IOMMU (D54c).
+    pub(super) fn is_shifted_too_far(hardware: &Hardware, create: &SpaprTceCreate) -> bool {
+        let is_kernels = matches!(hardware.platform, Platform::Powernv);
+        let is_less_than_a_page = create.window_size >> create.page_shift == 0;
+        is_kernels && is_less_than_a_page && (2..=MOST_LEVELS).contains(&create.levels)
+    }
+
     /// The table of a window that is asked for; `None` for what the kernel refuses before it accounts
     /// anything.
     pub(super) fn of(hardware: &Hardware, create: &SpaprTceCreate, host_page: u64) -> Option<Self> {
@@ -203,7 +215,9 @@ impl Table {
             levels,
             ..
         } = *create;
-        if size >> page_shift == 0 {
+        // Less than a page of the IOMMU is no entry for a hypervisor, and a part of the least table for the kernel.
+        let is_hypervisors = matches!(hardware.platform, Platform::Pseries { .. });
+        if size >> page_shift == 0 && is_hypervisors {
             return None;
         }
         Self::with(hardware, page_shift, size, levels, host_page)
@@ -229,7 +243,11 @@ impl Table {
         if levels == 0 || levels > MOST_LEVELS || !size.is_power_of_two() {
             return None;
         }
-        let entries = size >> page_shift;
+        // A table of less than a byte is none (D54c).
+        if size.saturating_mul(TCE_BYTES) >> page_shift == 0 {
+            return None;
+        }
+        let entries = (size >> page_shift).max(1);
         let level_shift = entries.ilog2().div_ceil(levels) + TCE_BYTES.ilog2();
         let piece = (1u64 << level_shift.min(62)).max(host_page);
         let mut table = entries.saturating_mul(TCE_BYTES).max(piece);
@@ -282,6 +300,10 @@ mod tests {
             Some((2 * ((1 << 20) + (1 << 16)), 1 << 16))
         );
         assert_eq!(cost(16, 3 << 30, 1), None, "no power of two");
+        // A part of a page, down to an entry that is a byte.
+        assert_eq!(cost(30, 1 << 28, 1), Some((2 << 16, 1 << 16)));
+        assert_eq!(cost(30, 1 << 27, 1), Some((2 << 16, 1 << 16)));
+        assert_eq!(cost(30, 1 << 26, 1), None, "less than a byte");
     }
 
     #[test]

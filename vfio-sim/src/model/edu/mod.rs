@@ -121,6 +121,9 @@ impl Edu {
 
 impl Model for Edu {
     fn read(&mut self, _: &mut dyn Bus, bar: u8, offset: u64, bytes: &mut [u8]) {
+        if bytes.len() < 4 {
+            return bytes.fill(0); // what the bus answers for a device that does not take such accesses
+        }
         let value = match takes(bar, offset, bytes.len()) {
             true => self.register(offset),
             false => None,

@@ -47,6 +47,13 @@ impl Nvme {
         }
     }
 
+    /// The same, as QEMU had it before version 10: it can be enabled for its administrator alone.
+    #[must_use]
+    pub fn for_administrators(mut self) -> Self {
+        self.registers.administrator = true;
+        self
+    }
+
     fn status(&self) -> u32 {
         const READY: u32 = 1 << 0;
         const FATAL: u32 = 1 << 1;
@@ -155,6 +162,8 @@ impl Model for Nvme {
     }
 
     fn reset(&mut self) {
+        let administrator = self.registers.administrator;
         *self = Self::new(&self.serial);
+        self.registers.administrator = administrator;
     }
 }

@@ -18,10 +18,11 @@ pub(super) const TAKEN: u64 = 0x1004;
 pub(super) const VERSION_VALUE: u32 = 0x0001_0400;
 
 /// Queues of 2048 entries, which must be contiguous; ready within 7.5 s; pages of 4 to 64 KiB; commands of the NVM
-/// set, or those of the administrator alone. Doorbells follow each other directly.
-const CAPABILITIES_VALUE: u64 =
-    0x7ff | 1 << 16 | 15 << 24 | COMMAND_SETS << 37 | LARGEST_PAGE << 52;
-const COMMAND_SETS: u64 = 1 << 0 | 1 << 7;
+/// set, or of one that is named. Doorbells follow each other directly.
+const CAPABILITIES_VALUE: u64 = 0x7ff | 1 << 16 | 15 << 24 | LARGEST_PAGE << 52;
+const COMMAND_SETS: u64 = 1 << 0 | 1 << 6;
+/// Commands of the administrator alone.
+const ADMINISTRATOR: u64 = 1 << 7;
 /// 0 is 4096 bytes, each one more twice as many.
 const LARGEST_PAGE: u64 = 4;
 
@@ -36,14 +37,16 @@ pub(super) struct Registers {
     pub(super) completions: u64,
     /// The vectors that do not assert the line.
     pub(super) masked: u32,
+    /// Whether it can be enabled for its administrator alone, as QEMU's was before version 10.
+    pub(super) administrator: bool,
 }
 
 impl Registers {
     /// The 32 bits at an offset.
     pub(super) fn read(&self, offset: u64) -> u32 {
         match offset {
-            CAPABILITIES => halves(CAPABILITIES_VALUE)[0],
-            HIGH_CAPABILITIES => halves(CAPABILITIES_VALUE)[1],
+            CAPABILITIES => halves(self.capabilities())[0],
+            HIGH_CAPABILITIES => halves(self.capabilities())[1],
             VERSION => VERSION_VALUE,
             MASK_SET | MASK_CLEAR => self.masked,
             CONFIGURATION => self.configuration,
@@ -87,12 +90,23 @@ impl Registers {
         self.configuration >> 14 & 3 != 0
     }
 
+    fn command_sets(&self) -> u64 {
+        match self.administrator {
+            true => COMMAND_SETS | ADMINISTRATOR,
+            false => COMMAND_SETS,
+        }
+    }
+
+    fn capabilities(&self) -> u64 {
+        CAPABILITIES_VALUE | self.command_sets() << 37
+    }
+
     /// The size of a page in bytes, if the controller can be enabled with these settings.
     pub(super) fn page_size(&self) -> Option<u64> {
         let command_set = self.configuration >> 4 & 7;
         let page = self.configuration >> 7 & 0xf;
         let page_size = 4096 << page;
-        let fits = COMMAND_SETS >> command_set & 1 == 1
+        let fits = self.command_sets() >> command_set & 1 == 1
             && u64::from(page) <= LARGEST_PAGE
             && self.submissions % page_size == 0
             && self.completions % page_size == 0
@@ -138,6 +152,7 @@ mod tests {
             submissions: 0x1_0000,
             completions: 0x2_0000,
             masked: 0,
+            administrator: false,
         }
     }
 
@@ -152,8 +167,14 @@ mod tests {
         assert_eq!(with(|r| r.configuration |= 4 << 7), Some(0x1_0000));
         assert_eq!(with(|r| r.configuration |= 5 << 7), None);
         assert_eq!(with(|r| r.configuration |= 15 << 7), None);
-        assert_eq!(with(|r| r.configuration |= 7 << 4), Some(4096));
+        assert_eq!(with(|r| r.configuration |= 6 << 4), Some(4096));
         assert_eq!(with(|r| r.configuration |= 1 << 4), None);
+        assert_eq!(with(|r| r.configuration |= 7 << 4), None);
+        let for_administrators = |r: &mut Registers| {
+            r.administrator = true;
+            r.configuration |= 7 << 4;
+        };
+        assert_eq!(with(for_administrators), Some(4096));
         assert_eq!(with(|r| r.submissions += 64), None);
         assert_eq!(with(|r| r.completions += 16), None);
         assert_eq!(with(|r| r.queue_sizes = 7), None);

@@ -1,0 +1,72 @@
+//! QEMU's `edu`, told to write to memory, without a driver: by the same raw accesses on both kernels.
+
+use std::os::fd::BorrowedFd;
+
+use vfio_core::host::PciDevice;
+use vfio_core::kernel::{Errno, Kernel, Result};
+
+/// Where the device's own buffer is, for its engine.
+const BUFFER: u64 = 0x4_0000;
+const SOURCE: u64 = 0x80;
+const DESTINATION: u64 = 0x88;
+const COUNT: u64 = 0x90;
+const COMMAND: u64 = 0x98;
+const RUN_TO_MEMORY: u64 = 1 | 2;
+const RUN: u64 = 1;
+/// So many bytes are written: zeros, which is what the buffer has.
+const SIZE: u64 = 64;
+
+/// The command register of config space, and what it must have.
+const CONFIG: u64 = 7 << 40;
+const PCI_COMMAND: u64 = CONFIG + 4;
+const MEMORY_AND_MASTER: u16 = 1 << 1 | 1 << 2;
+
+/// The device answers this often before a transfer is over, at the very most.
+const PATIENCE: u32 = 10_000_000;
+
+/// Whether a device has the engine.
+pub(super) fn is_engine(device: &PciDevice) -> bool {
+    (device.vendor, device.device) == (0x1234, 0x11e8)
+}
+
+/// Writes to memory at `iova`, or tries to: the device does not say.
+pub(super) fn write(kernel: &dyn Kernel, device: BorrowedFd<'_>, iova: u64) -> Result<()> {
+    let mut before = [0; 2];
+    kernel.pread(device, &mut before, PCI_COMMAND)?;
+    let command = u16::from_le_bytes(before) | MEMORY_AND_MASTER;
+    kernel.pwrite(device, &command.to_le_bytes(), PCI_COMMAND)?;
+    for (register, value) in [
+        (SOURCE, BUFFER),
+        (DESTINATION, iova),
+        (COUNT, SIZE),
+        (COMMAND, RUN_TO_MEMORY),
+    ] {
+        kernel.pwrite(device, &bytes(value), register)?;
+    }
+    for _ in 0..PATIENCE {
+        let mut now = [0; 8];
+        kernel.pread(device, &mut now, COMMAND)?;
+        if number(now) & RUN == 0 {
+            kernel.pwrite(device, &before, PCI_COMMAND)?;
+            return Ok(());
+        }
+        std::thread::yield_now();
+    }
+    Err(Errno::TIMEDOUT)
+}
+
+/// In the byte order of the device, which is that of the processor's family in QEMU: VFIO reads and writes registers
+/// as little-endian numbers, whatever the device has.
+fn bytes(value: u64) -> [u8; 8] {
+    match cfg!(target_arch = "powerpc64") {
+        true => value.to_be_bytes(),
+        false => value.to_le_bytes(),
+    }
+}
+
+fn number(bytes: [u8; 8]) -> u64 {
+    match cfg!(target_arch = "powerpc64") {
+        true => u64::from_be_bytes(bytes),
+        false => u64::from_le_bytes(bytes),
+    }
+}

@@ -1,0 +1,38 @@
+//! What this process may do, for a while.
+
+use anyhow::{Context, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+
+/// Only so much memory may be locked, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Limited {
+    limit: Rlimit,
+    capabilities: CapabilitySets,
+}
+
+impl Limited {
+    pub(super) fn to(bytes: u64) -> Result<Self> {
+        let before = Self {
+            limit: getrlimit(Resource::Memlock),
+            capabilities: capabilities(None).context("capget")?,
+        };
+        let mut fewer = before.capabilities;
+        fewer.effective.remove(CapabilitySet::IPC_LOCK);
+        set_capabilities(None, fewer).context("capset")?;
+        let limit = Rlimit {
+            current: Some(bytes),
+            maximum: before.limit.maximum,
+        };
+        setrlimit(Resource::Memlock, limit).context("setrlimit(RLIMIT_MEMLOCK)")?;
+        Ok(before)
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        // What could be given up can be had again: it is permitted still.
+        let _ = set_capabilities(None, self.capabilities);
+        let _ = setrlimit(Resource::Memlock, self.limit);
+    }
+}

@@ -1,0 +1,113 @@
+//! What was called how often.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use vfio_sim::Hazard;
+
+use super::call::{Answer, Call};
+
+/// No kind of call is more of them, in percent.
+const MOST_OF_A_KIND: usize = 10;
+
+/// So many calls, by kind.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    kinds: BTreeMap<String, Count>,
+    hazards: BTreeMap<Hazard, usize>,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    calls: usize,
+    successes: usize,
+    changes: usize,
+}
+
+impl Tally {
+    pub(super) fn count(&mut self, call: &Call, answer: &Answer) {
+        let count = self.kinds.entry(call.kind()).or_default();
+        count.calls += 1;
+        count.successes += usize::from(answer.is_success());
+        count.changes += usize::from(answer.is_success() && call.changes_iommu());
+    }
+
+    pub(super) fn hazard(&mut self, hazards: &[Hazard]) {
+        for hazard in hazards {
+            *self.hazards.entry(*hazard).or_default() += 1;
+        }
+    }
+
+    /// Whether its kind is as frequent as it may be.
+    pub(super) fn has_enough_of(&self, call: &Call) -> bool {
+        const HEAD_START: usize = 30;
+        let count = self.kinds.get(&call.kind()).map_or(0, |count| count.calls);
+        count * 100 >= (MOST_OF_A_KIND * self.calls()).max(HEAD_START * 100)
+    }
+
+    /// Why it says less than it should: too many calls of one kind, or too many that come to nothing.
+    pub(super) fn complaints(&self) -> Vec<String> {
+        const LEAST_SUCCESSES: usize = 40;
+        const LEAST_CHANGES: usize = 50;
+
+        let (calls, successes) = (self.calls(), self.sum(|it| it.successes));
+        let mut complaints = Vec::new();
+        for (kind, count) in &self.kinds {
+            if percent(count.calls, calls) > MOST_OF_A_KIND {
+                complaints.push(format!(
+                    "more than {MOST_OF_A_KIND} % of the calls are {kind}"
+                ));
+            }
+        }
+        if percent(successes, calls) < LEAST_SUCCESSES {
+            complaints.push(format!("less than {LEAST_SUCCESSES} % succeeded"));
+        }
+        if percent(self.sum(|it| it.changes), successes) < LEAST_CHANGES {
+            complaints.push(format!(
+                "less than {LEAST_CHANGES} % of those changed anything"
+            ));
+        }
+        complaints
+    }
+
+    fn sum(&self, of: fn(&Count) -> usize) -> usize {
+        self.kinds.values().map(of).sum()
+    }
+
+    pub(super) fn calls(&self) -> usize {
+        self.kinds.values().map(|count| count.calls).sum()
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = self.calls().max(1);
+        let successes = self.sum(|it| it.successes);
+        writeln!(f, "{:<40} calls  of all  succeeded", "call")?;
+        for (kind, count) in &self.kinds {
+            let (calls, successes) = (count.calls, count.successes);
+            let share = calls * 1000 / all;
+            writeln!(
+                f,
+                "{kind:<40} {calls:>5}  {:>3}.{} %  {successes:>9}",
+                share / 10,
+                share % 10
+            )?;
+        }
+        writeln!(
+            f,
+            "{} calls, {} % succeeded, {} % of those changed what an IOMMU does",
+            self.calls(),
+            percent(successes, all),
+            percent(self.sum(|it| it.changes), successes)
+        )?;
+        for (hazard, times) in &self.hazards {
+            writeln!(f, "left out: {hazard:?}, {times} times")?;
+        }
+        Ok(())
+    }
+}
+
+fn percent(part: usize, all: usize) -> usize {
+    part * 100 / all.max(1)
+}
