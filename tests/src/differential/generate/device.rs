@@ -1,0 +1,217 @@
+//! Calls on devices, and what devices and eventfds do.
+
+use vfio_core::kernel::Protection;
+use vfio_core::uapi;
+
+use super::{Generator, WAITED_FOR};
+use crate::differential::call::{Call, Slot, Word};
+
+impl Generator {
+    /// Has a device write where something is mapped, or was, or nearly.
+    pub(super) fn dma(&mut self) -> Option<Call> {
+        let engines = self
+            .devices
+            .iter()
+            .filter(|(_, n)| self.places.engines[**n]);
+        let engines: Vec<_> = engines.map(|(slot, n)| (*slot, *n)).collect();
+        let (device, n) = self.random.choice(engines)?;
+        let group = self.places.groups_of.get(n)?;
+        let context = self
+            .contexts
+            .values()
+            .find(|it| it.groups.contains(group))?;
+        let near: Vec<_> = context.mappings.iter().copied().collect();
+        let iova = match (self.random.choice(near), self.random.u32(..6)) {
+            (Some((iova, size)), 0) => iova.wrapping_add(size),
+            (Some((iova, _)), _) => iova,
+            (None, _) => self.iova(),
+        };
+        Some(Call::Dma { device, iova })
+    }
+
+    pub(super) fn device_call(&mut self) -> Call {
+        let on = self.device();
+        match self.random.u32(..20) {
+            0 => {
+                let argsz = self.argsz(20);
+                self.struct_call(on, 7, vec![Word::U32(argsz), Word::Bytes(vec![0x5a; 20])])
+            }
+            1 | 2 => {
+                let index = self.random.u32(..10);
+                let argsz = self.argsz(32);
+                self.struct_call(
+                    on,
+                    8,
+                    vec![
+                        Word::U32(argsz),
+                        Word::U32(0),
+                        Word::U32(index),
+                        Word::Bytes(vec![0x5a; 20 + 32]),
+                    ],
+                )
+            }
+            3 | 4 => {
+                let index = self.random.u32(..6);
+                let argsz = self.argsz(16);
+                self.struct_call(
+                    on,
+                    9,
+                    vec![
+                        Word::U32(argsz),
+                        Word::U32(0),
+                        Word::U32(index),
+                        Word::U32(0),
+                    ],
+                )
+            }
+            5..15 => self.set_irqs(on),
+            15 => self.plain(on, 11),
+            16 => self.plain(on, 11),
+            17 => self.struct_call(on, 12, vec![Word::U32(12), Word::U32(0), Word::U32(0)]),
+            18 => {
+                let feature = self.random.u32(..8);
+                let how = self
+                    .random
+                    .choice([1 << 16, 2 << 16, 4 << 16, 5 << 16, 6 << 16]);
+                self.struct_call(
+                    on,
+                    17,
+                    vec![Word::U32(8), Word::U32(feature | how.unwrap_or(0))],
+                )
+            }
+            _ => {
+                let size = self.random.choice([1, 2, 4, 8, 3]).unwrap_or(4);
+                let region = self.random.u64(..3);
+                let offset = self.random.u64(..0x40) * 4;
+                self.struct_call(
+                    on,
+                    16,
+                    vec![
+                        Word::U32(40),
+                        Word::U32(size),
+                        Word::U64(region << 40 | offset),
+                        Word::U64(0),
+                        Word::Fd(WAITED_FOR),
+                        Word::U32(0),
+                    ],
+                )
+            }
+        }
+    }
+
+    fn set_irqs(&mut self, on: Slot) -> Call {
+        let sensible = self.random.u32(..8);
+        if sensible < 5 {
+            return self.sensible_irqs(on, sensible == 0);
+        }
+        let index = self.random.choice([0, 1, 1, 1, 2, 2, 3, 4, 5]).unwrap_or(1);
+        let data = self.random.choice([1, 2, 4, 4, 4, 3]).unwrap_or(4);
+        let action = self.random.choice([8, 16, 32, 32, 32, 0]).unwrap_or(32);
+        let start = self.random.choice([0, 0, 0, 1, 5]).unwrap_or(0);
+        let count = self.random.choice([0, 1, 1, 1, 2]).unwrap_or(1);
+        let mut words = vec![
+            Word::U32(0),
+            Word::U32(data | action),
+            Word::U32(index),
+            Word::U32(start),
+            Word::U32(count),
+        ];
+        let mut size = 20;
+        for _ in 0..count {
+            match data {
+                2 => {
+                    words.push(Word::Bytes(vec![self.random.u8(..2)]));
+                    size += 1;
+                }
+                4 => {
+                    words.push(match self.random.u32(..8) {
+                        0 => Word::U32(u32::MAX),
+                        1 => Word::OtherFd,
+                        _ if action == 16 => Word::Fd(WAITED_FOR),
+                        _ => Word::Fd(self.signal()),
+                    });
+                    size += 4;
+                }
+                _ => {}
+            }
+        }
+        words[0] = Word::U32(self.argsz(size));
+        self.struct_call(on, 10, words)
+    }
+
+    /// Turns one kind on, or off.
+    fn sensible_irqs(&mut self, on: Slot, off: bool) -> Call {
+        let index = self.random.choice([0, 1, 2, 2, 4]).unwrap_or(0);
+        let signals: Vec<_> = self.open.iter().copied().collect();
+        let mut signals = signals
+            .into_iter()
+            .filter(|slot| matches!(slot, Slot::Signal(_)));
+        let (data, fds) = match signals.next() {
+            Some(signal) if !off => (uapi::IRQ_SET_DATA_EVENTFD, vec![Word::Fd(signal)]),
+            _ => (uapi::IRQ_SET_DATA_NONE, Vec::new()),
+        };
+        let count = u32::try_from(fds.len()).unwrap_or(0);
+        let mut words = vec![
+            Word::U32(20 + 4 * count),
+            Word::U32(data | uapi::IRQ_SET_ACTION_TRIGGER),
+            Word::U32(index),
+            Word::U32(0),
+            Word::U32(count),
+        ];
+        words.extend(fds);
+        self.struct_call(on, 10, words)
+    }
+
+    pub(super) fn access(&mut self) -> Call {
+        let device = self.device();
+        let (region, offset) = match self.random.u32(..4) {
+            0 => (0, self.random.u64(..8)),
+            _ => (7, self.random.u64(..0x80)),
+        };
+        let mut len = self.random.choice([1, 2, 4, 4, 4, 8]).unwrap_or(4);
+        let mut offset = offset;
+        if region == 0 && cfg!(target_arch = "aarch64") {
+            // An access that a device does not take is the end of the kernel there (H9).
+            (offset, len) = (offset & !3, 4);
+        }
+        match self.random.u32(..10) {
+            0 => Call::MapRegion {
+                device,
+                region: self.random.u32(..9),
+                offset: self.random.u64(..3) * self.places.page,
+                len: usize::try_from(self.pages()).unwrap_or(0),
+                protection: Protection {
+                    read: true,
+                    write: self.random.bool(),
+                },
+            },
+            1 => Call::Write {
+                device,
+                region: 7,
+                offset: 4,
+                bytes: self
+                    .random
+                    .choice([vec![6, 0], vec![2, 0], vec![0, 0]])
+                    .unwrap_or_default(),
+            },
+            _ => Call::Read {
+                device,
+                region,
+                offset,
+                len,
+            },
+        }
+    }
+
+    pub(super) fn signal_call(&mut self) -> Call {
+        match self.random.u32(..4) {
+            0 => Call::Drain(self.signal()),
+            1 => Call::Signal(self.signal()),
+            2 => match self.random.bool() {
+                true => Call::Signal(WAITED_FOR),
+                false => Call::NewSignal(WAITED_FOR),
+            },
+            _ => Call::NewSignal(self.signal()),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Calls of type1.
+
+use vfio_core::uapi;
+
+use super::Generator;
+use crate::differential::call::{Argument, Call, Slot, Word};
+
+impl Generator {
+    pub(super) fn type1_info(&mut self, on: Slot) -> Call {
+        let room = self.random.choice([0, 16, 24, 64, 96, 160]).unwrap_or(0);
+        let argsz = self.argsz(24.max(room));
+        let mut words = vec![Word::U32(argsz), Word::U32(self.random.u32(..2))];
+        words.push(Word::U64(0));
+        words.push(Word::U64(0));
+        words.push(Word::Bytes(vec![0x5a; (argsz as usize).saturating_sub(24)]));
+        Call::Ioctl {
+            on,
+            number: 12,
+            argument: Argument::Struct(words),
+        }
+    }
+
+    pub(super) fn mapping_call(&mut self) -> Call {
+        if self.one_in(12) {
+            if let Some(call) = self.dma() {
+                return call;
+            }
+        }
+        if self.places.spapr {
+            return self.spapr_call();
+        }
+        let on = self.context();
+        let has_iommu = self.contexts.get(&on).is_some_and(|it| it.iommu.is_some());
+        if !has_iommu && !self.one_in(8) {
+            if let Some(step) = self.missing_step() {
+                return step;
+            }
+        }
+        let known: Vec<_> = self
+            .contexts
+            .get(&on)
+            .map(|context| context.mappings.iter().copied().collect())
+            .unwrap_or_default();
+        let known = self.random.choice(known);
+        let Some(known) = known else {
+            return self.map(on);
+        };
+        match self.random.u32(..20) {
+            0..6 => self.map(on),
+            6..14 => self.unmap(on, known),
+            14 => self.unmap_all(on),
+            15 | 16 => self.update(on, 14, uapi::DMA_UNMAP_FLAG_VADDR, known),
+            _ => self.update(on, 13, uapi::DMA_MAP_FLAG_VADDR, known),
+        }
+    }
+
+    /// Forgets the address of a mapping, or gives it one.
+    fn update(&mut self, on: Slot, number: u8, flags: u32, (iova, size): (u64, u64)) -> Call {
+        let mut words = vec![Word::U32(24), Word::U32(flags)];
+        if number == 13 {
+            words[0] = Word::U32(32);
+            words.push(Word::At(self.place()));
+        }
+        words.extend([Word::U64(iova), Word::U64(size)]);
+        self.struct_call(on, number, words)
+    }
+
+    fn unmap_all(&mut self, on: Slot) -> Call {
+        let (iova, size) = self
+            .random
+            .choice([(0, 0), (0, 0), (0, 4096)])
+            .unwrap_or((0, 0));
+        let words = vec![
+            Word::U32(24),
+            Word::U32(uapi::DMA_UNMAP_FLAG_ALL),
+            Word::U64(iova),
+            Word::U64(size),
+        ];
+        self.struct_call(on, 14, words)
+    }
+
+    fn map(&mut self, on: Slot) -> Call {
+        let flags = match self.random.u32(..16) {
+            0 => self.random.choice([0, 8 | 3]).unwrap_or(0),
+            1..=3 => uapi::DMA_MAP_FLAG_READ,
+            4 => uapi::DMA_MAP_FLAG_WRITE,
+            _ => 3,
+        };
+        let argsz = self.argsz(32);
+        let mut place = self.place();
+        let mut size = self.pages();
+        let mut iova = self.iova();
+        match self.random.u32(..60) {
+            0 => place.offset += 1,
+            1 => size += 512,
+            2 => iova = iova.wrapping_add(8),
+            3 => size = 0,
+            4 => size = 1 << 40,
+            _ => {}
+        }
+        self.struct_call(
+            on,
+            13,
+            vec![
+                Word::U32(argsz),
+                Word::U32(flags),
+                Word::At(place),
+                Word::U64(iova),
+                Word::U64(size),
+            ],
+        )
+    }
+
+    fn unmap(&mut self, on: Slot, (mut iova, mut size): (u64, u64)) -> Call {
+        let page = self.places.page;
+        match self.random.u32(..30) {
+            0 => iova = iova.wrapping_add(page),
+            1 => size = size.wrapping_sub(page),
+            2 => (iova, size) = (iova.wrapping_sub(page), size + 2 * page),
+            3 => size += 4 * page,
+            4 => (iova, size) = (self.iova(), self.pages()),
+            5 => size += 1,
+            6 => size = u64::MAX - page + 1,
+            _ => {} // mostly whole
+        }
+        let argsz = self.argsz(24);
+        let flags = self.random.choice([0, 0, 0, 0, 0, 0, 8]).unwrap_or(0);
+        self.struct_call(
+            on,
+            14,
+            vec![
+                Word::U32(argsz),
+                Word::U32(flags),
+                Word::U64(iova),
+                Word::U64(size),
+            ],
+        )
+    }
+}
