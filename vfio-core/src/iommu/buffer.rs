@@ -123,7 +123,7 @@ impl DmaBuffer {
 
     /// What is read and written before this is done, for the device too, before what comes after: between the flag
     /// that the device set in memory and what it wrote before that; between a descriptor and the flag that gives it
-    /// to the device. Access through a [`RegionMap`](crate::RegionMap) has its own barriers.
+    /// to the device. Access through a [`RegionMap`](crate::device::RegionMap) has its own barriers.
     pub fn barrier(&self) {
         memory::barrier();
     }

@@ -74,6 +74,12 @@ unsafe extern "C" fn ioctl(_fd: c_int, request: c_ulong, arg: *mut c_void) -> c_
     if is(uapi::CHECK_EXTENSION) {
         return 1;
     }
+    if is(uapi::GROUP_GET_STATUS) && arg.is_null() {
+        // Asked of a container, which has no IOMMU any more.
+        // SAFETY: the place of this thread's errno.
+        unsafe { *libc::__errno_location() = libc::EINVAL };
+        return -1;
+    }
     if is(uapi::GROUP_GET_STATUS) {
         // SAFETY: the argument of this call is such a struct.
         unsafe { (*arg.cast::<uapi::GroupStatus>()).flags = uapi::GROUP_FLAGS_VIABLE };
