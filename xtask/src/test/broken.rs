@@ -83,8 +83,8 @@ const BREAKS: &[Break] = &[
     Break {
         name: "a group joins a container of any address space",
         file: "vfio-core/src/address_space.rs",
-        find: "entry(space)",
-        replace: "entry(spaces.keys().next().copied().unwrap_or(space))",
+        find: "self.contexts(space)",
+        replace: "self.contexts(AddressSpaceId(space.0 * 0))",
         seen_by: CORE,
     },
     Break {
