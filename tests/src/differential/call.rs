@@ -120,6 +120,54 @@ impl Answer {
 }
 
 impl Call {
+    /// An ioctl without an argument.
+    pub(super) fn plain(on: Slot, number: u8) -> Self {
+        Self::ioctl(on, number, Argument::None)
+    }
+
+    /// One that takes a number.
+    pub(super) fn value(on: Slot, number: u8, value: usize) -> Self {
+        Self::ioctl(on, number, Argument::Value(value))
+    }
+
+    /// One that takes a struct.
+    pub(super) fn with(on: Slot, number: u8, words: Vec<Word>) -> Self {
+        Self::ioctl(on, number, Argument::Struct(words))
+    }
+
+    fn ioctl(on: Slot, number: u8, argument: Argument) -> Self {
+        Self::Ioctl {
+            on,
+            number,
+            argument,
+        }
+    }
+
+    /// `VFIO_IOMMU_MAP_DMA`, which both kinds of IOMMU have.
+    pub(super) fn map(
+        on: Slot,
+        argsz: u32,
+        flags: u32,
+        place: Place,
+        iova: u64,
+        size: u64,
+    ) -> Self {
+        let head = [Word::U32(argsz), Word::U32(flags), Word::At(place)];
+        let range = [Word::U64(iova), Word::U64(size)];
+        Self::with(on, 13, head.into_iter().chain(range).collect())
+    }
+
+    /// `VFIO_IOMMU_UNMAP_DMA`, likewise.
+    pub(super) fn unmap(on: Slot, argsz: u32, flags: u32, iova: u64, size: u64) -> Self {
+        let words = [
+            Word::U32(argsz),
+            Word::U32(flags),
+            Word::U64(iova),
+            Word::U64(size),
+        ];
+        Self::with(on, 14, words.into())
+    }
+
     /// What it is counted as.
     pub(super) fn kind(&self) -> String {
         match self {

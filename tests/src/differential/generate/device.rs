@@ -34,12 +34,12 @@ impl Generator {
         match self.random.u32(..20) {
             0 => {
                 let argsz = self.argsz(20);
-                self.struct_call(on, 7, vec![Word::U32(argsz), Word::Bytes(vec![0x5a; 20])])
+                Call::with(on, 7, vec![Word::U32(argsz), Word::Bytes(vec![0x5a; 20])])
             }
             1 | 2 => {
                 let index = self.random.u32(..10);
                 let argsz = self.argsz(32);
-                self.struct_call(
+                Call::with(
                     on,
                     8,
                     vec![
@@ -53,7 +53,7 @@ impl Generator {
             3 | 4 => {
                 let index = self.random.u32(..6);
                 let argsz = self.argsz(16);
-                self.struct_call(
+                Call::with(
                     on,
                     9,
                     vec![
@@ -65,15 +65,14 @@ impl Generator {
                 )
             }
             5..15 => self.set_irqs(on),
-            15 => self.plain(on, 11),
-            16 => self.plain(on, 11),
-            17 => self.struct_call(on, 12, vec![Word::U32(12), Word::U32(0), Word::U32(0)]),
+            15 | 16 => Call::plain(on, 11),
+            17 => Call::with(on, 12, vec![Word::U32(12), Word::U32(0), Word::U32(0)]),
             18 => {
                 let feature = self.random.u32(..8);
                 let how = self
                     .random
                     .choice([1 << 16, 2 << 16, 4 << 16, 5 << 16, 6 << 16]);
-                self.struct_call(
+                Call::with(
                     on,
                     17,
                     vec![Word::U32(8), Word::U32(feature | how.unwrap_or(0))],
@@ -83,7 +82,7 @@ impl Generator {
                 let size = self.random.choice([1, 2, 4, 8, 3]).unwrap_or(4);
                 let region = self.random.u64(..3);
                 let offset = self.random.u64(..0x40) * 4;
-                self.struct_call(
+                Call::with(
                     on,
                     16,
                     vec![
@@ -136,17 +135,14 @@ impl Generator {
             }
         }
         words[0] = Word::U32(self.argsz(size));
-        self.struct_call(on, 10, words)
+        Call::with(on, 10, words)
     }
 
     /// Turns one kind on, or off.
     fn sensible_irqs(&mut self, on: Slot, off: bool) -> Call {
         let index = self.random.choice([0, 1, 2, 2, 4]).unwrap_or(0);
-        let signals: Vec<_> = self.open.iter().copied().collect();
-        let mut signals = signals
-            .into_iter()
-            .filter(|slot| matches!(slot, Slot::Signal(_)));
-        let (data, fds) = match signals.next() {
+        let mut open = self.open.iter().copied();
+        let (data, fds) = match open.find(|slot| matches!(slot, Slot::Signal(_))) {
             Some(signal) if !off => (uapi::IRQ_SET_DATA_EVENTFD, vec![Word::Fd(signal)]),
             _ => (uapi::IRQ_SET_DATA_NONE, Vec::new()),
         };
@@ -159,7 +155,7 @@ impl Generator {
             Word::U32(count),
         ];
         words.extend(fds);
-        self.struct_call(on, 10, words)
+        Call::with(on, 10, words)
     }
 
     pub(super) fn access(&mut self) -> Call {

@@ -61,9 +61,8 @@ impl Generator {
         let of_device = device.and_then(|n| self.places.groups_of.get(n)).copied();
         if let Some(group) = group.or(of_device) {
             // A device that is open keeps its group.
-            let mut devices = self.devices.values();
-            let kept = devices.any(|n| self.places.groups_of.get(*n) == Some(&group))
-                || self.groups.values().any(|open| *open == group);
+            let kept =
+                self.device_of(group).is_some() || self.groups.values().any(|open| *open == group);
             if !kept {
                 self.left(group);
             }

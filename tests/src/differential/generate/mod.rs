@@ -9,7 +9,7 @@ mod type1;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::call::{Argument, Call, Place, Slot, Word};
+use super::call::{Call, Place, Slot};
 use super::memory::{PAGES, SORTS};
 use learn::Context;
 pub(super) use places::Places;
@@ -107,6 +107,13 @@ impl Generator {
         open.unwrap_or(Slot::Group(0))
     }
 
+    /// Where a device of a group is open.
+    fn device_of(&self, group: usize) -> Option<Slot> {
+        let mut devices = self.devices.iter();
+        let found = devices.find(|(_, n)| self.places.groups_of.get(**n) == Some(&group));
+        found.map(|(slot, _)| *slot)
+    }
+
     fn device(&mut self) -> Slot {
         let open = self.any_open(|slot| matches!(slot, Slot::Device(_)));
         open.unwrap_or(Slot::Device(0))
@@ -157,21 +164,5 @@ impl Generator {
         };
         let offset = self.random.u64(..PAGES - 8) * self.places.page;
         Place { memory, offset }
-    }
-
-    fn struct_call(&mut self, on: Slot, number: u8, words: Vec<Word>) -> Call {
-        Call::Ioctl {
-            on,
-            number,
-            argument: Argument::Struct(words),
-        }
-    }
-
-    fn plain(&mut self, on: Slot, number: u8) -> Call {
-        Call::Ioctl {
-            on,
-            number,
-            argument: Argument::None,
-        }
     }
 }

@@ -1,17 +1,13 @@
 //! Calls of sPAPR.
 
 use super::Generator;
-use crate::differential::call::{Argument, Call, Place, Slot, Word};
+use crate::differential::call::{Call, Place, Slot, Word};
 
 impl Generator {
     pub(super) fn spapr_info(&mut self, on: Slot) -> Call {
         let argsz = self.argsz(32);
         let words = vec![Word::U32(argsz), Word::Bytes(vec![0x5a; 28])];
-        Call::Ioctl {
-            on,
-            number: 12,
-            argument: Argument::Struct(words),
-        }
+        Call::with(on, 12, words)
     }
 
     pub(super) fn spapr_call(&mut self) -> Call {
@@ -23,9 +19,9 @@ impl Generator {
             .choice(context.mappings.iter().copied().collect::<Vec<_>>());
         let version_1 = context.iommu == Some(2);
         match self.random.u32(..20) {
-            0 => self.plain(on, 15),
-            1 => self.plain(on, 16),
-            2..=4 if version_1 => self.plain(on, 15),
+            0 => Call::plain(on, 15),
+            1 => Call::plain(on, 16),
+            2..=4 if version_1 => Call::plain(on, 15),
             2..=4 => {
                 let (place, size) = (self.place(), self.pages());
                 self.register(on, 17, place, size)
@@ -39,7 +35,7 @@ impl Generator {
                 let size = 1u64 << self.random.u32(24..34);
                 let levels = self.random.u32(..3);
                 let argsz = self.argsz(40);
-                self.struct_call(
+                Call::with(
                     on,
                     19,
                     vec![
@@ -57,7 +53,7 @@ impl Generator {
             9 => {
                 let start = self.random.choice(context.windows).unwrap_or(0);
                 let argsz = self.argsz(16);
-                self.struct_call(
+                Call::with(
                     on,
                     20,
                     vec![Word::U32(argsz), Word::U32(0), Word::U64(start)],
@@ -71,31 +67,12 @@ impl Generator {
                 let iova = self.iova();
                 let flags = self.random.choice([3, 3, 3, 1, 2, 0]).unwrap_or(3);
                 let argsz = self.argsz(32);
-                self.struct_call(
-                    on,
-                    13,
-                    vec![
-                        Word::U32(argsz),
-                        Word::U32(flags),
-                        Word::At(place),
-                        Word::U64(iova),
-                        Word::U64(size),
-                    ],
-                )
+                Call::map(on, argsz, flags, place, iova, size)
             }
             _ => {
                 let (iova, size) = known.unwrap_or((self.iova(), self.pages()));
                 let argsz = self.argsz(24);
-                self.struct_call(
-                    on,
-                    14,
-                    vec![
-                        Word::U32(argsz),
-                        Word::U32(0),
-                        Word::U64(iova),
-                        Word::U64(size),
-                    ],
-                )
+                Call::unmap(on, argsz, 0, iova, size)
             }
         }
     }
@@ -103,7 +80,7 @@ impl Generator {
     fn register(&mut self, on: Slot, number: u8, place: Place, size: u64) -> Call {
         let argsz = self.argsz(24);
         let flags = u32::from(self.one_in(16));
-        self.struct_call(
+        Call::with(
             on,
             number,
             vec![

@@ -1,7 +1,7 @@
 //! Calls on the way into a container and out of it.
 
 use super::{CONTAINERS, Generator};
-use crate::differential::call::{Argument, Call, Name, Slot, Word};
+use crate::differential::call::{Call, Name, Slot, Word};
 
 impl Generator {
     /// What comes next on the way to a device that is open.
@@ -35,18 +35,10 @@ impl Generator {
                 true => [7, 7, 2],
                 false => [3, 3, 1],
             };
-            return Some(Call::Ioctl {
-                on: *container,
-                number: 2,
-                argument: Argument::Value(kinds[self.random.usize(..3)]),
-            });
+            return Some(Call::value(*container, 2, kinds[self.random.usize(..3)]));
         }
         if let Some(lost) = self.lost.first() {
-            let kept = self
-                .devices
-                .iter()
-                .find(|(_, n)| self.places.groups_of[**n] == *lost);
-            let holder = kept.map(|(slot, _)| *slot).or(slot_of(self, *lost))?;
+            let holder = self.device_of(*lost).or(slot_of(self, *lost))?;
             return Some(Call::Close(holder));
         }
         if self.groups.is_empty() {
@@ -55,11 +47,7 @@ impl Generator {
         }
         let group = self.group();
         let container = self.container();
-        Some(Call::Ioctl {
-            on: group,
-            number: 4,
-            argument: Argument::Struct(vec![Word::Fd(container)]),
-        })
+        Some(Call::with(group, 4, vec![Word::Fd(container)]))
     }
 
     /// A step on the way out of a container.
@@ -72,15 +60,9 @@ impl Generator {
         let Some(group) = self.random.choice(joined) else {
             return self.group_call();
         };
-        let mut devices = self.devices.iter();
-        let device = devices.find(|(_, n)| self.places.groups_of.get(**n) == Some(&group));
-        match device {
-            Some((slot, _)) => Call::Close(*slot),
-            None => Call::Ioctl {
-                on: group_slot(group),
-                number: 5,
-                argument: Argument::None,
-            },
+        match self.device_of(group) {
+            Some(device) => Call::Close(device),
+            None => Call::plain(group_slot(group), 5),
         }
     }
 
@@ -106,15 +88,10 @@ impl Generator {
 
     pub(super) fn group_call(&mut self) -> Call {
         let on = self.group();
-        let ioctl = |number, argument| Call::Ioctl {
-            on,
-            number,
-            argument,
-        };
         match self.random.u32(..8) {
             0 => {
                 let argsz = self.argsz(8);
-                ioctl(3, Argument::Struct(vec![Word::U32(argsz), Word::U32(0)]))
+                Call::with(on, 3, vec![Word::U32(argsz), Word::U32(0)])
             }
             1..=2 => {
                 let container = match self.random.u32(..12) {
@@ -123,9 +100,9 @@ impl Generator {
                     2 => Word::U32(1 << 20),
                     _ => Word::Fd(self.container()),
                 };
-                ioctl(4, Argument::Struct(vec![container]))
+                Call::with(on, 4, vec![container])
             }
-            3..=5 => ioctl(5, Argument::None),
+            3..=5 => Call::plain(on, 5),
             _ => {
                 let group = self.groups.get(&on).copied().unwrap_or(0);
                 let own: Vec<_> = (0..self.places.groups_of.len())
@@ -151,23 +128,18 @@ impl Generator {
 
     pub(super) fn container_call(&mut self) -> Call {
         let on = self.container();
-        let ioctl = |number, argument| Call::Ioctl {
-            on,
-            number,
-            argument,
-        };
         match self.random.u32(..10) {
-            0 => ioctl(0, Argument::None),
-            1 => ioctl(1, Argument::Value(self.random.usize(..12))),
+            0 => Call::plain(on, 0),
+            1 => Call::value(on, 1, self.random.usize(..12)),
             2..=6 => {
                 let kinds = match self.places.spapr {
                     true => [2, 7, 7, 7, 1, 99],
                     false => [1, 3, 3, 3, 7, 99],
                 };
                 let kind = kinds[self.random.usize(..kinds.len())];
-                ioctl(2, Argument::Value(kind))
+                Call::value(on, 2, kind)
             }
-            7 => ioctl(self.random.u8(3..12), Argument::None),
+            7 => Call::plain(on, self.random.u8(3..12)),
             _ if self.places.spapr => self.spapr_info(on),
             _ => self.type1_info(on),
         }

@@ -3,7 +3,7 @@
 use vfio_core::uapi;
 
 use super::Generator;
-use crate::differential::call::{Argument, Call, Slot, Word};
+use crate::differential::call::{Call, Slot, Word};
 
 impl Generator {
     pub(super) fn type1_info(&mut self, on: Slot) -> Call {
@@ -13,11 +13,7 @@ impl Generator {
         words.push(Word::U64(0));
         words.push(Word::U64(0));
         words.push(Word::Bytes(vec![0x5a; (argsz as usize).saturating_sub(24)]));
-        Call::Ioctl {
-            on,
-            number: 12,
-            argument: Argument::Struct(words),
-        }
+        Call::with(on, 12, words)
     }
 
     pub(super) fn mapping_call(&mut self) -> Call {
@@ -49,20 +45,13 @@ impl Generator {
             0..6 => self.map(on),
             6..14 => self.unmap(on, known),
             14 => self.unmap_all(on),
-            15 | 16 => self.update(on, 14, uapi::DMA_UNMAP_FLAG_VADDR, known),
-            _ => self.update(on, 13, uapi::DMA_MAP_FLAG_VADDR, known),
+            // Forgets the address of a mapping, or gives it one.
+            15 | 16 => Call::unmap(on, 24, uapi::DMA_UNMAP_FLAG_VADDR, known.0, known.1),
+            _ => {
+                let place = self.place();
+                Call::map(on, 32, uapi::DMA_MAP_FLAG_VADDR, place, known.0, known.1)
+            }
         }
-    }
-
-    /// Forgets the address of a mapping, or gives it one.
-    fn update(&mut self, on: Slot, number: u8, flags: u32, (iova, size): (u64, u64)) -> Call {
-        let mut words = vec![Word::U32(24), Word::U32(flags)];
-        if number == 13 {
-            words[0] = Word::U32(32);
-            words.push(Word::At(self.place()));
-        }
-        words.extend([Word::U64(iova), Word::U64(size)]);
-        self.struct_call(on, number, words)
     }
 
     fn unmap_all(&mut self, on: Slot) -> Call {
@@ -70,13 +59,7 @@ impl Generator {
             .random
             .choice([(0, 0), (0, 0), (0, 4096)])
             .unwrap_or((0, 0));
-        let words = vec![
-            Word::U32(24),
-            Word::U32(uapi::DMA_UNMAP_FLAG_ALL),
-            Word::U64(iova),
-            Word::U64(size),
-        ];
-        self.struct_call(on, 14, words)
+        Call::unmap(on, 24, uapi::DMA_UNMAP_FLAG_ALL, iova, size)
     }
 
     fn map(&mut self, on: Slot) -> Call {
@@ -98,17 +81,7 @@ impl Generator {
             4 => size = 1 << 40,
             _ => {}
         }
-        self.struct_call(
-            on,
-            13,
-            vec![
-                Word::U32(argsz),
-                Word::U32(flags),
-                Word::At(place),
-                Word::U64(iova),
-                Word::U64(size),
-            ],
-        )
+        Call::map(on, argsz, flags, place, iova, size)
     }
 
     fn unmap(&mut self, on: Slot, (mut iova, mut size): (u64, u64)) -> Call {
@@ -125,15 +98,6 @@ impl Generator {
         }
         let argsz = self.argsz(24);
         let flags = self.random.choice([0, 0, 0, 0, 0, 0, 8]).unwrap_or(0);
-        self.struct_call(
-            on,
-            14,
-            vec![
-                Word::U32(argsz),
-                Word::U32(flags),
-                Word::U64(iova),
-                Word::U64(size),
-            ],
-        )
+        Call::unmap(on, argsz, flags, iova, size)
     }
 }
