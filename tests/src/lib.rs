@@ -18,12 +18,16 @@
 #![doc = include_str!("bin/first-dma.rs")]
 //! ```
 
+pub mod conformance;
 pub mod contract;
 pub mod devices;
 pub mod differential;
+mod engine;
 pub mod exit;
+mod mirror;
 mod output;
 mod random;
+mod rights;
 pub mod suites;
 mod wait;
 

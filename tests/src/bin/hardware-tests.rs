@@ -13,6 +13,7 @@ use vfio_core::host::{self, Bdf, PciDevice};
 use vfio_core::iommu::Registry;
 use vfio_core::kernel::{Kernel, Linux};
 use vfio_sim::{Machine, SimKernel};
+use vfio_tests::conformance::Conformance;
 use vfio_tests::contract;
 use vfio_tests::devices::Model;
 use vfio_tests::differential::Comparison;
@@ -37,7 +38,7 @@ use iommu_type1 as _;
 #[command(version)]
 struct Args {
     /// A device, such as 0000:00:04.0; on a simulated machine, without it, every device that is bound to VFIO
-    #[arg(long = "device", value_name = "BDF", required_unless_present_any = ["sim", "compare"])]
+    #[arg(long = "device", value_name = "BDF", required_unless_present_any = ["sim", "compare", "conformance"])]
     devices: Vec<Bdf>,
 
     /// Test a simulated machine instead of this host: no hardware, no rights and no VFIO are needed
@@ -57,6 +58,11 @@ struct Args {
     /// them. Every device that is bound to a VFIO driver takes part
     #[arg(long, value_name = "CALLS", requires = "as_machine", conflicts_with_all = ["sim", "devices"])]
     compare: Option<usize>,
+
+    /// Ask this host and the simulated machine of that name everything that the page of kernel behaviours says. Every
+    /// device that is bound to a VFIO driver takes part; with --sim, the simulated machine is asked alone
+    #[arg(long, conflicts_with_all = ["compare", "devices"])]
+    conformance: bool,
 
     /// The simulated machine that this host is compared with
     #[arg(long, value_name = "MACHINE", value_parser = machine_parser())]
@@ -124,6 +130,22 @@ fn run(args: &Args) -> Result<u8> {
             0 => exit::PASSED,
             _ => exit::FINDINGS,
         });
+    }
+    if args.conformance {
+        let conformance = match (&args.sim, &args.as_machine) {
+            (Some(machine), _) => Conformance::simulated(machine.clone()),
+            (None, Some(machine)) => Conformance::of(Arc::new(Linux), machine)?,
+            (None, None) => {
+                eprintln!("error: --conformance: say --sim MACHINE or --as-machine MACHINE");
+                return Ok(exit::USAGE);
+            }
+        };
+        return Ok(
+            match conformance.run(args.filter.as_deref().unwrap_or_default()) {
+                0 => exit::PASSED,
+                _ => exit::FINDINGS,
+            },
+        );
     }
     let kernel: Arc<dyn Kernel> = match &args.sim {
         Some(machine) => {

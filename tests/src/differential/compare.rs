@@ -11,10 +11,10 @@ use super::Comparison;
 use super::call::{Answer, Call};
 use super::execute::Executor;
 use super::generate::{Generator, Places};
-use super::mirror;
-use super::rights::Limited;
 use super::sequence::Sequence;
 use super::tally::Tally;
+use crate::mirror::mirror;
+use crate::rights::Limited;
 
 /// The two that are compared.
 pub(super) struct Pair {
@@ -33,7 +33,7 @@ pub(super) struct Difference {
 
 impl Pair {
     pub(super) fn new(comparison: &Comparison) -> Result<Self> {
-        let machine = mirror::mirror(&*comparison.real, &comparison.machine)?;
+        let machine = mirror(&*comparison.real, &comparison.machine)?;
         let devices = super::devices(&SimKernel::new(machine.clone()))?;
         Ok(Self {
             real: Arc::clone(&comparison.real),

@@ -15,9 +15,9 @@ use vfio_core::kernel::{Arg, Errno, Kernel, RegionMapping};
 use vfio_core::{CONTAINER_NODE, uapi};
 
 use super::call::{Answer, Argument, Call, Name, Slot, Word};
-use super::dma;
 use super::ignored;
 use super::memory::Memories;
+use crate::engine;
 
 /// One kernel, and what is open of it.
 pub(super) struct Executor {
@@ -122,7 +122,7 @@ impl Executor {
                 Ok((0, Vec::new()))
             }),
             Call::Dma { device, iova } => self.on(*device, |this, fd| {
-                dma::write(&*this.kernel, fd.as_fd(), *iova)?;
+                engine::clear(&*this.kernel, fd.as_fd(), *iova)?;
                 Ok((0, Vec::new()))
             }),
             Call::Drain(slot) => self.on(*slot, |_, fd| {

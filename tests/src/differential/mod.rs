@@ -7,13 +7,10 @@
 
 mod call;
 mod compare;
-mod dma;
 mod execute;
 mod generate;
 mod ignored;
 mod memory;
-mod mirror;
-mod rights;
 mod sequence;
 mod shrink;
 mod tally;

@@ -318,7 +318,7 @@ fn machine(name: &str) -> Result<&'static Machine> {
     Machine::find(name).with_context(|| format!("there is no machine {name}"))
 }
 
-fn script(name: &str, devices: &[&str], text: &str) -> Result<Request> {
+pub(super) fn script(name: &str, devices: &[&str], text: &str) -> Result<Request> {
     Ok(Request {
         devices: devices.iter().map(ToString::to_string).collect(),
         timeout: LIMIT,
@@ -327,7 +327,7 @@ fn script(name: &str, devices: &[&str], text: &str) -> Result<Request> {
 }
 
 /// Boots; answers the command's status and all that it said.
-fn boot(request: &Request, ui: &Ui) -> Result<(i32, String)> {
+pub(super) fn boot(request: &Request, ui: &Ui) -> Result<(i32, String)> {
     let mut output = Vec::new();
     let status = lab::boot(request, ui, &mut |bytes| output.extend_from_slice(bytes))?;
     Ok((status, String::from_utf8_lossy(&output).into_owned()))

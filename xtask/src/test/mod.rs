@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that proves the project, in suites.
 
 mod broken;
+mod conformance;
 mod fresh;
 mod licences;
 mod long;
@@ -155,6 +156,12 @@ const SUITES: &[Suite] = &[
         "programs",
         "a driver in thirty lines; a process without rights and its broker",
         machines::programs,
+    ),
+    suite(
+        Needs::Lab,
+        "conformance",
+        "what the page of kernel behaviours says is so, on real kernels and simulated ones",
+        conformance::run,
     ),
     suite(
         Needs::Time,

@@ -4,7 +4,7 @@ use vfio_core::host::PciDevice;
 use vfio_sim::Machine;
 use vfio_sim::machine::{Hardware, IommuDriver};
 
-use crate::differential::dma;
+use crate::engine;
 
 /// What calls can be about.
 #[derive(Debug, Clone)]
@@ -46,7 +46,10 @@ impl Places {
         Self {
             page: machine.page_size as u64,
             groups_of: devices.iter().map(|it| index(it).unwrap_or(0)).collect(),
-            engines: devices.iter().map(dma::is_engine).collect(),
+            engines: devices
+                .iter()
+                .map(|it| engine::is_engine((it.vendor, it.device)))
+                .collect(),
             borders,
             spapr,
         }

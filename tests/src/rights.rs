@@ -6,13 +6,13 @@ use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabiliti
 
 /// Only so much memory may be locked, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Limited {
+pub(crate) struct Limited {
     limit: Rlimit,
     capabilities: CapabilitySets,
 }
 
 impl Limited {
-    pub(super) fn to(bytes: u64) -> Result<Self> {
+    pub(crate) fn to(bytes: u64) -> Result<Self> {
         let before = Self {
             limit: getrlimit(Resource::Memlock),
             capabilities: capabilities(None).context("capget")?,

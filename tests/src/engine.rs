@@ -1,8 +1,7 @@
-//! QEMU's `edu`, told to write to memory, without a driver: by the same raw accesses on both kernels.
+//! QEMU's `edu`, told to do DMA without a driver, by the same raw accesses on any kernel.
 
 use std::os::fd::BorrowedFd;
 
-use vfio_core::host::PciDevice;
 use vfio_core::kernel::{Errno, Kernel, Result};
 
 /// Where the device's own buffer is, for its engine.
@@ -24,22 +23,59 @@ const MEMORY_AND_MASTER: u16 = 1 << 1 | 1 << 2;
 /// The device answers this often before a transfer is over, at the very most.
 const PATIENCE: u32 = 10_000_000;
 
-/// Whether a device has the engine.
-pub(super) fn is_engine(device: &PciDevice) -> bool {
-    (device.vendor, device.device) == (0x1234, 0x11e8)
+/// Whether a device of that vendor and device id has the engine.
+pub(crate) fn is_engine(ids: (u16, u16)) -> bool {
+    ids == (0x1234, 0x11e8)
 }
 
-/// Writes to memory at `iova`, or tries to: the device does not say.
-pub(super) fn write(kernel: &dyn Kernel, device: BorrowedFd<'_>, iova: u64) -> Result<()> {
+/// Writes zeros to memory at `iova`, or tries to: the device does not say.
+pub(crate) fn clear(kernel: &dyn Kernel, device: BorrowedFd<'_>, iova: u64) -> Result<()> {
+    as_master(kernel, device, || {
+        transfer(kernel, device, (BUFFER, iova, SIZE), RUN_TO_MEMORY)
+    })
+}
+
+/// Reads from memory at `from` and writes it to `to`, or tries to. What cannot be read is what the buffer had: zeros, at
+/// first.
+pub(crate) fn copy(
+    kernel: &dyn Kernel,
+    device: BorrowedFd<'_>,
+    from: u64,
+    to: u64,
+    len: u64,
+) -> Result<()> {
+    as_master(kernel, device, || {
+        transfer(kernel, device, (from, BUFFER, len), RUN)?;
+        transfer(kernel, device, (BUFFER, to, len), RUN_TO_MEMORY)
+    })
+}
+
+/// With memory space and bus mastering on; puts back what was before.
+fn as_master(
+    kernel: &dyn Kernel,
+    device: BorrowedFd<'_>,
+    run: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let mut before = [0; 2];
     kernel.pread(device, &mut before, PCI_COMMAND)?;
     let command = u16::from_le_bytes(before) | MEMORY_AND_MASTER;
     kernel.pwrite(device, &command.to_le_bytes(), PCI_COMMAND)?;
+    run()?;
+    kernel.pwrite(device, &before, PCI_COMMAND)?;
+    Ok(())
+}
+
+fn transfer(
+    kernel: &dyn Kernel,
+    device: BorrowedFd<'_>,
+    (source, destination, count): (u64, u64, u64),
+    run: u64,
+) -> Result<()> {
     for (register, value) in [
-        (SOURCE, BUFFER),
-        (DESTINATION, iova),
-        (COUNT, SIZE),
-        (COMMAND, RUN_TO_MEMORY),
+        (SOURCE, source),
+        (DESTINATION, destination),
+        (COUNT, count),
+        (COMMAND, run),
     ] {
         kernel.pwrite(device, &bytes(value), register)?;
     }
@@ -47,7 +83,6 @@ pub(super) fn write(kernel: &dyn Kernel, device: BorrowedFd<'_>, iova: u64) -> R
         let mut now = [0; 8];
         kernel.pread(device, &mut now, COMMAND)?;
         if number(now) & RUN == 0 {
-            kernel.pwrite(device, &before, PCI_COMMAND)?;
             return Ok(());
         }
         std::thread::yield_now();

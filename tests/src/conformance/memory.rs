@@ -1,0 +1,90 @@
+//! Memory of this process that devices reach, all of it there and random.
+#![allow(unsafe_code)] // Maps memory, of which nobody but a `Memory` has the address; no reference is ever made to it.
+
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use rustix::mm::{MprotectFlags, mprotect};
+use vfio_core::kernel::Kernel;
+
+/// Whole pages of a machine.
+#[derive(Debug)]
+pub(super) struct Memory {
+    kernel: Arc<dyn Kernel>,
+    start: NonNull<u8>,
+    len: usize,
+}
+
+impl Memory {
+    pub(super) fn new(kernel: &Arc<dyn Kernel>, pages: usize) -> Self {
+        let len = pages * kernel.page_size();
+        let memory = Self {
+            kernel: Arc::clone(kernel),
+            start: kernel.mmap(len).unwrap(),
+            len,
+        };
+        memory.put(0, &random(len));
+        memory
+    }
+
+    /// Its address, as the kernel is told it.
+    pub(super) fn at(&self) -> u64 {
+        self.start.as_ptr() as u64
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.len as u64
+    }
+
+    pub(super) fn put(&self, at: usize, bytes: &[u8]) {
+        assert!(at + bytes.len() <= self.len);
+        for (n, byte) in bytes.iter().enumerate() {
+            // SAFETY: inside the mapping, as was just asserted; the test has left these bytes writable.
+            unsafe { self.start.add(at + n).write_volatile(*byte) };
+        }
+    }
+
+    pub(super) fn get(&self, range: Range<usize>) -> Vec<u8> {
+        assert!(range.end <= self.len);
+        // SAFETY: inside the mapping, as was just asserted; the test has left these bytes readable.
+        range
+            .map(|at| unsafe { self.start.add(at).read_volatile() })
+            .collect()
+    }
+
+    /// Nobody may write these bytes any more, whole pages.
+    pub(super) fn freeze(&self, range: Range<usize>) {
+        self.protect(range, MprotectFlags::READ);
+    }
+
+    /// These bytes are not there any more, whole pages. Their addresses stay taken: if they were unmapped, another
+    /// test could get them, and a device would write into its memory.
+    pub(super) fn lose(&self, range: Range<usize>) {
+        self.protect(range, MprotectFlags::empty());
+    }
+
+    fn protect(&self, range: Range<usize>, rights: MprotectFlags) {
+        assert!(range.end <= self.len);
+        // SAFETY: inside the mapping, as was just asserted, to which no reference exists.
+        unsafe {
+            let start = self.start.add(range.start).as_ptr().cast();
+            mprotect(start, range.len(), rights).unwrap();
+        }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: what `mmap` gave, once; what a device reaches of it is pinned, or looked for first by a
+        // simulated one.
+        unsafe { self.kernel.munmap(self.start, self.len).unwrap() };
+    }
+}
+
+/// Bytes that are no others.
+pub(super) fn random(len: usize) -> Vec<u8> {
+    std::iter::repeat_with(|| fastrand::u8(..))
+        .take(len)
+        .collect()
+}
