@@ -1,16 +1,11 @@
 //! What the page of kernel behaviours says, of every machine that is simulated.
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use vfio_sim::Machine;
-use vfio_tests::conformance::{Conformance, Outcome, all};
+use vfio_tests::conformance::{Conformance, Outcome, all, machines};
 
 fn main() {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1); // where a clause fails is learnt by the process's panic hook
-    let machines = Machine::all()
-        .into_iter()
-        .filter(|machine| machine.name != "noiommu");
-    let trials = machines.flat_map(|machine| {
+    let arguments = Arguments::from_args();
+    let trials = machines().into_iter().flat_map(|machine| {
         all().map(move |clause| {
             let machine = machine.clone();
             Trial::test(

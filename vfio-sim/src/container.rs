@@ -7,14 +7,14 @@ use crate::iommu::{Env, Iommu};
 use crate::process::ProcessId;
 use crate::world::World;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Container {
     /// Its IOMMU, once it was set.
     pub(crate) driver: Option<Driver>,
 }
 
 /// One of the machine's IOMMU drivers, at work.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Driver {
     /// Which.
     index: usize,

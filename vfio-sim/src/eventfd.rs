@@ -3,6 +3,7 @@
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::readlink;
@@ -10,8 +11,8 @@ use rustix::io::{ReadWriteFlags, preadv2};
 use vfio_core::kernel::{Errno, Result};
 
 /// An eventfd, held by the kernel. Whoever made it chose whether it blocks; the kernel never waits for it.
-#[derive(Debug)]
-pub(crate) struct EventFd(OwnedFd);
+#[derive(Debug, Clone)]
+pub(crate) struct EventFd(Arc<OwnedFd>);
 
 impl EventFd {
     /// A reference of an eventfd of the caller's: `EBADF` for the number of no fd, `EINVAL` for another file.
@@ -25,15 +26,16 @@ impl EventFd {
         }
         // SAFETY: the number goes into one system call, which looks at it once and fails if it is that of no fd.
         let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-        rustix::io::fcntl_dupfd_cloexec(borrowed, 0).map(Self)
+        let own = rustix::io::fcntl_dupfd_cloexec(borrowed, 0)?;
+        Ok(Self(Arc::new(own)))
     }
 
     /// Adds one to it. One that is full already says that something came: there a write would block.
     pub(crate) fn signal(&self) {
-        let mut room = [PollFd::new(&self.0, PollFlags::OUT)];
+        let mut room = [PollFd::new(&*self.0, PollFlags::OUT)];
         // Linux writes to no eventfd with `RWF_NOWAIT`, and its flags are the caller's too.
         if poll(&mut room, Some(&Timespec::default())) == Ok(1) {
-            let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+            let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
         }
     }
 
@@ -42,7 +44,7 @@ impl EventFd {
         const NO_OFFSET: u64 = u64::MAX;
         let mut count = [0; 8];
         let mut buffer = [IoSliceMut::new(&mut count)];
-        preadv2(&self.0, &mut buffer, NO_OFFSET, ReadWriteFlags::NOWAIT).is_ok()
+        preadv2(&*self.0, &mut buffer, NO_OFFSET, ReadWriteFlags::NOWAIT).is_ok()
     }
 }
 

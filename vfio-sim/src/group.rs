@@ -14,7 +14,7 @@ use crate::token;
 use crate::world::{Answer, World};
 
 /// An open group.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Group {
     /// The container that it is in.
     pub(crate) container: Option<u64>,

@@ -14,6 +14,7 @@ use crate::event::{Event, Object};
 use crate::fault::Fault;
 use crate::files::Inode;
 use crate::iommu::{Hazard, Holdings, Iommu, Mapping};
+use crate::lie::{Asked, Lie, Told};
 use crate::machine::Machine;
 use crate::process::{ProcessId, Rights};
 use crate::world::{Answer, MapPlace, World};
@@ -46,6 +47,21 @@ impl SimKernel {
     /// Gives this process other rights.
     pub fn set_rights(&self, rights: Rights) {
         self.world().processes.set_rights(self.process, rights);
+    }
+
+    /// From now on it answers wrongly: it tells that [lie](Lie), or none.
+    pub fn lie(&self, lie: Option<Lie>) {
+        self.world().told = Told {
+            lie,
+            has_lied: false,
+        };
+    }
+
+    /// Whether it has answered or done anything otherwise because of its [lie](Self::lie).
+    pub fn has_lied(&self) -> bool {
+        let mut world = self.world();
+        world.notice_closed();
+        world.told.has_lied
     }
 
     /// The machine.
@@ -144,7 +160,11 @@ unsafe impl Kernel for SimKernel {
     fn pread(&self, fd: BorrowedFd<'_>, bytes: &mut [u8], offset: u64) -> Result<usize> {
         let mut world = self.world();
         match Self::device(&world, fd) {
-            Some((bdf, _)) => world.transfer(&bdf, offset, Transfer::Read(bytes)),
+            Some((bdf, _)) => world.tell("pread", |world, asked| {
+                asked.read(bytes, offset, |bytes, offset| {
+                    world.transfer(&bdf, offset, Transfer::Read(bytes))
+                })
+            }),
             None => Linux.pread(fd, bytes, offset),
         }
     }
@@ -152,7 +172,18 @@ unsafe impl Kernel for SimKernel {
     fn pwrite(&self, fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Result<usize> {
         let mut world = self.world();
         match Self::device(&world, fd) {
-            Some((bdf, _)) => world.transfer(&bdf, offset, Transfer::Write(bytes)),
+            Some((bdf, _)) => world.tell("pwrite", |world, asked| match asked {
+                Asked::AsIs => world.transfer(&bdf, offset, Transfer::Write(bytes)),
+                Asked::Bent(_, by) => {
+                    let offset = offset.wrapping_add_signed(by);
+                    world.transfer(&bdf, offset, Transfer::Write(bytes))
+                }
+                Asked::ToSee | Asked::BentToSee(..) => {
+                    asked.read(&mut vec![0; bytes.len()], offset, |bytes, offset| {
+                        world.transfer(&bdf, offset, Transfer::Read(bytes))
+                    })
+                }
+            }),
             None => Linux.pwrite(fd, bytes, offset),
         }
     }
@@ -191,7 +222,10 @@ unsafe impl Kernel for SimKernel {
             return Linux.map_region(device, offset, len, protection, align);
         };
         let index = u32::try_from(offset >> 40).map_err(|_| Errno::INVAL)?;
-        match world.mappable(&self.world, &bdf, group, offset, len)? {
+        let mappable = world.tell("map_region", |world, _| {
+            world.mappable(&self.world, &bdf, group, offset, len)
+        });
+        match mappable? {
             Mappable::Registers(file) => Ok(RegionMapping::Registers(file)),
             Mappable::Memory(file, at, len) => {
                 let align = align.max(world.machine.page_size);

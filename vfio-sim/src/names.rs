@@ -97,6 +97,18 @@ pub fn ioctl(opcode: Opcode, of: Option<Kind>) -> Option<&'static str> {
         .map(|(_, name)| *name)
 }
 
+/// An ioctl as the [table of errnos](crate::wrap::errnos) names it: of calls that both kinds of IOMMU have, it says
+/// which is asked.
+pub(crate) fn in_table(opcode: Opcode, of: Kind) -> Option<String> {
+    let name = ioctl(opcode, Some(of))?;
+    let is_of_both = matches!(opcode, uapi::IOMMU_MAP_DMA | uapi::IOMMU_UNMAP_DMA);
+    Some(match of {
+        Kind::Spapr if is_of_both => format!("{name} (sPAPR)"),
+        _ if is_of_both => format!("{name} (type1)"),
+        _ => name.to_owned(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 use vfio_core::kernel::{Errno, Result};
 
 use crate::iommu::Registered;
+use crate::lie::put;
 
 /// What a process may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,10 +38,10 @@ impl Rights {
 pub(crate) type ProcessId = usize;
 
 /// Every process that there was.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Processes(Vec<Process>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Process {
     rights: Rights,
     /// In bytes.
@@ -107,6 +108,22 @@ impl Processes {
             process.locked += bytes;
         }
         Ok(())
+    }
+
+    /// What processes have locked is what they had; answers whether it has changed in between.
+    pub(crate) fn put_locked_back(&mut self, before: &Self) -> bool {
+        let each = self.0.iter_mut().zip(&before.0);
+        each.fold(false, |changed, (now, before)| {
+            put(&mut now.locked, &before.locked) || changed
+        })
+    }
+
+    /// The same of what they have registered.
+    pub(crate) fn put_registered_back(&mut self, before: &Self) -> bool {
+        let each = self.0.iter_mut().zip(&before.0);
+        each.fold(false, |changed, (now, before)| {
+            put(&mut now.registered, &before.registered) || changed
+        })
     }
 
     pub(crate) fn unlock(&mut self, id: ProcessId, bytes: u64) {

@@ -10,14 +10,17 @@ use vfio_core::kernel::{Errno, Result};
 use crate::eventfd::EventFd;
 use crate::world::World;
 
-/// A wait for an eventfd. It ends when this is dropped, by somebody who has the world: nothing is done afterwards, and
+/// A wait for an eventfd. It ends when its last clone is dropped, by somebody who has the world: nothing is done afterwards, and
 /// no count is taken.
+#[derive(Debug, Clone)]
+pub(crate) struct Watch(
+    #[expect(dead_code, reason = "the last one's drop ends the wait")] Arc<Wait>,
+);
+
 #[derive(Debug)]
-pub(crate) struct Watch {
+struct Wait {
     /// Wakes the thread up.
     stop: Arc<OwnedFd>,
-    /// Whether the wait goes on; the thread looks once it has the world too.
-    _token: Arc<()>,
 }
 
 impl Watch {
@@ -29,8 +32,9 @@ impl Watch {
     ) -> Result<Self> {
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let stopped = Arc::clone(&stop);
-        let token = Arc::new(());
-        let goes_on = Arc::downgrade(&token);
+        let owned = Arc::new(Wait { stop });
+        // The thread looks once it has the world too.
+        let goes_on = Arc::downgrade(&owned);
         let wait = move || {
             while is_signalled(&fd, &stopped) {
                 let Some(world) = world.upgrade() else {
@@ -49,14 +53,11 @@ impl Watch {
             .name("vfio-sim".to_owned())
             .spawn(wait)
             .map_err(|_| Errno::NOMEM)?;
-        Ok(Self {
-            stop,
-            _token: token,
-        })
+        Ok(Self(owned))
     }
 }
 
-impl Drop for Watch {
+impl Drop for Wait {
     fn drop(&mut self) {
         // The thread is not waited for: it may be about to ask for the world, which is its owner's now.
         let _ = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());

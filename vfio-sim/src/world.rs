@@ -9,6 +9,7 @@ use std::sync::{Mutex, Weak};
 use vfio_core::CONTAINER_NODE;
 use vfio_core::kernel::{Arg, Errno, Opcode, Result};
 
+use crate::arg;
 use crate::container::Container;
 use crate::device::State;
 use crate::event::{self, Event, Object};
@@ -17,8 +18,9 @@ use crate::files::{Files, Inode};
 use crate::group::Group;
 use crate::host_tree::HostTree;
 use crate::iommu::Hazard;
+use crate::lie::{self, Asked, Told};
 use crate::machine::Machine;
-use crate::names::Kind;
+use crate::names::{self, Kind};
 use crate::process::{ProcessId, Processes, Rights};
 
 #[derive(Debug)]
@@ -38,6 +40,7 @@ pub(crate) struct World {
     pub(crate) maps: Vec<RegionMap>,
     pub(crate) hazards: Vec<Hazard>,
     pub(crate) faults: Vec<Fault>,
+    pub(crate) told: Told,
     opened_containers: u64,
     log: Vec<Event>,
 }
@@ -79,6 +82,7 @@ impl World {
             maps: Vec::new(),
             hazards: Vec::new(),
             faults: Vec::new(),
+            told: Told::default(),
             opened_containers: 0,
             log: Vec::new(),
         }
@@ -92,7 +96,7 @@ impl World {
         let mut groups = self.machine.groups.iter();
         let group = groups.find(|group| group.path() == path);
         let id = group.ok_or(Errno::NOENT)?.id;
-        self.open_group(caller, id)
+        self.tell("open (group)", |world, _| world.open_group(caller, id))
     }
 
     /// A1
@@ -125,15 +129,10 @@ impl World {
         self.notice_closed();
         let object = self.files.find(Inode::of(fd)?).ok_or(Errno::NOTTY)?.clone();
         let kind = self.kind(&object);
-        let answer = match &object {
-            Object::Container(id) => self
-                .container_ioctl(caller, *id, opcode, &mut arg)
-                .map(Answer::Value),
-            Object::Group(id) => self.group_ioctl(caller, *id, opcode, &mut arg),
-            Object::Device { bdf, .. } | Object::Region { bdf, .. } => {
-                self.device_ioctl(bdf, opcode, &mut arg).map(Answer::Value)
-            }
-        };
+        let call = names::in_table(opcode, kind).unwrap_or_default();
+        let answer = self.tell(&call, |world, asked| {
+            world.ask(caller, &object, opcode, &mut arg, asked)
+        });
         let number = answer.as_ref().map(|answer| match answer {
             Answer::Value(value) => *value,
             Answer::Fd(_) => 0,
@@ -144,6 +143,43 @@ impl World {
             number.map_err(|errno| *errno),
         ));
         answer
+    }
+
+    /// Makes an ioctl the way that it is [asked](Asked).
+    fn ask(
+        &mut self,
+        caller: ProcessId,
+        object: &Object,
+        opcode: Opcode,
+        arg: &mut Arg<'_>,
+        asked: Asked,
+    ) -> Result<Answer> {
+        match asked {
+            Asked::AsIs => match object {
+                Object::Container(id) => self
+                    .container_ioctl(caller, *id, opcode, arg)
+                    .map(Answer::Value),
+                Object::Group(id) => self.group_ioctl(caller, *id, opcode, arg),
+                Object::Device { bdf, .. } | Object::Region { bdf, .. } => {
+                    self.device_ioctl(bdf, opcode, arg).map(Answer::Value)
+                }
+            },
+            Asked::ToSee => {
+                let mut bytes = arg::bytes(arg)?.to_vec();
+                let arg = &mut Arg::InOut(&mut bytes);
+                self.ask(caller, object, opcode, arg, Asked::AsIs)
+            }
+            Asked::BentToSee(field, by) | Asked::Bent(field, by) => {
+                let bent = field.bend(arg, by).ok_or(Errno::FAULT)?;
+                let mut written = bent.clone();
+                let own = &mut Arg::InOut(&mut written);
+                let answer = self.ask(caller, object, opcode, own, Asked::AsIs)?;
+                if let (Asked::Bent(..), Arg::InOut(bytes)) = (asked, arg) {
+                    bytes.copy_from_slice(&field.straighten(&bent, by, written));
+                }
+                Ok(answer)
+            }
+        }
     }
 
     /// What an object's calls are named after.
@@ -177,7 +213,20 @@ impl World {
     }
 
     /// What follows from these having been closed.
-    pub(crate) fn release(&mut self, mut closed: Vec<Object>) {
+    pub(crate) fn release(&mut self, closed: Vec<Object>) {
+        if closed.is_empty() {
+            self.release_all(closed);
+            return;
+        }
+        let mut closed = Some(closed);
+        let released: Result<()> = self.tell(lie::CLOSE, |world, _| {
+            world.release_all(closed.take().unwrap_or_default());
+            Ok(())
+        });
+        debug_assert!(released.is_ok());
+    }
+
+    fn release_all(&mut self, mut closed: Vec<Object>) {
         closed.sort();
         for bdf in closed.iter().filter_map(Object::bdf) {
             if !self

@@ -8,6 +8,7 @@ use vfio_core::kernel::Kernel;
 use vfio_core::uapi::{SPAPR_TCE_V2_IOMMU, TYPE1V2_IOMMU};
 use vfio_core::{CONTAINER_NODE, group_node};
 use vfio_sim::machine::{Hardware, Spapr, Type1};
+use vfio_sim::wrap::{Counting, Watched};
 use vfio_sim::{Machine, Rights, SimKernel};
 
 use super::clause::Trait;
@@ -25,7 +26,7 @@ pub struct Host {
 
 impl Host {
     /// A real kernel, whose host is like that machine.
-    pub(super) fn real(kernel: Arc<dyn Kernel>, machine: Machine) -> Self {
+    pub(crate) fn real(kernel: Arc<dyn Kernel>, machine: Machine) -> Self {
         Self {
             kernel,
             machine,
@@ -35,20 +36,30 @@ impl Host {
 
     /// A machine, just booted.
     pub(super) fn simulated(machine: Machine) -> Self {
-        let simulation = SimKernel::new(machine.clone());
+        Self::of_simulation(SimKernel::new(machine))
+    }
+
+    /// A simulated kernel, on which nothing is open.
+    pub(crate) fn of_simulation(simulation: SimKernel) -> Self {
         Self {
+            machine: simulation.machine(),
             kernel: Arc::new(simulation.clone()),
-            machine,
             simulation: Some(simulation),
         }
     }
 
-    pub(super) fn kernel(&self) -> &Arc<dyn Kernel> {
+    /// The same, with each call counted.
+    pub(super) fn watched(mut self, counting: &Arc<Counting>) -> Self {
+        self.kernel = Arc::new(Watched::new(self.kernel, Arc::clone(counting)));
+        self
+    }
+
+    pub(crate) fn kernel(&self) -> &Arc<dyn Kernel> {
         &self.kernel
     }
 
     /// What the host is like: its groups, devices and IOMMUs.
-    pub(super) fn machine(&self) -> &Machine {
+    pub(crate) fn machine(&self) -> &Machine {
         &self.machine
     }
 
@@ -138,7 +149,7 @@ impl Host {
     }
 
     /// Until what comes back is dropped, this process may lock so many bytes, and has no right to more.
-    pub(super) fn limit(&self, bytes: u64) -> Limit<'_> {
+    pub(crate) fn limit(&self, bytes: u64) -> Limit<'_> {
         match &self.simulation {
             Some(simulation) => {
                 simulation.set_rights(Rights {
@@ -155,7 +166,7 @@ impl Host {
 
 /// A limit of locked memory, while this lives.
 #[derive(Debug)]
-pub(super) enum Limit<'a> {
+pub(crate) enum Limit<'a> {
     Simulated(&'a SimKernel),
     #[expect(dead_code, reason = "its drop is what counts")]
     Real(Limited),

@@ -9,9 +9,12 @@
 //! A new clause is a line in `clauses/`, in the file of what is asked.
 #![allow(clippy::panic, clippy::unwrap_used)] // A clause that is not so panics, as tests do; [`run`] catches it.
 
+mod attempt;
 mod clause;
 mod clauses;
 mod host;
+mod lies;
+mod machines;
 mod memory;
 mod raw;
 mod report;
@@ -21,4 +24,6 @@ mod table;
 pub use clause::{Clause, Needs, Proof};
 pub use clauses::all;
 pub use host::Host;
+pub use lies::{Found, Lies};
+pub use machines::machines;
 pub use report::{Conformance, Outcome};

@@ -1,16 +1,15 @@
 //! Asks every clause of two kernels, and says where they part.
 #![allow(clippy::print_stdout)] // It is said when it is found: on a kernel that dies of it, too.
 
-use std::any::Any;
 use std::fmt::{self, Display};
 use std::io::Write;
-use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::Result;
 use vfio_core::kernel::Kernel;
 use vfio_sim::Machine;
 
+use super::attempt::attempt;
 use super::clause::{Clause, Proof};
 use super::clauses;
 use super::host::Host;
@@ -102,28 +101,6 @@ impl Conformance {
         println!("\n{table}");
         table.differ
     }
-}
-
-/// What a clause says where it is not so.
-fn attempt(ask: impl FnOnce()) -> Result<(), String> {
-    let place = Arc::new(Mutex::new(String::new()));
-    let seen = Arc::clone(&place);
-    let before = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let place = info.location().map(ToString::to_string);
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        *seen = place.unwrap_or_default();
-    }));
-    let answer = panic::catch_unwind(AssertUnwindSafe(ask));
-    panic::set_hook(before);
-    let place = place.lock().unwrap_or_else(PoisonError::into_inner);
-    answer.map_err(|payload| format!("{place}: {}", message(&*payload)))
-}
-
-fn message(payload: &(dyn Any + Send)) -> &str {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| payload.downcast_ref::<&str>().copied())
-        .unwrap_or("a panic")
 }
 
 impl Display for Clause {

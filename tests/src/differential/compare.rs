@@ -4,22 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use anyhow::Result;
-use vfio_core::kernel::Kernel;
-use vfio_sim::{Machine, Rights, SimKernel};
+use vfio_sim::{Rights, SimKernel};
 
-use super::Comparison;
 use super::call::{Answer, Call};
 use super::execute::Executor;
 use super::generate::{Generator, Places};
 use super::sequence::Sequence;
 use super::tally::Tally;
-use crate::mirror::mirror;
-use crate::rights::Limited;
+use crate::conformance::Host;
 
 /// The two that are compared.
 pub(super) struct Pair {
-    real: Arc<dyn Kernel>,
-    machine: Machine,
+    real: Host,
     pub(super) places: Places,
 }
 
@@ -32,13 +28,13 @@ pub(super) struct Difference {
 }
 
 impl Pair {
-    pub(super) fn new(comparison: &Comparison) -> Result<Self> {
-        let machine = mirror(&*comparison.real, &comparison.machine)?;
+    /// A host, to be compared with a simulation of the machine that it is.
+    pub(super) fn new(real: Host) -> Result<Self> {
+        let machine = real.machine();
         let devices = super::devices(&SimKernel::new(machine.clone()))?;
         Ok(Self {
-            real: Arc::clone(&comparison.real),
-            places: Places::of(&machine, &devices),
-            machine,
+            places: Places::of(machine, &devices),
+            real,
         })
     }
 
@@ -89,8 +85,8 @@ impl Pair {
         if !simulation.kernel.hazards().is_empty() {
             return Ok(None); // shrinking has made it one that must not be asked for
         }
-        let limited = sequence.memlock.map(Limited::to).transpose()?;
-        let executor = Executor::new(Arc::clone(&self.real))?;
+        let limited = sequence.memlock.map(|bytes| self.real.limit(bytes));
+        let executor = Executor::new(Arc::clone(self.real.kernel()))?;
         let (real, real_memory) = run(executor, &sequence.calls);
         drop(limited);
         let found = real
@@ -120,7 +116,7 @@ impl Pair {
 
     /// The machine, just booted, and a process with the rights of the sequence.
     fn simulation(&self, sequence: &Sequence) -> Result<Simulation> {
-        let kernel = SimKernel::new(self.machine.clone());
+        let kernel = SimKernel::new(self.real.machine().clone());
         if let Some(bytes) = sequence.memlock {
             kernel.set_rights(Rights {
                 memlock: Some(bytes),

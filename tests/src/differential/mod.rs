@@ -20,11 +20,14 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use vfio_core::host::{self, PciDevice};
 use vfio_core::kernel::Kernel;
-use vfio_sim::Machine;
+use vfio_sim::{Machine, SimKernel};
 
 use compare::Pair;
 use generate::Generator;
 use tally::Tally;
+
+use crate::conformance::Host;
+use crate::mirror::mirror;
 
 /// So many calls are a sequence; then everything is closed.
 const SEQUENCE: usize = 150;
@@ -50,7 +53,8 @@ impl Comparison {
     /// The comparison cannot be made: the devices of the two are not alike.
     pub fn run(&self) -> Result<usize> {
         println!("seed {}, {} calls", self.seed, self.calls);
-        let pair = Pair::new(self)?;
+        let machine = mirror(&*self.real, &self.machine)?;
+        let pair = Pair::new(Host::real(Arc::clone(&self.real), machine))?;
         let mut tally = Tally::default();
         let mut differing = 0;
         let mut seed = fastrand::Rng::with_seed(self.seed);
@@ -80,6 +84,24 @@ impl Comparison {
         println!("{differing} sequences differ");
         Ok(differing + complaints.len())
     }
+}
+
+/// Whether a simulated kernel answers so many random calls otherwise than a machine of its description does.
+///
+/// # Errors
+/// No device is bound to VFIO.
+pub(crate) fn differs(kernel: &SimKernel, calls: usize, seed: u64) -> Result<bool> {
+    let pair = Pair::new(Host::of_simulation(kernel.clone()))?;
+    let mut tally = Tally::default();
+    let mut seed = fastrand::Rng::with_seed(seed);
+    while tally.calls() < calls {
+        let generator = Generator::new(seed.u64(..), &pair.places);
+        let sequence = pair.generate(generator, SEQUENCE, &mut tally)?;
+        if pair.first_difference(&sequence)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The devices that take part, by their addresses: groups are numbered as the kernel comes across them.

@@ -43,7 +43,7 @@ const MSI_VECTORS: u16 = 0x70;
 const CONTROL_FUNCTION_RESET: u16 = 1 << 15;
 
 /// The config space of a device.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Config {
     bytes: Vec<u8>,
     /// The bits that a write changes.

@@ -23,7 +23,7 @@ const SIZES: u32 = uapi::DEVICE_IOEVENTFD_8
     | uapi::DEVICE_IOEVENTFD_64;
 
 /// A write that an eventfd causes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct IoEventFd {
     place: u64,
     data: u64,

@@ -19,7 +19,7 @@ const ACTIONS: u32 =
     uapi::IRQ_SET_ACTION_MASK | uapi::IRQ_SET_ACTION_UNMASK | uapi::IRQ_SET_ACTION_TRIGGER;
 
 /// The interrupts of a device.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Irqs {
     /// The one index of INTx, MSI and MSI-X that is on (F84).
     pub(super) on: Option<u32>,
@@ -35,7 +35,7 @@ pub(super) struct Irqs {
 }
 
 /// A vector that the host may have allocated.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Vector {
     pub(super) is_allocated: bool,
     pub(super) eventfd: Option<EventFd>,

@@ -15,6 +15,7 @@ mod info;
 mod intx;
 mod ioeventfd;
 mod irqs;
+mod kept;
 mod map;
 mod reset;
 mod vectors;
@@ -34,6 +35,7 @@ pub(crate) use access::Transfer;
 use config::Config;
 use ioeventfd::IoEventFd;
 use irqs::Irqs;
+pub(crate) use kept::Kept;
 pub(crate) use map::Mappable;
 
 /// How far apart the regions are in a device's fd: the index is shifted by so many bits (F75).

@@ -51,7 +51,7 @@ pub enum Hazard {
 }
 
 /// An IOMMU context.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Iommu {
     Type1(Type1),
     Spapr(Spapr),

@@ -24,7 +24,7 @@ const INFO_LEAST: usize = std::mem::offset_of!(IommuType1Info, cap_offset);
 const LARGEST_BITMAP: u64 = 1 << 28;
 
 /// A type1 context.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Type1 {
     hardware: Hardware,
     is_v2: bool,

@@ -50,6 +50,12 @@ fn answer(word: &str) -> Option<Answer> {
     Some(Answer::Errno(known.1))
 }
 
+/// What the table calls an errno.
+pub(crate) fn errno_name(errno: Errno) -> Option<&'static str> {
+    let known = KNOWN.iter().find(|(_, known)| *known == errno)?;
+    Some(known.0)
+}
+
 /// The errnos of the table by their names.
 const KNOWN: &[(&str, Errno)] = &[
     ("EACCES", Errno::ACCESS),

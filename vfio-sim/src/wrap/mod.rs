@@ -40,6 +40,7 @@ mod watched;
 
 pub use call::{Call, Input, Name, Outcome, Request, Value};
 pub use counting::Counting;
+pub(crate) use errnos::errno_name;
 pub use errnos::errnos;
 pub use fail_nth::{Counted, FailNth, Mode};
 pub use objects::{Object, Tag};

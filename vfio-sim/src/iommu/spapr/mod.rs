@@ -31,7 +31,7 @@ const SLOTS: usize = 2;
 const INFO_LEAST: usize = std::mem::offset_of!(SpaprTceInfo, ddw);
 
 /// An sPAPR context.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Spapr {
     hardware: Hardware,
     is_v2: bool,

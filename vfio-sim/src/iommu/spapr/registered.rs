@@ -2,11 +2,11 @@
 //! blocks with the address space of a process (`mm_iommu_*`).
 
 /// The blocks of a process.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Registered(Vec<Block>);
 
 /// A pinned block.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Block {
     vaddr: u64,
     size: u64,

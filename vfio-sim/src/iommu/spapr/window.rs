@@ -30,7 +30,7 @@ pub(super) struct Tce {
 }
 
 /// A window with its table.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Window {
     start: u64,
     size: u64,

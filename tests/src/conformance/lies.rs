@@ -1,0 +1,145 @@
+//! Whether a wrong simulation is seen: each [`Lie`] is told, one at a time, and clauses and random calls look for it.
+
+use std::collections::BTreeSet;
+use std::num::NonZero;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use anyhow::{Result, anyhow};
+use vfio_sim::wrap::{Counting, Name};
+use vfio_sim::{Lie, Machine, SimKernel, What};
+
+use super::attempt::attempt;
+use super::clause::Proof;
+use super::clauses;
+use super::host::Host;
+use crate::differential;
+
+/// So many random calls look for a lie that no clause has found.
+const CALLS: usize = 1500;
+/// Any number would do; with the same one, the same lies are found.
+const SEED: u64 = 1;
+
+/// What became of a lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Found {
+    /// A clause is not so.
+    ByClause,
+    /// Random calls differ.
+    ByRandomCalls,
+    /// It was told, and nobody has seen it.
+    Missed,
+    /// Nothing that was asked came to it.
+    NeverTold,
+}
+
+/// What became of every lie.
+#[derive(Debug, Default)]
+pub struct Lies(Vec<(Lie, Found)>);
+
+impl Lies {
+    /// Tells every lie whose text contains the filter on these machines.
+    ///
+    /// # Errors
+    /// The random calls cannot be made.
+    pub fn tell(machines: &[Machine], filter: &str) -> Result<Self> {
+        let chances = chances(machines);
+        let lies = Mutex::new(Lie::all().filter(|lie| lie.to_string().contains(filter)));
+        let next = || lies.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let look = || -> Result<Vec<_>> {
+            let mut found = Vec::new();
+            while let Some(lie) = next() {
+                found.push((lie, look_for(lie, machines, &chances)?));
+            }
+            Ok(found)
+        };
+        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+        let mut all = Vec::new();
+        thread::scope(|scope| {
+            let running: Vec<_> = (0..threads).map(|_| scope.spawn(look)).collect();
+            for thread in running {
+                let found = thread
+                    .join()
+                    .map_err(|_| anyhow!("a search has panicked"))?;
+                all.extend(found?);
+            }
+            Ok(Self(all))
+        })
+    }
+
+    /// Those of which that became.
+    pub fn of(&self, found: Found) -> impl Iterator<Item = Lie> {
+        let lies = self.0.iter();
+        lies.filter(move |(_, it)| *it == found)
+            .map(|(lie, _)| *lie)
+    }
+}
+
+/// A clause on a machine, and the calls that it makes there.
+struct Chance<'a> {
+    machine: &'a Machine,
+    ask: fn(&Host),
+    calls: BTreeSet<Name>,
+}
+
+fn chances(machines: &[Machine]) -> Vec<Chance<'_>> {
+    let mut chances = Vec::new();
+    for machine in machines {
+        for clause in clauses::all().filter(|clause| clause.fits(machine)) {
+            let Proof::Both(_, ask) = clause.proof else {
+                continue;
+            };
+            let counting = Arc::new(Counting::default());
+            let host = Host::of_simulation(SimKernel::new(machine.clone())).watched(&counting);
+            let _ = attempt(|| ask(&host)); // one that is not so without a lie is found elsewhere
+            let calls = counting.take().into_keys().collect();
+            chances.push(Chance {
+                machine,
+                ask,
+                calls,
+            });
+        }
+    }
+    chances
+}
+
+impl Chance<'_> {
+    fn is_one_of(&self, lie: Lie) -> bool {
+        let call = lie.call.split(' ').next().unwrap_or_default();
+        call == "close" || self.calls.iter().any(|name| name == call)
+    }
+}
+
+fn look_for(lie: Lie, machines: &[Machine], chances: &[Chance<'_>]) -> Result<Found> {
+    let mut was_told = false;
+    for chance in chances.iter().filter(|chance| chance.is_one_of(lie)) {
+        let sim = SimKernel::new(chance.machine.clone());
+        sim.lie(Some(lie));
+        let host = Host::of_simulation(sim.clone());
+        let is_found = attempt(|| (chance.ask)(&host)).is_err();
+        drop(host);
+        let is_told = sim.has_lied();
+        was_told |= is_told;
+        if is_found && is_told {
+            return Ok(Found::ByClause);
+        }
+    }
+    // What no clause comes to decides nothing and changes nothing; an answer may be a rare one.
+    if !was_told && !matches!(lie.what, What::Swapped { .. }) {
+        return Ok(Found::NeverTold);
+    }
+    for machine in machines {
+        let sim = SimKernel::new(machine.clone());
+        sim.lie(Some(lie));
+        let differs = differential::differs(&sim, CALLS, SEED)?;
+        let is_told = sim.has_lied();
+        was_told |= is_told;
+        if differs && is_told {
+            return Ok(Found::ByRandomCalls);
+        }
+    }
+    Ok(match was_told {
+        true => Found::Missed,
+        false => Found::NeverTold,
+    })
+}
