@@ -1,10 +1,10 @@
 //! A call, said so that it means the same on both kernels: what it is about is named, not numbered or addressed.
 
-use vfio_core::kernel::Protection;
+use serde::{Deserialize, Serialize};
 use vfio_core::uapi;
 
 /// A place for something that is open. The number tells those of a kind apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) enum Slot {
     Container(u8),
     Group(u8),
@@ -14,7 +14,7 @@ pub(super) enum Slot {
 }
 
 /// A part of one of the memories of [`memory`](super::memory).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Place {
     pub(super) memory: usize,
     /// In bytes from its start; it need not be inside.
@@ -22,7 +22,7 @@ pub(super) struct Place {
 }
 
 /// What an argument consists of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Word {
     U32(u32),
     U64(u64),
@@ -36,7 +36,7 @@ pub(super) enum Word {
 }
 
 /// The argument of an ioctl.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Argument {
     None,
     Value(usize),
@@ -45,7 +45,7 @@ pub(super) enum Argument {
 }
 
 /// What a device is called.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Name {
     /// The n-th of those that take part.
     Of(usize),
@@ -53,7 +53,7 @@ pub(super) enum Name {
 }
 
 /// One call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Call {
     OpenContainer(Slot),
     /// The n-th group that takes part.
@@ -89,7 +89,8 @@ pub(super) enum Call {
         region: u32,
         offset: u64,
         len: usize,
-        protection: Protection,
+        /// It is mapped to be read, and perhaps written.
+        write: bool,
     },
     /// Has the device write to memory, as a bus master.
     Dma {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 use vfio_core::group_node;
 use vfio_core::host::PciDevice;
-use vfio_core::kernel::{Arg, Errno, Kernel, RegionMapping};
+use vfio_core::kernel::{Arg, Errno, Kernel, Protection, RegionMapping};
 use vfio_core::{CONTAINER_NODE, uapi};
 
 use super::call::{Answer, Argument, Call, Name, Slot, Word};
@@ -109,12 +109,16 @@ impl Executor {
                 region,
                 offset,
                 len,
-                protection,
+                write,
             } => self.on(*device, |this, fd| {
                 let place = place(*region, *offset);
+                let protection = Protection {
+                    read: true,
+                    write: *write,
+                };
                 let mapped = this
                     .kernel
-                    .map_region(fd.as_fd(), place, *len, *protection, 1)?;
+                    .map_region(fd.as_fd(), place, *len, protection, 1)?;
                 if let RegionMapping::Pages(addr) = mapped {
                     // SAFETY: what was just mapped, and nobody knows.
                     unsafe { this.kernel.munmap(addr, *len) }?;

@@ -8,6 +8,7 @@
 mod call;
 mod compare;
 mod execute;
+mod finds;
 mod generate;
 mod ignored;
 mod memory;
@@ -54,10 +55,17 @@ impl Comparison {
     pub fn run(&self) -> Result<usize> {
         println!("seed {}, {} calls", self.seed, self.calls);
         let machine = mirror(&*self.real, &self.machine)?;
-        let pair = Pair::new(Host::real(Arc::clone(&self.real), machine))?;
+        let pair = Pair::new(Host::real(Arc::clone(&self.real), machine.clone()))?;
         let mut tally = Tally::default();
         let mut differing = 0;
         let mut seed = fastrand::Rng::with_seed(self.seed);
+        for find in finds::of(&machine) {
+            let (name, sequence) = find?;
+            if let Some(difference) = pair.first_difference(&sequence)? {
+                differing += 1;
+                println!("\nonce more, {name}\n{difference}");
+            }
+        }
         while tally.calls() < self.calls {
             let generator = Generator::new(seed.u64(..), &pair.places);
             let sequence = pair.generate(generator, SEQUENCE, &mut tally)?;
@@ -70,7 +78,9 @@ impl Comparison {
                 Ok(pair.first_difference(calls)?.is_some())
             })?;
             let difference = pair.first_difference(&shortest)?;
-            println!("\nthe two differ:\n{shortest}");
+            println!(
+                "\nthe two differ; to keep it, a file of tests/src/differential/finds:\n{shortest}"
+            );
             match difference {
                 Some(difference) => println!("{difference}"),
                 None => println!("and now they do not: it depends on something else\n{first}"),

@@ -1,6 +1,5 @@
 //! Calls on devices, and what devices and eventfds do.
 
-use vfio_core::kernel::Protection;
 use vfio_core::uapi;
 
 use super::{Generator, WAITED_FOR};
@@ -66,7 +65,19 @@ impl Generator {
             }
             5..15 => self.set_irqs(on),
             15 | 16 => Call::plain(on, 11),
-            17 => Call::with(on, 12, vec![Word::U32(12), Word::U32(0), Word::U32(0)]),
+            17 => self.hot_reset(on),
+            18 if self.one_in(4) => {
+                let argsz = self.argsz(16);
+                let entry =
+                    uapi::DEVICE_FEATURE_SET | uapi::DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP;
+                let words = [
+                    Word::U32(argsz),
+                    Word::U32(entry),
+                    Word::Fd(WAITED_FOR),
+                    Word::U32(0),
+                ];
+                Call::with(on, 17, words.into())
+            }
             18 => {
                 let feature = self.random.u32(..8);
                 let how = self
@@ -96,6 +107,30 @@ impl Generator {
                 )
             }
         }
+    }
+
+    /// Asks what a hot reset takes along, or makes one, with the groups that are open.
+    fn hot_reset(&mut self, on: Slot) -> Call {
+        const ENTRY: usize = 8;
+        if self.random.bool() {
+            let entries = self.random.usize(..4);
+            let argsz = self.argsz(12 + u32::try_from(entries * ENTRY).unwrap_or(0));
+            let words = [Word::U32(argsz), Word::U32(0), Word::U32(0)];
+            let room = Word::Bytes(vec![0x5a; entries * ENTRY]);
+            return Call::with(on, 12, [words.as_slice(), &[room]].concat());
+        }
+        let mut owned: Vec<_> = self.groups.keys().map(|slot| Word::Fd(*slot)).collect();
+        match self.random.u32(..8) {
+            0 => owned.push(Word::OtherFd),
+            1 => owned.push(Word::U32(u32::MAX)),
+            2 => owned.clear(),
+            _ => {}
+        }
+        let argsz = self.argsz(12);
+        let flags = u32::from(self.one_in(16));
+        let count = u32::try_from(owned.len()).unwrap_or(0);
+        let words = vec![Word::U32(argsz), Word::U32(flags), Word::U32(count)];
+        Call::with(on, 13, [words, owned].concat())
     }
 
     fn set_irqs(&mut self, on: Slot) -> Call {
@@ -176,10 +211,7 @@ impl Generator {
                 region: self.random.u32(..9),
                 offset: self.random.u64(..3) * self.places.page,
                 len: usize::try_from(self.pages()).unwrap_or(0),
-                protection: Protection {
-                    read: true,
-                    write: self.random.bool(),
-                },
+                write: self.random.bool(),
             },
             1 => Call::Write {
                 device,
@@ -190,12 +222,45 @@ impl Generator {
                     .choice([vec![6, 0], vec![2, 0], vec![0, 0]])
                     .unwrap_or_default(),
             },
+            2 => self.write_config(device),
+            3 => self.write_table(device),
             _ => Call::Read {
                 device,
                 region,
                 offset,
                 len,
             },
+        }
+    }
+
+    /// Writes anything anywhere to config space, the header and what capabilities there are at its beginning.
+    fn write_config(&mut self, device: Slot) -> Call {
+        let len = self.random.choice([1, 2, 2, 4]).unwrap_or(2);
+        let bytes = std::iter::repeat_with(|| self.random.u8(..))
+            .take(len)
+            .collect();
+        Call::Write {
+            device,
+            region: 7,
+            offset: self.random.u64(..0xb0),
+            bytes,
+        }
+    }
+
+    /// Writes to the MSI-X table, which is the kernel's.
+    fn write_table(&mut self, device: Slot) -> Call {
+        let table = self
+            .devices
+            .get(&device)
+            .and_then(|n| self.places.tables[*n]);
+        let Some((region, start)) = table else {
+            return self.write_config(device);
+        };
+        Call::Write {
+            device,
+            region,
+            offset: start + 4 * self.random.u64(..8),
+            bytes: vec![self.random.u8(..); 4],
         }
     }
 

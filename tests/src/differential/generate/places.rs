@@ -14,6 +14,8 @@ pub(in crate::differential) struct Places {
     pub(super) groups_of: Vec<usize>,
     /// Which of them can be told to do DMA.
     pub(super) engines: Vec<bool>,
+    /// Where the MSI-X table of each device is: the BAR, and how far into it.
+    pub(super) tables: Vec<Option<(u32, u64)>>,
     /// Addresses where something begins or ends for the IOMMU.
     pub(super) borders: Vec<u64>,
     pub(super) spapr: bool,
@@ -50,6 +52,10 @@ impl Places {
                 .iter()
                 .map(|it| engine::is_engine((it.vendor, it.device)))
                 .collect(),
+            tables: devices
+                .iter()
+                .map(|device| table(machine, device))
+                .collect(),
             borders,
             spapr,
         }
@@ -58,4 +64,11 @@ impl Places {
     pub(super) fn groups(&self) -> usize {
         self.groups_of.iter().max().map_or(0, |last| last + 1)
     }
+}
+
+fn table(machine: &Machine, device: &PciDevice) -> Option<(u32, u64)> {
+    let name = device.bdf.to_string();
+    let mut all = machine.groups.iter().flat_map(|group| &group.devices);
+    let msix = all.find(|it| it.bdf == name)?.interrupts.msix?;
+    Some((msix.bar.into(), msix.table.into()))
 }
