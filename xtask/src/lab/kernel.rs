@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use object::{Object, ObjectSection};
 
+/// Where packages have their modules: before and after Debian merged its directories.
+const MODULES: [&str; 2] = ["lib/modules", "usr/lib/modules"];
+
 /// What a machine boots.
 pub(super) struct Kernel {
     pub(super) image: PathBuf,
@@ -25,7 +28,11 @@ pub(super) struct Module {
 impl Kernel {
     /// Finds the kernel in `prefix`, and the modules of it that are `wanted` or needed by those.
     pub(super) fn load(prefix: &Path, wanted: &[&str]) -> Result<Self> {
-        let modules = prefix.join("lib/modules");
+        let modules = MODULES
+            .map(|path| prefix.join(path))
+            .into_iter()
+            .find(|path| path.exists())
+            .with_context(|| format!("find kernel modules in {}", prefix.display()))?;
         let release = only_entry(&modules)?;
         let boot = prefix.join("boot");
         let image = ["vmlinuz", "vmlinux"]

@@ -40,7 +40,7 @@ pub(super) fn of_this_machine(suite: Suite) -> Result<Source> {
     })
 }
 
-/// Backports live on the mirror of their suite, where no source of their own names them.
+/// A suite that no source names is on the mirror of bookworm, and signed by Debian as bookworm is.
 fn choose(entries: &[Entry], suite: Suite) -> Option<Source> {
     [suite.name(), Suite::Bookworm.name()]
         .iter()
