@@ -150,7 +150,7 @@ impl Type1 {
         let start = size_of::<IommuType1Info>();
         let room = info.argsz as usize;
         let needed = start + caps.len();
-        info.cap_offset = 0;
+        (info.cap_offset, info.pad) = (0, 0);
         if room < needed {
             info.argsz = u32::try_from(needed).unwrap_or(u32::MAX);
         } else {

@@ -87,7 +87,7 @@ impl Profile {
 
     /// B18
     pub(crate) fn advertises_nesting(self) -> bool {
-        !self.is_at_least((7, 0, 0))
+        !self.is_at_least((6, 13, 0))
     }
 
     /// B21, B30: a range that wraps is `EOVERFLOW`, not `EINVAL`.
@@ -117,6 +117,9 @@ mod tests {
         let lab = Profile::of("6.12.95+deb12-cloud-amd64");
         assert_eq!(lab.version, (6, 12, 95));
         assert!(lab.advertises_nesting() && !lab.says_overflow() && !lab.checks_unmap_range());
+        let old = Profile::of("6.1.0-50-cloud-amd64");
+        assert_eq!(old.version, (6, 1, 0));
+        assert_eq!((old.widest_access(), lab.widest_access()), (4, 8));
         assert!(Profile::of("6.12.117").checks_unmap_range());
         let mended = Profile::of("6.18-rc1");
         assert!(mended.says_overflow() && mended.finds_last_address() && !lab.finds_last_address());

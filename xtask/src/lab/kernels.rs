@@ -40,3 +40,31 @@ pub(crate) fn find(name: &str) -> Option<Suite> {
     let mut suites = KERNELS.iter().map(|kernel| kernel.suite);
     suites.find(|suite| suite.name() == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::machine::MACHINES;
+
+    #[test]
+    fn a_kernel_is_found_by_its_suite() {
+        for kernel in KERNELS {
+            assert_eq!(find(kernel.suite.name()), Some(kernel.suite));
+        }
+        assert_eq!(find("sid"), None);
+    }
+
+    #[test]
+    fn another_suite_is_all_that_another_kernel_changes() {
+        for machine in MACHINES {
+            let own = machine.kernel(None);
+            assert_eq!(own.suite, Suite::Backports);
+            let other = machine.kernel(Some(Suite::Trixie));
+            assert_eq!(other.suite, Suite::Trixie);
+            assert_eq!(
+                (other.name, other.arch, other.packages),
+                (own.name, own.arch, own.packages)
+            );
+        }
+    }
+}

@@ -217,6 +217,22 @@ mod tests {
     }
 
     #[test]
+    fn newer_suites_are_on_the_mirror_of_bookworm() {
+        let text = "deb http://one.example/debian bookworm main\n\
+            deb http://two.example/debian forky main\n";
+        let entries = one_line(text);
+        let uri = |suite| choose(&entries, suite).map(|source| source.uri);
+        assert_eq!(
+            uri(Suite::Trixie).as_deref(),
+            Some("http://one.example/debian")
+        );
+        assert_eq!(
+            uri(Suite::Forky).as_deref(),
+            Some("http://two.example/debian")
+        );
+    }
+
+    #[test]
     fn what_is_not_a_source_of_bookworm() {
         let text = "Enabled: no\nTypes: deb\nURIs: http://off.example/debian\n\
             Suites: bookworm\nComponents: main\n\n\

@@ -133,8 +133,8 @@ impl Generator {
             1 => Call::value(on, 1, self.random.usize(..12)),
             2..=6 => {
                 let kinds = match self.places.spapr {
-                    true => [2, 7, 7, 7, 1, 99],
-                    false => [1, 3, 3, 3, 7, 99],
+                    true => [2, 7, 7, 7, 1, 6, 99],
+                    false => [1, 3, 3, 3, 6, 7, 99],
                 };
                 let kind = kinds[self.random.usize(..kinds.len())];
                 Call::value(on, 2, kind)
