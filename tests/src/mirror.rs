@@ -1,4 +1,4 @@
-//! The simulated machine, with the devices that the host has.
+//! The simulated machine, with the kernel and the devices that the host has.
 
 mod shape;
 
@@ -13,7 +13,7 @@ use vfio_sim::machine::{Device, Group};
 /// Where the BARs are in config space, which firmware or the kernel has placed.
 const BARS: [u16; 6] = [0x10, 0x14, 0x18, 0x1c, 0x20, 0x24];
 
-/// The machine with the host's groups. Each device is described as one of the machine's that is of its kind; one of no
+/// The machine with the host's version of Linux and its groups. Each device is described as one of the machine's that is of its kind; one of no
 /// kind that the machine has, by its [shape](shape::of).
 pub(crate) fn mirror(host: &dyn Kernel, machine: &Machine) -> Result<Machine> {
     let mut groups = Vec::new();
@@ -29,7 +29,9 @@ pub(crate) fn mirror(host: &dyn Kernel, machine: &Machine) -> Result<Machine> {
             groups.push(Group::new(group.id, devices));
         }
     }
+    let (_, release) = host.identity();
     Ok(Machine {
+        release,
         groups,
         ..machine.clone()
     })

@@ -76,7 +76,10 @@ impl World {
             return Err(Errno::INVAL);
         }
         let Some(&Object::Container(container)) = self.files.find(file) else {
-            return Err(Errno::BADFD);
+            return Err(match self.machine.profile().names_bad_containers() {
+                true => Errno::BADFD,
+                false => Errno::INVAL,
+            });
         };
         if !self.is_viable(id) {
             return Err(Errno::PERM);

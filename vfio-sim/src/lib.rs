@@ -146,7 +146,8 @@
 //! - The reserved ranges of single groups, and groups whose IOMMUs differ (B19, C37, D57): the ranges are the machine's.
 //! - What unmapping everything makes a kernel forget and leave mapped (H8): here it forgets nothing.
 //! - Pages: memory is this host's, with this host's pages, whatever [`Machine::page_size`] says. Nothing is pinned:
-//!   memory that is unmapped while it is mapped for a device is [stale](Why::Stale), not kept. There are no huge
+//!   memory that is unmapped while it is mapped for a device is [stale](Why::Stale), not kept, and where a device of
+//!   Linux 6.1 would go on reading zeros (B25) it reads what was written. There are no huge
 //!   pages, so that no registered memory carries IOMMU pages larger than the machine's (D49b).
 //! - `SIGBUS` (F77): mapped registers answer an error instead, and mapped memory of a BAR stays accessible while the device
 //!   decodes nothing.

@@ -3,6 +3,8 @@
 #![allow(unsafe_code)] // System calls that take addresses, of any process's memory; these are of ours.
 
 use std::ffi::c_void;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::ptr;
 
 use libc::{iovec, process_vm_readv, process_vm_writev};
@@ -40,6 +42,29 @@ fn populate_all(addr: u64, size: u64, writable: bool) -> bool {
     };
     // SAFETY: the advice makes pages present and changes no byte of them; it fails where nothing is mapped.
     unsafe { madvise(ptr::without_provenance_mut(start), len, advice) }.is_ok()
+}
+
+/// How many bytes of a range, of present pages, are the page of zeros that every process shares: memory that was read
+/// and never written.
+pub(crate) fn zeros(addr: u64, size: u64) -> u64 {
+    // In the kernel's table: a page is there, of no file, and not one process's alone.
+    const PRESENT: u64 = 1 << 63;
+    const OF_A_FILE: u64 = 1 << 61;
+    const EXCLUSIVE: u64 = 1 << 56;
+    const ENTRY: usize = 8;
+
+    let page = rustix::param::page_size() as u64;
+    let Ok(table) = File::open("/proc/self/pagemap") else {
+        return 0; // without that table, no page is taken for one of zeros
+    };
+    let is_zeros = |at: &u64| {
+        let mut entry = [0; ENTRY];
+        let read = table.read_exact_at(&mut entry, at / page * ENTRY as u64);
+        let entry = u64::from_ne_bytes(entry);
+        read.is_ok() && entry & (PRESENT | OF_A_FILE | EXCLUSIVE) == PRESENT
+    };
+    let pages = (0..size / page).map(|n| addr + n * page);
+    pages.filter(is_zeros).count() as u64 * page
 }
 
 /// Reads memory; answers whether all of it is there.
@@ -89,7 +114,7 @@ fn vectors(addr: u64, local: *mut c_void, len: usize) -> Option<(iovec, iovec)> 
 mod tests {
     use super::*;
     use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-    use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mprotect, munmap};
+    use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mmap_anonymous, mprotect, munmap};
     use std::os::fd::AsFd;
 
     const PAGE: u64 = 4096;
@@ -125,6 +150,22 @@ mod tests {
         assert_eq!(populate(at + 2 * PAGE, PAGE, PAGE, true), 0);
         assert_eq!(populate(0, PAGE, PAGE, false), 0);
         assert_eq!(populate(u64::MAX - PAGE + 1, PAGE, PAGE, false), 0);
+    }
+
+    #[test]
+    fn zeros_are_what_was_never_written() {
+        let rights = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping, whose addresses nobody else knows.
+        let at = unsafe { mmap_anonymous(ptr::null_mut(), 0x4000, rights, MapFlags::PRIVATE) };
+        let at = at.unwrap() as u64;
+        assert!(write(at + PAGE, &[1]));
+        assert_eq!(populate(at, 3 * PAGE, PAGE, false), 3);
+        assert_eq!(zeros(at, 3 * PAGE), 2 * PAGE);
+        assert_eq!(populate(at, PAGE, PAGE, true), 1);
+        assert_eq!(zeros(at, 3 * PAGE), PAGE);
+        let shared = pages();
+        assert_eq!(populate(shared, 2 * PAGE, PAGE, false), 2);
+        assert_eq!(zeros(shared, 2 * PAGE), 0, "a file's pages are its own");
     }
 
     #[test]

@@ -48,8 +48,9 @@ impl World {
         }
         let index = u32::try_from(place >> REGION_SHIFT).map_err(|_| Errno::INVAL)?;
         let offset = place & ((1 << REGION_SHIFT) - 1);
+        let widest = self.machine.profile().widest_access();
         match index {
-            0..6 => self.bar_transfer(bdf, index, offset, transfer),
+            0..6 => self.bar_transfer(bdf, index, offset, transfer, widest),
             uapi::PCI_ROM_REGION_INDEX => self.state(bdf).rom_transfer(offset, transfer),
             uapi::PCI_CONFIG_REGION_INDEX => self.config_transfer(bdf, offset, transfer),
             _ => Err(Errno::INVAL),
@@ -82,12 +83,14 @@ impl World {
         Ok(len)
     }
 
-    fn bar_transfer(
+    /// In accesses of up to `widest` bytes.
+    pub(super) fn bar_transfer(
         &mut self,
         bdf: &str,
         index: u32,
         offset: u64,
         transfer: Transfer<'_>,
+        widest: usize,
     ) -> Result<usize> {
         let state = self.state(bdf);
         let bar = state.bar(index).ok_or(Errno::INVAL)?;
@@ -111,25 +114,26 @@ impl World {
                 }
             }
             _ => {
-                self.registers(bdf, index, offset, transfer);
+                self.registers(bdf, index, offset, transfer, widest);
                 Ok(len)
             }
         }
     }
 
-    /// The device sees accesses as large as their place allows, up to eight bytes.
+    /// The device sees accesses as large as their place allows, up to `widest` bytes.
     pub(super) fn registers(
         &mut self,
         bdf: &str,
         index: u32,
         offset: u64,
         mut transfer: Transfer<'_>,
+        widest: usize,
     ) {
         let len = transfer.len();
         let mut done = 0;
         while done < len {
             let at = offset + done as u64;
-            let size = access_size(at, len - done);
+            let size = access_size(at, (len - done).min(widest));
             let is_table = self.state(bdf).is_msix_table(index, at, size);
             match &mut transfer {
                 Transfer::Read(bytes) => {

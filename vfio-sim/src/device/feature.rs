@@ -13,6 +13,9 @@ const GET: u32 = uapi::DEVICE_FEATURE_GET;
 const SET: u32 = uapi::DEVICE_FEATURE_SET;
 const PROBE: u32 = uapi::DEVICE_FEATURE_PROBE;
 
+/// Of migration, which no device here can do; the kernel says that of this feature in a way of its own.
+const MIG_PRECOPY_INFO_V2: u32 = 12;
+
 /// An eventfd's number and four reserved bytes.
 const WAKEUP_SIZE: usize = 8;
 
@@ -28,6 +31,7 @@ impl State {
             uapi::DEVICE_FEATURE_PCI_VF_TOKEN if self.is_physical_function() => self.vf_token.len(),
             uapi::DEVICE_FEATURE_LOW_POWER_ENTRY | uapi::DEVICE_FEATURE_LOW_POWER_EXIT => 0,
             uapi::DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP => WAKEUP_SIZE,
+            MIG_PRECOPY_INFO_V2 if self.profile.knows_precopy_info() => return Err(Errno::INVAL),
             _ => return Err(Errno::NOTTY),
         };
         if flags & GET != 0 {

@@ -31,7 +31,7 @@ impl State {
         info.num_irqs = IRQS;
         (info.cap_offset, info.pad) = (0, 0);
         let room = info.argsz as usize;
-        arg::write(arg, &info, room)
+        arg::write(arg, &info, self.profile.info_written(room))
     }
 
     /// F75
@@ -40,7 +40,7 @@ impl State {
         (info.size, info.flags) = self.region(info.index)?;
         info.offset = u64::from(info.index) << REGION_SHIFT;
 
-        let mut caps = Caps::default();
+        let mut caps = Caps::new(self.profile);
         let has_table = |msix: crate::machine::Msix| u32::from(msix.bar) == info.index;
         let is_mapped = info.flags & uapi::REGION_FLAG_MMAP != 0;
         if is_mapped && self.description.interrupts.msix.is_some_and(has_table) {
@@ -89,8 +89,7 @@ impl State {
     /// F80
     pub(super) fn irq_info(&self, arg: &mut Arg<'_>) -> Result<()> {
         let mut info: IrqInfo = arg::sized(arg)?;
-        if info.index >= IRQS || info.index == uapi::PCI_ERR_IRQ_INDEX && !self.description.express
-        {
+        if info.index >= IRQS || info.index == uapi::PCI_ERR_IRQ_INDEX && !self.reports_errors() {
             return Err(Errno::INVAL);
         }
         info.count = self.irq_count(info.index);
@@ -103,13 +102,18 @@ impl State {
         arg::write(arg, &info, size_of::<IrqInfo>())
     }
 
+    /// Whether there is an interrupt for errors.
+    pub(super) fn reports_errors(&self) -> bool {
+        self.description.express || self.profile.all_report_errors()
+    }
+
     pub(super) fn irq_count(&self, index: u32) -> u32 {
         let interrupts = self.description.interrupts;
         match index {
             uapi::PCI_INTX_IRQ_INDEX => u32::from(interrupts.line),
             uapi::PCI_MSI_IRQ_INDEX => interrupts.msi,
             uapi::PCI_MSIX_IRQ_INDEX => interrupts.msix.map_or(0, |msix| msix.vectors),
-            uapi::PCI_ERR_IRQ_INDEX => u32::from(self.description.express),
+            uapi::PCI_ERR_IRQ_INDEX => u32::from(self.reports_errors()),
             uapi::PCI_REQ_IRQ_INDEX => 1,
             _ => 0,
         }

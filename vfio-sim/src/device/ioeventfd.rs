@@ -64,9 +64,10 @@ impl World {
         let bdf_there = bdf.to_owned();
         let act = move |world: &mut Self| {
             let bytes = request.data.to_le_bytes();
-            let bytes = Transfer::Write(&bytes[..size as usize]);
+            let size = size as usize;
+            let bytes = Transfer::Write(&bytes[..size]);
             // A device that does not answer now misses the write.
-            let _ = world.transfer(&bdf_there, request.offset, bytes);
+            let _ = world.bar_transfer(&bdf_there, index, offset, bytes, size);
         };
         let watch = Watch::new(self.me.clone(), eventfd, act)?;
         self.state(bdf).ioeventfds.push(IoEventFd {

@@ -8,6 +8,7 @@ use zerocopy::FromBytes;
 
 use crate::arg;
 use crate::eventfd::EventFd;
+use crate::machine::{Machine, Profile};
 use crate::watch::Watch;
 use crate::world::World;
 
@@ -32,6 +33,7 @@ pub(super) struct Irqs {
     pub(super) error: Option<EventFd>,
     pub(super) request: Option<EventFd>,
     is_dynamic: bool,
+    profile: Profile,
 }
 
 /// A vector that the host may have allocated.
@@ -57,7 +59,8 @@ pub(super) struct Call {
 }
 
 impl Irqs {
-    pub(super) fn new(is_dynamic: bool) -> Self {
+    pub(super) fn new(machine: &Machine) -> Self {
+        let profile = machine.profile();
         Self {
             on: None,
             vectors: Vec::new(),
@@ -65,13 +68,19 @@ impl Irqs {
             unmask: None,
             error: None,
             request: None,
-            is_dynamic,
+            is_dynamic: machine.dynamic_msix && profile.adds_vectors(),
+            profile,
         }
     }
 
     /// Whether MSI-X vectors can be added while others are in use.
     pub(super) fn is_dynamic(&self) -> bool {
         self.is_dynamic
+    }
+
+    /// Whether a call may reach so far, where that is asked of the call as a whole (F85).
+    pub(super) fn has_vectors(&self, end: usize) -> bool {
+        self.profile.adds_vectors() || end <= self.vectors.len()
     }
 
     pub(super) fn sends_messages(&self) -> bool {
@@ -115,7 +124,7 @@ impl World {
                 self.state(bdf).trigger_vectors(&call)
             }
             (uapi::PCI_ERR_IRQ_INDEX, uapi::IRQ_SET_ACTION_TRIGGER)
-                if self.state(bdf).description.express =>
+                if self.state(bdf).reports_errors() =>
             {
                 event(&mut self.state(bdf).irqs.error, &call)
             }

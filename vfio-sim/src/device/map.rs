@@ -13,6 +13,9 @@ use crate::world::{MapPlace, RegionMap, World};
 use super::access::Transfer;
 use super::{REGION_SHIFT, State};
 
+/// The largest access of a processor, in bytes.
+const WIDEST: usize = 8;
+
 /// Mapped pages of a BAR with registers. They hold the device open.
 #[derive(Debug)]
 pub(crate) struct Registers {
@@ -140,7 +143,7 @@ impl Registers {
         if let Transfer::Read(bytes) = &mut transfer {
             bytes.iter_mut().skip(inside).for_each(|byte| *byte = 0xff);
         }
-        world.registers(&self.bdf, self.index, at, transfer.cut(inside));
+        world.registers(&self.bdf, self.index, at, transfer.cut(inside), WIDEST);
         Ok(())
     }
 }

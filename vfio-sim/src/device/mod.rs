@@ -26,7 +26,7 @@ use vfio_core::kernel::{Arg, Errno, Opcode, Result};
 use vfio_core::uapi;
 
 use crate::event::Object;
-use crate::machine::{self, Sriov};
+use crate::machine::{self, Profile, Sriov};
 use crate::model::Model;
 use crate::token::{self, Token};
 use crate::world::World;
@@ -47,6 +47,7 @@ pub(crate) struct State {
     description: machine::Device,
     config: Config,
     irqs: Irqs,
+    profile: Profile,
     /// Whether the device asserts its interrupt line.
     line: bool,
     /// `None` while it runs: it reaches the rest of the kernel then.
@@ -117,7 +118,8 @@ impl State {
         let model = (description.model.0)();
         Self {
             config: Config::of(&description, machine),
-            irqs: Irqs::new(machine.dynamic_msix),
+            irqs: Irqs::new(machine),
+            profile: machine.profile(),
             line: false,
             model: Some(model),
             memory: std::array::from_fn(|_| None),

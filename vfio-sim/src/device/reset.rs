@@ -71,11 +71,12 @@ impl World {
     pub(super) fn hot_reset(&mut self, bdf: &str, arg: &Arg<'_>) -> Result<()> {
         let request: PciHotReset = arg::sized(arg)?;
         let count = request.count as usize;
-        if request.flags != 0 || count == 0 {
+        let counts_first = self.machine.profile().counts_fds_first();
+        if request.flags != 0 || counts_first && count == 0 {
             return Err(Errno::INVAL);
         }
         let set = self.reset_set(bdf)?;
-        if count > set.len() {
+        if count == 0 || count > set.len() {
             return Err(Errno::INVAL);
         }
         let head = size_of::<PciHotReset>();

@@ -40,7 +40,9 @@ impl Irqs {
                     return Err(errno);
                 }
             }
-            Data::None | Data::Bools(_) if !is_on => return Err(Errno::INVAL),
+            Data::None | Data::Bools(_) if !is_on || !self.has_vectors(last) => {
+                return Err(Errno::INVAL);
+            }
             Data::None => (call.start..call.start + call.count).for_each(|n| self.signal_vector(n)),
             Data::Bools(bools) => {
                 let wanted = (call.start..).zip(bools).filter(|(_, wanted)| **wanted);
@@ -53,6 +55,9 @@ impl Irqs {
     /// An eventfd for each vector; if one fails, the whole block has none.
     fn set_block(&mut self, call: &Call, fds: &[RawFd]) -> Result<()> {
         let start = call.start as usize;
+        if !self.has_vectors(start + fds.len().max(1)) {
+            return Err(Errno::INVAL);
+        }
         for (n, &fd) in fds.iter().enumerate() {
             if let Err(errno) = self.set_vector(call.index, start + n, fd) {
                 for vector in self.vectors.iter_mut().skip(start).take(n + 1) {

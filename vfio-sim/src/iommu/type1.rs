@@ -102,7 +102,7 @@ impl Type1 {
         arg: &mut Arg<'_>,
     ) -> Result<u32> {
         match opcode {
-            uapi::IOMMU_GET_INFO => self.info(arg)?,
+            uapi::IOMMU_GET_INFO => self.info(env, arg)?,
             uapi::IOMMU_MAP_DMA => self.map(env, arg)?,
             uapi::IOMMU_UNMAP_DMA => self.unmap(env, arg)?,
             _ => return Err(Errno::NOTTY), // A6
@@ -115,12 +115,12 @@ impl Type1 {
     }
 
     /// B33
-    fn info(&self, arg: &mut Arg<'_>) -> Result<()> {
+    fn info(&self, env: &Env<'_>, arg: &mut Arg<'_>) -> Result<()> {
         let mut info: IommuType1Info = arg::sized_from(arg, INFO_LEAST)?;
         info.flags = uapi::IOMMU_INFO_PGSIZES;
         info.iova_pgsizes = self.hardware.page_sizes;
 
-        let mut caps = Caps::default();
+        let mut caps = Caps::new(env.profile);
         let migration = IommuType1CapMigration {
             header: header(uapi::IOMMU_TYPE1_INFO_CAP_MIGRATION),
             pgsize_bitmap: self.page(),
@@ -150,14 +150,14 @@ impl Type1 {
         let start = size_of::<IommuType1Info>();
         let room = info.argsz as usize;
         let needed = start + caps.len();
-        info.cap_offset = 0;
+        (info.cap_offset, info.pad) = (0, 0);
         if room < needed {
             info.argsz = u32::try_from(needed).unwrap_or(u32::MAX);
         } else {
             caps.write(arg, start)?;
             info.cap_offset = u32::try_from(start).unwrap_or(0);
         }
-        arg::write(arg, &info, room)
+        arg::write(arg, &info, env.profile.info_written(room))
     }
 
     fn map(&mut self, env: &mut Env<'_>, arg: &Arg<'_>) -> Result<()> {
@@ -170,11 +170,14 @@ impl Type1 {
         let has_rights = map.flags & rights != 0;
         let renews = map.flags & uapi::DMA_MAP_FLAG_VADDR != 0;
         let misaligned = (map.size | map.iova | map.vaddr) % self.page() != 0;
-        if has_rights == renews || map.size == 0 || misaligned {
+        if map.size == 0 {
             return Err(Errno::INVAL);
         }
         let last = last_of(env, map.iova, map.size)?;
         last_of(env, map.vaddr, map.size)?;
+        if has_rights == renews || misaligned {
+            return Err(Errno::INVAL);
+        }
         if renews {
             return self.renew(env, &map);
         }
@@ -364,16 +367,27 @@ fn pin(env: &mut Env<'_>, map: &DmaMap, write: bool) -> Result<u64> {
         true => pages,
         false => env.processes.lockable(env.caller) / env.host_page,
     };
+    let shares_zeros = !write && !env.profile.pins_own_zeros();
     // The kernel has each page before it accounts it, and ends with the first that is too many.
-    let tried = pages.min(allowed.saturating_add(1));
+    let tried = match shares_zeros {
+        true => pages,
+        false => pages.min(allowed.saturating_add(1)),
+    };
     let there = memory::populate(map.vaddr, tried * env.host_page, env.host_page, write);
-    if there > allowed {
+    let free = match shares_zeros {
+        true => memory::zeros(map.vaddr, there * env.host_page) / env.host_page,
+        false => 0,
+    };
+    if there - free > allowed {
         return Err(Errno::NOMEM);
     }
     if there < pages {
         return Err(Errno::FAULT);
     }
-    let accounted = if is_bar { 0 } else { pages * env.host_page };
+    let accounted = match is_bar {
+        true => 0,
+        false => (pages - free) * env.host_page,
+    };
     env.processes.lock(env.caller, accounted)?;
     Ok(accounted)
 }

@@ -47,7 +47,7 @@ pub struct Machine {
     pub release: String,
     /// The size of a page in bytes.
     pub page_size: usize,
-    /// Whether MSI-X vectors can be added while others are in use.
+    /// Whether MSI-X vectors can be added while others are in use, if the kernel can do that.
     pub dynamic_msix: bool,
     /// Whether there is I/O space; without it, VFIO shows nothing of a BAR of ports.
     pub io_space: bool,

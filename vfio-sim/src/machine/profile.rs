@@ -1,5 +1,7 @@
 //! What differs from one version of Linux to the next.
 
+use std::ops::Range;
+
 /// The version of a kernel, as far as its answers depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Profile {
@@ -22,9 +24,70 @@ impl Profile {
         self.version >= version
     }
 
+    /// A10: `EBADFD` for what is no container, not `EINVAL`.
+    pub(crate) fn names_bad_containers(self) -> bool {
+        self.is_at_least((6, 2, 0))
+    }
+
+    /// B25: pages that were never written are the process's own once they are pinned, and not the one page of zeros that
+    /// all share and that nobody is accounted for.
+    pub(crate) fn pins_own_zeros(self) -> bool {
+        self.is_at_least((6, 2, 0))
+    }
+
+    /// F85: what an MSI or MSI-X call asks for beyond the vectors that were allocated is looked at vector by vector, and
+    /// MSI-X can get more of them.
+    pub(crate) fn adds_vectors(self) -> bool {
+        self.is_at_least((6, 5, 0))
+    }
+
+    /// B33, F74: how many bytes of GET_INFO's answer are written where there is room for so many. Before 6.6 that is
+    /// `cap_offset` whole or not at all, and never what is behind it.
+    pub(crate) fn info_written(self, room: usize) -> usize {
+        const CAP_OFFSET: Range<usize> = 16..20; // of a container as of a device
+        if self.is_at_least((6, 6, 0)) {
+            room
+        } else if room < CAP_OFFSET.end {
+            CAP_OFFSET.start
+        } else {
+            CAP_OFFSET.end
+        }
+    }
+
+    /// B33: so many bytes, or a multiple of them, are between the capabilities of an info struct.
+    pub(crate) fn cap_alignment(self) -> usize {
+        match self.is_at_least((6, 6, 0)) {
+            true => 8,
+            false => 1,
+        }
+    }
+
+    /// F88: a hot reset without fds is refused before anything else.
+    pub(crate) fn counts_fds_first(self) -> bool {
+        self.is_at_least((6, 6, 0))
+    }
+
+    /// F78: the largest access that a device sees when a region is read or written, in bytes.
+    pub(crate) fn widest_access(self) -> usize {
+        match self.is_at_least((6, 11, 0)) {
+            true => 8,
+            false => 4,
+        }
+    }
+
+    /// F89: the second kind of information about copies in advance.
+    pub(crate) fn knows_precopy_info(self) -> bool {
+        self.is_at_least((7, 1, 0))
+    }
+
+    /// F80: also what is not PCI Express has an interrupt for errors.
+    pub(crate) fn all_report_errors(self) -> bool {
+        self.is_at_least((7, 3, 0))
+    }
+
     /// B18
     pub(crate) fn advertises_nesting(self) -> bool {
-        !self.is_at_least((7, 0, 0))
+        !self.is_at_least((6, 13, 0))
     }
 
     /// B21, B30: a range that wraps is `EOVERFLOW`, not `EINVAL`.
@@ -54,6 +117,9 @@ mod tests {
         let lab = Profile::of("6.12.95+deb12-cloud-amd64");
         assert_eq!(lab.version, (6, 12, 95));
         assert!(lab.advertises_nesting() && !lab.says_overflow() && !lab.checks_unmap_range());
+        let old = Profile::of("6.1.0-50-cloud-amd64");
+        assert_eq!(old.version, (6, 1, 0));
+        assert_eq!((old.widest_access(), lab.widest_access()), (4, 8));
         assert!(Profile::of("6.12.117").checks_unmap_range());
         let mended = Profile::of("6.18-rc1");
         assert!(mended.says_overflow() && mended.finds_last_address() && !lab.finds_last_address());

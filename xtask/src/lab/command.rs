@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::builder::PossibleValuesParser;
 
+use super::kernels::{self, KERNELS};
 use super::machine::MACHINES;
 use super::{FileSpec, Machine, Request, Usage, boot};
 use crate::platform;
@@ -19,9 +20,13 @@ pub(crate) struct LabArgs {
     #[arg(required_unless_present = "list", value_parser = machine_names())]
     machine: Option<String>,
 
-    /// Say which machines there are, and what each proves
+    /// Say which machines there are and what each proves, and which kernels
     #[arg(long)]
     list: bool,
+
+    /// Run the kernel of this suite of Debian instead of the machine's own (see --list)
+    #[arg(long, value_name = "SUITE", value_parser = kernel_names())]
+    kernel: Option<String>,
 
     /// Plug in a device, in QEMU's -device notation, and bind it to vfio-pci. Its address is in
     /// $BDF, the next one's in $BDF2, ...
@@ -85,6 +90,7 @@ fn execute(args: &LabArgs, ui: &Ui) -> Result<ExitCode> {
     let name = args.machine.as_deref().unwrap_or_default();
     let request = Request {
         machine: Machine::find(name).with_context(|| Usage(format!("no machine '{name}'")))?,
+        kernel: args.kernel.as_deref().and_then(kernels::find),
         devices: args.device.clone(),
         files: args.file.iter().map(|text| FileSpec::parse(text)).collect(),
         bind: !args.no_bind,
@@ -115,9 +121,21 @@ fn machine_names() -> PossibleValuesParser {
         .into()
 }
 
+fn kernel_names() -> PossibleValuesParser {
+    KERNELS
+        .iter()
+        .map(|kernel| kernel.suite.name())
+        .collect::<Vec<_>>()
+        .into()
+}
+
 fn list(out: &mut impl Write) -> io::Result<()> {
     for machine in MACHINES {
         writeln!(out, "{:10} {}", machine.name, machine.proves)?;
+    }
+    writeln!(out, "\n--kernel:")?;
+    for kernel in KERNELS {
+        writeln!(out, "{:18} {}", kernel.suite.name(), kernel.what)?;
     }
     Ok(())
 }

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use object::{Object, ObjectSection};
 
+/// Where packages have their modules: before and after Debian merged its directories.
+const MODULES: [&str; 2] = ["lib/modules", "usr/lib/modules"];
+
 /// What a machine boots.
 pub(super) struct Kernel {
     pub(super) image: PathBuf,
@@ -25,16 +28,24 @@ pub(super) struct Module {
 impl Kernel {
     /// Finds the kernel in `prefix`, and the modules of it that are `wanted` or needed by those.
     pub(super) fn load(prefix: &Path, wanted: &[&str]) -> Result<Self> {
-        let modules = prefix.join("lib/modules");
-        let release = only_entry(&modules)?;
-        let boot = prefix.join("boot");
-        let image = ["vmlinuz", "vmlinux"]
-            .map(|name| boot.join(format!("{name}-{release}")))
+        let modules = MODULES
+            .map(|path| prefix.join(path))
             .into_iter()
             .find(|path| path.exists())
-            .with_context(|| format!("find kernel {release} in {}", boot.display()))?;
+            .with_context(|| format!("find kernel modules in {}", prefix.display()))?;
+        let release = only_entry(&modules)?;
+        let modules = modules.join(&release);
+        // Packages had the kernel where it is booted from, and have it with its modules from 7.x on.
+        let image = ["vmlinuz", "vmlinux"]
+            .into_iter()
+            .flat_map(|name| {
+                let booted = prefix.join(format!("boot/{name}-{release}"));
+                [booted, modules.join(name)]
+            })
+            .find(|path| path.exists())
+            .with_context(|| format!("find kernel {release} in {}", prefix.display()))?;
         let mut files = BTreeMap::new();
-        find_modules(&modules.join(&release).join("kernel"), &mut files)?;
+        find_modules(&modules.join("kernel"), &mut files)?;
         let mut loaded = Vec::new();
         for name in wanted {
             load_module(name, &files, &mut loaded)
@@ -134,6 +145,25 @@ fn depends(modinfo: &[u8]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_is_where_its_packages_have_it() {
+        for (modules, image) in [
+            ("lib/modules/6.1", "boot/vmlinuz-6.1"),
+            ("usr/lib/modules/6.12", "boot/vmlinux-6.12"),
+            ("usr/lib/modules/7.3", "usr/lib/modules/7.3/vmlinuz"),
+        ] {
+            let prefix = tempfile::tempdir().unwrap();
+            let prefix = prefix.path();
+            let image = prefix.join(image);
+            fs::create_dir_all(prefix.join(modules).join("kernel")).unwrap();
+            fs::create_dir_all(image.parent().unwrap()).unwrap();
+            fs::write(&image, "").unwrap();
+            let kernel = Kernel::load(prefix, &[]).unwrap();
+            assert_eq!(kernel.image, image);
+            assert!(modules.ends_with(&kernel.release), "{modules}");
+        }
+    }
 
     #[test]
     fn names_of_modules() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::packages::{Arch, Bundle, bundles};
+use crate::packages::{Arch, Bundle, Suite, bundles};
 
 /// A machine that QEMU emulates, with the kernel that runs in it.
 pub(crate) struct Machine {
@@ -11,7 +11,8 @@ pub(crate) struct Machine {
     pub(crate) proves: &'static str,
     pub(crate) arch: Arch,
     pub(super) qemu: &'static Bundle,
-    pub(super) kernel: &'static Bundle,
+    /// What it runs unless another suite's is asked for.
+    kernel: &'static Bundle,
     pub(super) busybox: &'static Bundle,
     /// QEMU's program.
     pub(super) emulator: &'static str,
@@ -135,5 +136,13 @@ impl Machine {
     /// The machine of this name.
     pub(crate) fn find(name: &str) -> Option<&'static Self> {
         MACHINES.iter().find(|machine| machine.name == name)
+    }
+
+    /// Its kernel, from its own suite or from another one.
+    pub(super) fn kernel(&self, suite: Option<Suite>) -> Bundle {
+        Bundle {
+            suite: suite.unwrap_or(self.kernel.suite),
+            ..*self.kernel
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! [`boot`] runs one command in one machine:
 //!
 //! - `machine`: the table of machines. A new one is added there and nowhere else.
+//! - `kernels`: the table of kernels that they can run besides their own.
 //! - `device`, `file`: what the user puts into a machine.
 //! - `kernel`, `initramfs`, `settings`, `init`: what it boots.
 //! - `qemu`, `session`, `console`: QEMU's command line, its process, what the machine says.
@@ -17,6 +18,7 @@ mod device;
 mod file;
 mod initramfs;
 mod kernel;
+mod kernels;
 mod machine;
 mod qemu;
 mod session;
@@ -31,7 +33,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::cross::{self, Binaries};
-use crate::packages::{self, bundles};
+use crate::packages::{self, Suite, bundles};
 use crate::ui::{Phase, Ui};
 use console::{Console, Report};
 use device::Placed;
@@ -46,6 +48,8 @@ pub(crate) use machine::Machine;
 /// One command in one machine.
 pub(crate) struct Request {
     pub(crate) machine: &'static Machine,
+    /// Where its kernel comes from; the machine's own otherwise.
+    pub(crate) kernel: Option<Suite>,
     /// QEMU's `-device` texts, see [`device`].
     pub(crate) devices: Vec<String>,
     pub(crate) files: Vec<FileSpec>,
@@ -67,6 +71,7 @@ impl Request {
     pub(crate) fn new<const N: usize>(machine: &'static Machine, command: [&str; N]) -> Self {
         Self {
             machine,
+            kernel: None,
             devices: Vec::new(),
             files: Vec::new(),
             bind: true,
@@ -82,7 +87,7 @@ impl Request {
 
 /// Fetches and builds what a machine needs, so that [`boot`] finds it.
 pub(crate) fn prepare(machine: &Machine, ui: &Ui) -> Result<()> {
-    Parts::get(machine, ui).map(drop)
+    Parts::get(machine, None, ui).map(drop)
 }
 
 /// The user asked for something that there is not. Everything else that fails is the lab's fault.
@@ -109,7 +114,7 @@ pub(crate) fn boot(request: &Request, ui: &Ui, sink: &mut dyn FnMut(&[u8])) -> R
         .iter()
         .map(FileSpec::read)
         .collect::<Result<Vec<_>>>()?;
-    let parts = Parts::get(machine, ui)?;
+    let parts = Parts::get(machine, request.kernel, ui)?;
     let kernel = Kernel::load(&parts.kernel, machine.modules)?;
 
     let mut console = Console::new();
@@ -157,13 +162,13 @@ struct Parts {
 
 impl Parts {
     /// Fetches and builds what is not there yet, side by side.
-    fn get(machine: &Machine, ui: &Ui) -> Result<Self> {
+    fn get(machine: &Machine, kernel: Option<Suite>, ui: &Ui) -> Result<Self> {
         thread::scope(|scope| {
             let binaries = scope.spawn(|| cross::binaries(machine.arch, ui));
             let bundles = [
                 &bundles::QEMU_7,
                 machine.qemu,
-                machine.kernel,
+                &machine.kernel(kernel),
                 machine.busybox,
             ];
             let [libraries, qemu, kernel, busybox] = packages::prefixes(bundles, ui)?;

@@ -62,6 +62,9 @@ pub(crate) enum Dependencies {
 pub(crate) enum Suite {
     Bookworm,
     Backports,
+    Trixie,
+    TrixieBackports,
+    Forky,
 }
 
 impl Suite {
@@ -69,6 +72,9 @@ impl Suite {
         match self {
             Self::Bookworm => "bookworm",
             Self::Backports => "bookworm-backports",
+            Self::Trixie => "trixie",
+            Self::TrixieBackports => "trixie-backports",
+            Self::Forky => "forky",
         }
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn of_this_machine(suite: Suite) -> Result<Source> {
     })
 }
 
-/// Backports live on the mirror of their suite, where no source of their own names them.
+/// A suite that no source names is on the mirror of bookworm, and signed by Debian as bookworm is.
 fn choose(entries: &[Entry], suite: Suite) -> Option<Source> {
     [suite.name(), Suite::Bookworm.name()]
         .iter()
@@ -213,6 +213,22 @@ mod tests {
         assert_eq!(
             uri(&both[..1]).as_deref(),
             Some("http://one.example/debian")
+        );
+    }
+
+    #[test]
+    fn newer_suites_are_on_the_mirror_of_bookworm() {
+        let text = "deb http://one.example/debian bookworm main\n\
+            deb http://two.example/debian forky main\n";
+        let entries = one_line(text);
+        let uri = |suite| choose(&entries, suite).map(|source| source.uri);
+        assert_eq!(
+            uri(Suite::Trixie).as_deref(),
+            Some("http://one.example/debian")
+        );
+        assert_eq!(
+            uri(Suite::Forky).as_deref(),
+            Some("http://two.example/debian")
         );
     }
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::tally::Tally;
 use crate::cross;
 use crate::lab::{self, FileSpec, Machine, Request};
-use crate::packages::Arch;
+use crate::packages::{Arch, Suite};
 use crate::ui::Ui;
 use crate::workspace;
 
@@ -86,19 +86,28 @@ pub(super) fn programs(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// Random calls on each machine's kernel and on the simulated machine of its name: nothing may differ.
+/// Random calls on each machine's kernel, on an old and on the newest one, and on the simulated machine of its name:
+/// nothing may differ.
 pub(super) fn differential(tally: &mut Tally) -> Result<()> {
     const CALLS: usize = 10_000;
-    for (name, devices) in [
-        ("x86_64", ["edu", "nvme"]),
-        ("aarch64", ["edu", "nvme"]),
-        ("pseries", ["edu", "nvme"]),
-        ("powernv9", ["nvme", "nvme"]), // each opening of `edu` takes seconds there
+    const OLD: Option<Suite> = Some(Suite::Bookworm);
+    const NEWEST: Option<Suite> = Some(Suite::TrixieBackports);
+    for (name, kernel, devices) in [
+        ("x86_64", None, ["edu", "nvme"]),
+        ("x86_64", OLD, ["edu", "nvme"]),
+        ("x86_64", NEWEST, ["edu", "nvme"]),
+        ("aarch64", None, ["edu", "nvme"]),
+        ("pseries", None, ["edu", "nvme"]),
+        ("powernv9", None, ["nvme", "nvme"]), // each opening of `edu` takes seconds there
     ] {
         let text = format!("hardware-tests --compare {CALLS} --as-machine {name}");
         let mut request = script(name, &devices, &text)?;
+        request.kernel = kernel;
         request.timeout = LONG_LIMIT;
-        let label = format!("random calls on {name} and its simulation");
+        let kernel = kernel.map_or(String::new(), |suite| {
+            format!(" with the kernel of {}", suite.name())
+        });
+        let label = format!("random calls on {name}{kernel} and its simulation");
         tally.check(&label, |ui| {
             let (status, output) = boot(&request, ui)?;
             ensure!(status == 0, "status {status}:\n{output}");

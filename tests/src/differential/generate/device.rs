@@ -5,6 +5,9 @@ use vfio_core::uapi;
 use super::{Generator, WAITED_FOR};
 use crate::differential::call::{Call, Slot, Word};
 
+/// A feature that makes a file which is none of VFIO's.
+const DMA_BUF: u32 = 11;
+
 impl Generator {
     /// Has a device write where something is mapped, or was, or nearly.
     pub(super) fn dma(&mut self) -> Option<Call> {
@@ -30,7 +33,7 @@ impl Generator {
 
     pub(super) fn device_call(&mut self) -> Call {
         let on = self.device();
-        match self.random.u32(..20) {
+        match self.random.u32(..21) {
             0 => {
                 let argsz = self.argsz(20);
                 Call::with(on, 7, vec![Word::U32(argsz), Word::Bytes(vec![0x5a; 20])])
@@ -79,7 +82,10 @@ impl Generator {
                 Call::with(on, 17, words.into())
             }
             18 => {
-                let feature = self.random.u32(..8);
+                let feature = match self.random.u32(..14) {
+                    DMA_BUF => 0,
+                    other => other,
+                };
                 let how = self
                     .random
                     .choice([1 << 16, 2 << 16, 4 << 16, 5 << 16, 6 << 16]);
@@ -88,6 +94,22 @@ impl Generator {
                     17,
                     vec![Word::U32(8), Word::U32(feature | how.unwrap_or(0))],
                 )
+            }
+            19 => {
+                let flags = u32::from(self.one_in(8));
+                let count = self.random.u32(..3);
+                let fds = (0..count).map(|_| match self.one_in(4) {
+                    true => Word::OtherFd,
+                    false => Word::Fd(self.group()),
+                });
+                let fds: Vec<_> = fds.collect();
+                let mut words = vec![
+                    Word::U32(self.argsz(12)),
+                    Word::U32(flags),
+                    Word::U32(count),
+                ];
+                words.extend(fds);
+                Call::with(on, 13, words)
             }
             _ => {
                 let size = self.random.choice([1, 2, 4, 8, 3]).unwrap_or(4);

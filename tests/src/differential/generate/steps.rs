@@ -31,11 +31,12 @@ impl Generator {
         }
         let joined = self.contexts.iter().find(|(_, it)| !it.groups.is_empty());
         if let Some((container, _)) = joined {
-            let kinds: [usize; 3] = match self.places.spapr {
-                true => [7, 7, 2],
-                false => [3, 3, 1],
+            let kinds: &[usize] = match self.places.spapr {
+                true => &[7, 7, 2],
+                false => &[3, 3, 3, 1, 1, 6],
             };
-            return Some(Call::value(*container, 2, kinds[self.random.usize(..3)]));
+            let kind = kinds[self.random.usize(..kinds.len())];
+            return Some(Call::value(*container, 2, kind));
         }
         if let Some(lost) = self.lost.first() {
             let holder = self.device_of(*lost).or(slot_of(self, *lost))?;
@@ -133,8 +134,8 @@ impl Generator {
             1 => Call::value(on, 1, self.random.usize(..12)),
             2..=6 => {
                 let kinds = match self.places.spapr {
-                    true => [2, 7, 7, 7, 1, 99],
-                    false => [1, 3, 3, 3, 7, 99],
+                    true => [2, 7, 7, 7, 1, 6, 99],
+                    false => [1, 3, 3, 3, 6, 7, 99],
                 };
                 let kind = kinds[self.random.usize(..kinds.len())];
                 Call::value(on, 2, kind)

@@ -10,9 +10,10 @@ impl Generator {
         let room = self.random.choice([0, 16, 24, 64, 96, 160]).unwrap_or(0);
         let argsz = self.argsz(24.max(room));
         let mut words = vec![Word::U32(argsz), Word::U32(self.random.u32(..2))];
-        words.push(Word::U64(0));
-        words.push(Word::U64(0));
-        words.push(Word::Bytes(vec![0x5a; (argsz as usize).saturating_sub(24)]));
+        words.push(Word::Bytes(vec![
+            0x5a;
+            (argsz as usize).saturating_sub(8).max(16)
+        ]));
         Call::with(on, 12, words)
     }
 
