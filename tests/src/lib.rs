@@ -24,10 +24,11 @@ pub mod differential;
 pub mod exit;
 mod output;
 mod random;
+pub mod recording;
 pub mod suites;
 mod wait;
 
-pub use output::{header, simulated};
+pub use output::{compared, header, simulated};
 
 /// The README's example compiles.
 #[cfg(doctest)]

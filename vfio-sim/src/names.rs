@@ -97,6 +97,14 @@ pub fn ioctl(opcode: Opcode, of: Option<Kind>) -> Option<&'static str> {
         .map(|(_, name)| *name)
 }
 
+/// The ioctl of VFIO that has that name.
+pub(crate) fn opcode(name: &str) -> Option<Opcode> {
+    let tables = [CONTAINER, TYPE1, SPAPR, GROUP, DEVICE];
+    let mut calls = tables.into_iter().flatten();
+    let (number, _) = calls.find(|(_, called)| *called == name)?;
+    Some(uapi::vfio(*number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
