@@ -27,11 +27,12 @@ pub mod exit;
 mod mirror;
 mod output;
 mod random;
+pub mod recording;
 mod rights;
 pub mod suites;
 mod wait;
 
-pub use output::{header, simulated};
+pub use output::{compared, header, simulated};
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -10,9 +10,6 @@ use vfio_core::kernel::Kernel;
 use vfio_sim::Machine;
 use vfio_sim::machine::{Device, Group};
 
-/// Where the BARs are in config space, which firmware or the kernel has placed.
-const BARS: [u16; 6] = [0x10, 0x14, 0x18, 0x1c, 0x20, 0x24];
-
 /// The machine with the host's version of Linux and its groups. Each device is described as one of the machine's that is of its kind; one of no
 /// kind that the machine has, by its [shape](shape::of).
 pub(crate) fn mirror(host: &dyn Kernel, machine: &Machine) -> Result<Machine> {
@@ -38,23 +35,17 @@ pub(crate) fn mirror(host: &dyn Kernel, machine: &Machine) -> Result<Machine> {
 }
 
 fn describe(host: &dyn Kernel, machine: &Machine, device: &PciDevice) -> Result<Device> {
-    let mut known = machine.groups.iter().flat_map(|group| &group.devices);
-    let alike = known.find(|it| (it.vendor, it.device) == (device.vendor, device.device));
     let config = file(host, device, "config")?;
-    let described = match alike {
+    let described = match machine.device_like(device) {
         Some(alike) => alike.clone(),
         None => shape::of(device, &config, &file(host, device, "resource")?),
     };
-    let placed = BARS.iter().filter_map(|at| {
-        let bytes = config.get(usize::from(*at)..)?.first_chunk()?;
-        Some((*at, u32::from_le_bytes(*bytes)))
-    });
     let described = Device {
         bdf: device.bdf.to_string(),
         reset_bus: bus_behind_bridge(host, device),
         ..described
     };
-    Ok(described.with_config(placed))
+    Ok(described.placed(&config))
 }
 
 fn file(host: &dyn Kernel, device: &PciDevice, name: &str) -> Result<Vec<u8>> {
@@ -68,7 +59,5 @@ fn bus_behind_bridge(host: &dyn Kernel, device: &PciDevice) -> Option<u32> {
     let path = host.read_link(&link).ok()?;
     let parent = path.parent()?.file_name()?.to_str()?;
     parent.parse::<host::Bdf>().ok()?;
-    let text = device.bdf.to_string();
-    let (bus, _) = text.rsplit_once(':')?;
-    u32::from_str_radix(&bus.replace(':', ""), 16).ok()
+    Some(Device::bus_number(device.bdf))
 }

@@ -3,12 +3,29 @@
 
 use vfio_core::address::Size;
 use vfio_core::iommu::Capabilities;
+use vfio_sim::wrap::Again;
 
 use crate::suites::Rig;
 
 /// Says that what follows is not about the host that runs this program.
 pub fn simulated(machine: &str) {
     println!("simulated: machine {machine}; this says nothing about the host that you are on");
+}
+
+/// Says what the simulation answered otherwise than a trace has it.
+pub fn compared(again: &Again) {
+    for difference in &again.differences {
+        println!("{difference}");
+    }
+    for asked in &again.not_made {
+        println!("{asked}\n  could not be made");
+    }
+    println!(
+        "{} calls were made, {} could not be; {} answers differ",
+        again.made,
+        again.not_made.len(),
+        again.differences.len()
+    );
 }
 
 /// Says what is tested, and on what.

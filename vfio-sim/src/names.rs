@@ -109,6 +109,14 @@ pub(crate) fn in_table(opcode: Opcode, of: Kind) -> Option<String> {
     })
 }
 
+/// The ioctl of VFIO that has that name.
+pub(crate) fn opcode(name: &str) -> Option<Opcode> {
+    let tables = [CONTAINER, TYPE1, SPAPR, GROUP, DEVICE];
+    let mut calls = tables.into_iter().flatten();
+    let (number, _) = calls.find(|(_, called)| *called == name)?;
+    Some(uapi::vfio(*number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

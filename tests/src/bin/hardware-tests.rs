@@ -2,10 +2,11 @@
 //!
 //! The devices must be bound to a VFIO driver and used by nobody. Nothing is written to a disk.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use vfio_core::Vfio;
@@ -18,7 +19,7 @@ use vfio_tests::contract;
 use vfio_tests::devices::Model;
 use vfio_tests::differential::Comparison;
 use vfio_tests::suites::{self, Rig};
-use vfio_tests::{exit, header, simulated};
+use vfio_tests::{compared, exit, header, recording, simulated};
 
 // Linked in to be chosen.
 use iommu_spapr as _;
@@ -38,7 +39,7 @@ use iommu_type1 as _;
 #[command(version)]
 struct Args {
     /// A device, such as 0000:00:04.0; on a simulated machine, without it, every device that is bound to VFIO
-    #[arg(long = "device", value_name = "BDF", required_unless_present_any = ["sim", "compare", "conformance"])]
+    #[arg(long = "device", value_name = "BDF", required_unless_present_any = ["sim", "compare", "conformance", "check"])]
     devices: Vec<Bdf>,
 
     /// Test a simulated machine instead of this host: no hardware, no rights and no VFIO are needed
@@ -71,6 +72,15 @@ struct Args {
     /// Where the random numbers of --compare start; without it, anywhere
     #[arg(long, value_name = "NUMBER", requires = "compare")]
     seed: Option<u64>,
+
+    /// Write to that file what VFIO answers about the devices, without secrets: somebody who does not have them can
+    /// compare the simulation with it. Nothing is written to a device, and no case is run
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+
+    /// Compare the simulation with what was recorded in that file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["sim", "devices", "compare", "record"])]
+    check: Option<PathBuf>,
 
     /// Print the names of the cases and run none
     #[arg(long)]
@@ -147,6 +157,9 @@ fn run(args: &Args) -> Result<u8> {
             },
         );
     }
+    if let Some(file) = &args.check {
+        return check(file);
+    }
     let kernel: Arc<dyn Kernel> = match &args.sim {
         Some(machine) => {
             if !args.list {
@@ -160,6 +173,11 @@ fn run(args: &Args) -> Result<u8> {
         [] => bound_to_vfio(&*kernel)?,
         named => named.to_vec(),
     };
+    if let Some(file) = &args.record {
+        let text = recording::record(kernel, &devices)?;
+        std::fs::write(file, text).with_context(|| file.display().to_string())?;
+        return Ok(exit::PASSED);
+    }
     let vfio = Arc::new(Vfio::on(kernel, registry));
     let filter = args.filter.as_deref();
     let mut status = exit::PASSED;
@@ -184,6 +202,18 @@ fn run(args: &Args) -> Result<u8> {
         }
     }
     Ok(status)
+}
+
+/// Replays a trace on the simulation, and prints what differs.
+fn check(file: &Path) -> Result<u8> {
+    let name = || file.display().to_string();
+    let text = std::fs::read_to_string(file).with_context(name)?;
+    let again = recording::check(&text).with_context(name)?;
+    compared(&again);
+    Ok(match again.is_same() {
+        true => exit::PASSED,
+        false => exit::FINDINGS,
+    })
 }
 
 /// Every device that could be tested, in the order of the groups.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use vfio_core::host::Bdf;
+
 use crate::model::{ByteOrder, Edu, Model, Nvme, Plain};
 
 /// A PCI device.
@@ -272,6 +274,26 @@ impl Device {
     pub fn with_config(mut self, doublewords: impl IntoIterator<Item = (u16, u32)>) -> Self {
         self.config.extend(doublewords);
         self
+    }
+
+    /// The same, with its BARs where they are in that config space, and that interrupt line: firmware or the kernel has
+    /// chosen them.
+    #[must_use]
+    pub fn placed(self, config: &[u8]) -> Self {
+        const CHOSEN: [u16; 7] = [0x10, 0x14, 0x18, 0x1c, 0x20, 0x24, 0x3c];
+        let chosen = CHOSEN.iter().filter_map(|at| {
+            let bytes = config.get(usize::from(*at)..)?.first_chunk()?;
+            Some((*at, u32::from_le_bytes(*bytes)))
+        });
+        self.with_config(chosen)
+    }
+
+    /// The number of the bus that an address names: domain and bus.
+    pub fn bus_number(bdf: Bdf) -> u32 {
+        let text = bdf.to_string();
+        let digits = text.rsplit_once(':').map(|(bus, _)| bus.replace(':', ""));
+        let number = digits.and_then(|digits| u32::from_str_radix(&digits, 16).ok());
+        number.unwrap_or(0)
     }
 
     /// The same, bound to no driver.

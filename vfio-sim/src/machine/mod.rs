@@ -7,6 +7,7 @@ mod profile;
 
 use std::path::PathBuf;
 
+use vfio_core::host::PciDevice;
 use vfio_core::kernel::Errno;
 
 pub use device::{Bar, BarKind, Device, Interrupts, MakeModel, Msix, Sriov};
@@ -82,6 +83,12 @@ impl Machine {
             ..Group::new(id, devices)
         }];
         self
+    }
+
+    /// What there is of the same kind as a device of a host.
+    pub fn device_like(&self, device: &PciDevice) -> Option<&Device> {
+        let mut known = self.groups.iter().flat_map(|group| &group.devices);
+        known.find(|it| (it.vendor, it.device) == (device.vendor, device.device))
     }
 
     pub(crate) fn profile(&self) -> Profile {

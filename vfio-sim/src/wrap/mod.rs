@@ -27,17 +27,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod again;
 mod call;
 mod counting;
 mod errnos;
 mod fail_nth;
 mod objects;
+mod places;
 mod recording;
 mod replay;
 pub mod trace;
 mod tracing;
 mod watched;
 
+pub use again::{Again, Difference, again};
 pub use call::{Call, Input, Name, Outcome, Request, Value};
 pub use counting::Counting;
 pub(crate) use errnos::errno_name;
@@ -46,7 +49,7 @@ pub use fail_nth::{Counted, FailNth, Mode};
 pub use objects::{Object, Tag};
 pub use recording::Recording;
 pub use replay::{Deviation, Replay};
-pub use trace::BadTrace;
+pub use trace::{BadTrace, Trace};
 pub use tracing::Tracing;
 pub use watched::{Watch, Watched};
 

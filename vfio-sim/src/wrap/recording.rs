@@ -1,11 +1,14 @@
 //! Writes down what was asked and what it answered.
 
-use std::sync::{Mutex, PoisonError};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use vfio_core::host::PciDevice;
 use vfio_core::kernel::Kernel;
 
-use super::call::{Call, Outcome, Value};
-use super::trace::{About, Entry, Said, Trace, asked, masked};
+use super::call::{Call, Outcome, Request, Value};
+use super::places::Places;
+use super::trace::{About, Entry, Said, Scope, Trace, asked, masked, public};
 use super::watched::Watch;
 
 /// Writes each call down, for [`Replay`](super::Replay), and for people: the [text](super::trace).
@@ -15,26 +18,77 @@ use super::watched::Watch;
 #[derive(Debug)]
 pub struct Recording {
     machine: About,
-    entries: Mutex<Vec<Entry>>,
+    devices: Vec<PciDevice>,
+    scope: Scope,
+    written: Mutex<Written>,
+}
+
+#[derive(Debug, Default)]
+struct Written {
+    places: Places,
+    entries: Vec<Entry>,
 }
 
 impl Recording {
     /// A recording of that kernel, which is to be watched with it.
     pub fn of(kernel: &dyn Kernel) -> Self {
+        Self::new(kernel, Vec::new(), Scope::Everything)
+    }
+
+    /// A recording that can be given away, and [made again](super::again()) on a simulated machine with these devices:
+    /// [no secret](super::trace#what-is-kept-back) is in it.
+    pub fn to_give_away(kernel: &dyn Kernel, devices: Vec<PciDevice>) -> Self {
+        Self::new(kernel, devices, Scope::Public)
+    }
+
+    fn new(kernel: &dyn Kernel, devices: Vec<PciDevice>, scope: Scope) -> Self {
         Self {
             machine: About::of(kernel),
-            entries: Mutex::default(),
+            devices,
+            scope,
+            written: Mutex::default(),
+        }
+    }
+
+    /// Closes an fd that was opened by a recorded call, and writes that down: closing passes no kernel's door.
+    pub fn close(&self, fd: OwnedFd) {
+        let mut written = self.written();
+        if let Some(tag) = written.places.tag(fd.as_raw_fd()) {
+            written.entries.push(Entry::close(tag));
         }
     }
 
     /// What was recorded so far.
     pub fn text(&self) -> String {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let trace = Trace {
             machine: self.machine.clone(),
-            entries: entries.clone(),
+            devices: self.devices.clone(),
+            entries: self.written().entries.clone(),
         };
         trace.to_string()
+    }
+
+    /// What the last call answered.
+    pub(super) fn last(&self) -> Option<Entry> {
+        self.written().entries.last().cloned()
+    }
+
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn output(&self, call: &Call<'_>, outcome: &Outcome<'_>) -> Vec<u8> {
+        let is_public = self.scope == Scope::Public;
+        match outcome.answer {
+            _ if is_public && !call.is_ioctl() => public::read(call, outcome.output),
+            Ok(Value::Names(names)) => {
+                let names: Vec<_> = names.iter().map(|name| name.as_encoded_bytes()).collect();
+                names.join(&0)
+            }
+            Ok(Value::Path(path)) => path.as_os_str().as_encoded_bytes().to_vec(),
+            _ if is_public => public::argument(&call.name(), &masked(&call.name(), outcome.output)),
+            _ => masked(&call.name(), outcome.output),
+        }
     }
 }
 
@@ -48,20 +102,20 @@ impl Watch for Recording {
             Ok(Value::Address(_)) => Said::Pages,
             Ok(Value::Registers) => Said::Registers,
         };
-        let output = match outcome.answer {
-            Ok(Value::Names(names)) => {
-                let names: Vec<_> = names.iter().map(|name| name.as_encoded_bytes()).collect();
-                names.join(&0)
-            }
-            Ok(Value::Path(path)) => path.as_os_str().as_encoded_bytes().to_vec(),
-            _ => masked(&call.name(), outcome.output),
-        };
+        let mut written = self.written();
         let entry = Entry {
-            asked: asked(call),
+            asked: asked(call, &written.places, self.scope),
             said,
-            output,
+            output: self.output(call, outcome),
         };
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.push(entry);
+        written.entries.push(entry);
+        match (call.request, outcome.answer) {
+            (_, Ok(Value::Fd(fd, _))) => written.places.opened(fd),
+            (Request::Mmap { len } | Request::MapRegion { len, .. }, Ok(Value::Address(addr))) => {
+                written.places.mapped(addr, len)
+            }
+            (Request::Munmap { addr, .. }, Ok(_)) => written.places.unmapped(addr),
+            _ => {}
+        }
     }
 }

@@ -17,7 +17,8 @@ use vfio_core::uapi;
 
 use super::call::{Call, Input, Request};
 use super::objects::{Objects, kind_of_answer, kind_of_node};
-use super::trace::{BadTrace, Entry, Said, Trace, asked, fields};
+use super::places::Places;
+use super::trace::{BadTrace, Entry, Said, Scope, Trace, asked, fields};
 use crate::names::Kind;
 
 /// Answers the calls of a [`Recording`](super::Recording) in their order, as the kernel did that was recorded.
@@ -38,6 +39,7 @@ struct State {
     next: usize,
     deviation: Option<Deviation>,
     objects: Objects,
+    places: Places,
 }
 
 /// What was asked in place of what was recorded.
@@ -71,8 +73,10 @@ impl Replay {
     /// # Errors
     /// The text is no trace, or of another version.
     pub fn of(text: &str) -> std::result::Result<Self, BadTrace> {
+        let mut trace: Trace = text.parse()?;
+        trace.entries.retain(|entry| !entry.is_close()); // no kernel is asked for that
         Ok(Self {
-            trace: text.parse()?,
+            trace,
             state: Mutex::default(),
         })
     }
@@ -104,11 +108,12 @@ impl Replay {
             return Err(Self::DEVIATED);
         }
         let object = fd.and_then(|fd| state.objects.find(fd));
-        let asked = asked(&Call {
+        let call = Call {
             fd,
             object,
             request,
-        });
+        };
+        let asked = asked(&call, &state.places, Scope::Everything);
         let entry = self.trace.entries.get(state.next);
         let due = entry.filter(|entry| entry.asked == asked);
         let due = due.filter(|entry| fits(entry.said) || matches!(entry.said, Said::Failed(_)));
@@ -136,7 +141,9 @@ impl Replay {
             Kind::Eventfd => Linux.eventfd()?,
             _ => memfd_create("replayed", MemfdFlags::CLOEXEC)?,
         };
-        self.state().objects.add(fd.as_fd(), kind);
+        let mut state = self.state();
+        state.objects.add(fd.as_fd(), kind);
+        state.places.opened(fd.as_fd());
         Ok(fd)
     }
 
@@ -245,7 +252,9 @@ unsafe impl Kernel for Replay {
     fn mmap(&self, len: usize) -> Result<NonNull<u8>> {
         let entry = self.next(None, Request::Mmap { len }, |said| said == Said::Pages)?;
         succeeded(entry)?;
-        Linux.mmap(len)
+        let addr = Linux.mmap(len)?;
+        self.state().places.mapped(addr, len);
+        Ok(addr)
     }
 
     fn map_region(
@@ -270,11 +279,16 @@ unsafe impl Kernel for Replay {
         }
         let file = memfd_create("replayed region", MemfdFlags::CLOEXEC)?;
         ftruncate(&file, offset.saturating_add(len as u64))?;
-        Linux.map_region(file.as_fd(), offset, len, protection, align)
+        let mapping = Linux.map_region(file.as_fd(), offset, len, protection, align)?;
+        if let RegionMapping::Pages(addr) = mapping {
+            self.state().places.mapped(addr, len);
+        }
+        Ok(mapping)
     }
 
     unsafe fn munmap(&self, addr: NonNull<u8>, len: usize) -> Result<()> {
         self.done(None, Request::Munmap { addr, len })?;
+        self.state().places.unmapped(addr);
         // SAFETY: every mapping of this kernel is one of Linux; the rest is our caller's promise.
         unsafe { Linux.munmap(addr, len) }
     }

@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use super::super::call::{Call, Input, Request};
+use super::super::places::Places;
 use super::hex;
 use super::mask::masked;
+use super::public::{self, Scope};
 
 /// The part of a line in front of the arrow.
-pub(in super::super) fn asked(call: &Call<'_>) -> String {
+pub(in super::super) fn asked(call: &Call<'_>, places: &Places, scope: Scope) -> String {
     let name = call.name();
     let object = || match call.object {
         Some(object) => object.tag.to_string(),
@@ -22,13 +24,17 @@ pub(in super::super) fn asked(call: &Call<'_>) -> String {
             let given = match input {
                 Input::None => "-".to_owned(),
                 Input::Value(value) => format!("={value}"),
-                Input::Bytes(bytes) => hex(&masked(&name, bytes)),
+                Input::Bytes(bytes) => argument(&name, bytes, places, scope),
             };
             format!("{name} {} {given}", object())
         }
         Request::Pread { len, offset } => format!("{name} {} {len} at {offset:#x}", object()),
         Request::Pwrite { bytes, offset } => {
-            format!("{name} {} {} at {offset:#x}", object(), hex(bytes))
+            let bytes = match scope {
+                Scope::Everything => hex(bytes),
+                Scope::Public => hex(&vec![0; bytes.len()]),
+            };
+            format!("{name} {} {bytes} at {offset:#x}", object())
         }
         Request::Mmap { len } => format!("{name} {len}"),
         Request::MapRegion {
@@ -42,11 +48,21 @@ pub(in super::super) fn asked(call: &Call<'_>) -> String {
             let object = object();
             format!("{name} {object} {len} at {offset:#x} {read}{write} align {align:#x}")
         }
-        Request::Munmap { len, .. } | Request::KeepFromChildren { len, .. } => {
-            format!("{name} {len}")
+        Request::Munmap { addr, len } | Request::KeepFromChildren { addr, len } => {
+            format!("{name} {} {len}", places.address(addr.addr().get() as u64))
         }
         Request::Eventfd => name.into_owned(),
     }
+}
+
+/// The bytes of an ioctl's argument, and what the masked parts of them stand for.
+fn argument(name: &str, bytes: &[u8], places: &Places, scope: Scope) -> String {
+    let mut shown = masked(name, bytes);
+    if scope == Scope::Public {
+        shown = public::argument(name, &shown);
+    }
+    let names = places.names(name, bytes);
+    [vec![hex(&shown)], names].concat().join(" ")
 }
 
 fn escaped(path: &Path) -> String {

@@ -1,35 +1,43 @@
 //! What was asked and what it answered, as text.
 //!
-//! # The format, version 1
+//! # The format, version 2
 //!
 //! One call a line, in the order in which they ended; lines that are empty or start with `#` are comments. The first
-//! two lines are the version and what a kernel says of itself (`none` is no limit of locked memory):
+//! two lines are the version and what a kernel says of itself (`none` is no limit of locked memory); then come the
+//! devices of a trace that is to be given away:
 //!
 //! ```text
-//! vfio-trace 1
+//! vfio-trace 2
 //! machine x86_64 6.12.95 page 4096 memlock none
+//! device 0000:00:04.0 group 2 id 1234:11e8 class 00ff00 driver vfio-pci
 //! open /dev/vfio/vfio -> #0
 //! VFIO_GET_API_VERSION 0 - -> 0
 //! VFIO_CHECK_EXTENSION 0 =3 -> 1
 //! open /dev/vfio/2 -> #1
 //! VFIO_GROUP_GET_STATUS 1 x0800000000000000 -> 0 x0800000001000000
-//! VFIO_GROUP_SET_CONTAINER 1 x00000000 -> 0
-//! VFIO_SET_IOMMU 0 =3 -> E22
+//! VFIO_GROUP_SET_CONTAINER 1 x00000000 #0 -> 0
+//! mmap 65536 -> pages
+//! VFIO_IOMMU_MAP_DMA 0 x2000000003000000[18]01[5] m0+0x1000 -> E22
 //! ```
 //!
-//! In front of the arrow is what was asked: the call as [`Call::name`](super::Call::name) has it, the object, and what it was given.
-//! An object is the number of those that were opened before it, `?` if it was not opened here. An ioctl is given
-//! nothing (`-`), a number (`=3`) or bytes (`x08000000`); paths are written with what is not ASCII, and spaces,
-//! escaped (`\x20`).
+//! In front of the arrow is what was asked: the call as [`Call::name`](super::Call::name) has it, the object, and what
+//! it was given. An object is the number of those that were opened before it, `?` if it was not opened here. An ioctl
+//! is given nothing (`-`), a number (`=3`) or bytes: two digits each, a number in brackets for so many that are 0
+//! (`x0800[30]`); paths are written with what is not ASCII, and spaces, escaped (`\x20`). `close` is only there where
+//! a program has [said so](super::Recording::close).
 //!
 //! Behind it is the answer: a number, `done`, `#` and the number of a new object, `pages` or `registers` for a
 //! mapping, `E` and the number of an errno; then the bytes that were written, if there are any. The names in a
 //! directory are bytes with zeros between them.
 //!
-//! # What is masked
+//! A reader takes no other version than its own. What changes the meaning of a line, or adds one, is a new version.
+//!
+//! # What has a name
 //!
 //! Addresses of this process and fds differ from run to run. They are 0 in the text, in what was asked and in what
-//! came back, and are not compared; an fd that is negative takes something away, and stays:
+//! came back. Behind the bytes that were given, each is said by its name, in the order of this table: `#1` is an
+//! object, `m0+0x1000` is in the memory that was mapped (`pages`) after 0 others, `nowhere` is the address 0, and `?` is
+//! what came from elsewhere. An fd that is negative takes something away, stays, and has no name:
 //!
 //! | call | bytes |
 //! |---|---|
@@ -41,29 +49,49 @@
 //! | `VFIO_DEVICE_IOEVENTFD` | the fd at 24 |
 //! | `VFIO_DEVICE_FEATURE` that sleeps with an eventfd | the fd at 8 |
 //!
-//! The addresses of `munmap` and `MADV_DONTFORK` are left out.
+//! # What is kept back
+//!
+//! A trace [to give away](super::Recording::to_give_away) has in it: the architecture and the release of the kernel,
+//! the sizes of its pages and of what may be locked, the addresses, ids, classes, drivers and groups of the devices
+//! that it is about, and the calls with their answers. The answers are what VFIO says of regions, interrupts and IOMMUs,
+//! and config space: its header, where each BAR is in the host's memory among it, and of each capability that which is
+//! alike in all devices of a kind.
+//!
+//! 0 in its place is: what else was read of a device, and all that was written to it; in config space the serial
+//! number and the other bodies of extended capabilities, vital product data, a vendor's capabilities, the address and
+//! data of MSI; tokens, the data of features, the values of ioeventfds. Left out is what files and directories of the
+//! host say. Neither name nor address of the host, nor of its user, is asked for.
 
+mod ask;
 mod asked;
+mod machine;
 mod mask;
 mod parse;
+pub(super) mod public;
 
 use std::fmt;
 
+use vfio_core::host::PciDevice;
 use vfio_core::kernel::{Errno, Kernel};
 
+pub(super) use ask::{Ask, Given, Name, parse as parse_ask};
 pub(super) use asked::asked;
-pub(super) use mask::{fields, masked};
+pub(super) use mask::{Field, fields, masked};
 pub use parse::BadTrace;
+pub(super) use public::Scope;
 
 use super::objects::Tag;
 
-/// The first line.
-const VERSION: &str = "vfio-trace 1";
+/// The first line starts with it.
+const MAGIC: &str = "vfio-trace";
+/// The version that is written, and the only one that is read.
+const VERSION: u32 = 2;
 
-/// All that was recorded.
+/// All that was recorded: read from its text, and written as it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Trace {
+pub struct Trace {
     pub(super) machine: About,
+    pub(super) devices: Vec<PciDevice>,
     pub(super) entries: Vec<Entry>,
 }
 
@@ -111,7 +139,7 @@ impl About {
 
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{VERSION}")?;
+        writeln!(f, "{MAGIC} {VERSION}")?;
         let About {
             arch,
             release,
@@ -123,6 +151,20 @@ impl fmt::Display for Trace {
             f,
             "machine {arch} {release} page {page_size} memlock {memlock}"
         )?;
+        for device in &self.devices {
+            let group = device
+                .group
+                .map_or_else(|| "-".to_owned(), |id| id.to_string());
+            writeln!(
+                f,
+                "device {} group {group} id {:04x}:{:04x} class {:06x} driver {}",
+                device.bdf,
+                device.vendor,
+                device.device,
+                device.class,
+                device.driver.as_deref().unwrap_or("-")
+            )?;
+        }
         for entry in &self.entries {
             writeln!(f, "{entry}")?;
         }
@@ -130,13 +172,32 @@ impl fmt::Display for Trace {
     }
 }
 
+impl Entry {
+    /// An fd was closed.
+    pub(super) fn close(tag: Tag) -> Self {
+        Self {
+            asked: format!("close {tag}"),
+            said: Said::Done,
+            output: Vec::new(),
+        }
+    }
+
+    /// The part of the line behind the arrow.
+    pub(super) fn answer(&self) -> String {
+        match self.output.as_slice() {
+            [] => self.said.to_string(),
+            output => format!("{} {}", self.said, hex(output)),
+        }
+    }
+
+    pub(super) fn is_close(&self) -> bool {
+        self.asked.starts_with("close ")
+    }
+}
+
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} -> {}", self.asked, self.said)?;
-        if !self.output.is_empty() {
-            write!(f, " {}", hex(&self.output))?;
-        }
-        Ok(())
+        write!(f, "{} -> {}", self.asked, self.answer())
     }
 }
 
@@ -156,10 +217,16 @@ impl fmt::Display for Said {
 /// Bytes as the text has them.
 fn hex(bytes: &[u8]) -> String {
     use fmt::Write;
-    let mut text = String::with_capacity(1 + 2 * bytes.len());
-    text.push('x');
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}"); // a string takes all
+    /// So many zeros are written as their number.
+    const MANY: usize = 9;
+
+    let mut text = String::from("x");
+    for run in bytes.chunk_by(|before, byte| (*before == 0) == (*byte == 0)) {
+        // A string takes all.
+        let _ = match run {
+            [0, ..] if run.len() >= MANY => write!(text, "[{}]", run.len()),
+            _ => run.iter().try_for_each(|byte| write!(text, "{byte:02x}")),
+        };
     }
     text
 }
