@@ -8,24 +8,26 @@ use anyhow::{Context, Result};
 use vfio_core::host::{self, PciDevice};
 use vfio_core::kernel::Kernel;
 use vfio_sim::Machine;
-use vfio_sim::machine::{Device, Group};
+use vfio_sim::machine::{Device, Group, Sriov};
 
 /// Where the BARs are in config space, which firmware or the kernel has placed.
 const BARS: [u16; 6] = [0x10, 0x14, 0x18, 0x1c, 0x20, 0x24];
 
-/// The machine with the host's groups. Each device is described as one of the machine's that is of its kind; one of no
+/// The machine with those groups of the host that VFIO has a member of, and its members first. Each device is described as one of the machine's that is of its kind; one of no
 /// kind that the machine has, by its [shape](shape::of).
 pub(crate) fn mirror(host: &dyn Kernel, machine: &Machine) -> Result<Machine> {
     let mut groups = Vec::new();
     for group in host::groups(host)? {
-        let devices = group
-            .devices
-            .iter()
-            .filter(|device| device.is_bound_to_vfio());
-        let devices: Vec<_> = devices
-            .map(|device| describe(host, machine, device))
-            .collect::<Result<_>>()?;
-        if !devices.is_empty() {
+        let mut members: Vec<_> = group.devices.iter().collect();
+        members.sort_by_key(|device| !device.is_bound_to_vfio());
+        if members
+            .first()
+            .is_some_and(|device| device.is_bound_to_vfio())
+        {
+            let devices: Vec<_> = members
+                .into_iter()
+                .map(|device| describe(host, machine, device))
+                .collect::<Result<_>>()?;
             groups.push(Group::new(group.id, devices));
         }
     }
@@ -49,7 +51,9 @@ fn describe(host: &dyn Kernel, machine: &Machine, device: &PciDevice) -> Result<
     });
     let described = Device {
         bdf: device.bdf.to_string(),
+        driver: device.driver.clone(),
         reset_bus: bus_behind_bridge(host, device),
+        sriov: part_in_sriov(host, device),
         ..described
     };
     Ok(described.with_config(placed))
@@ -69,4 +73,16 @@ fn bus_behind_bridge(host: &dyn Kernel, device: &PciDevice) -> Option<u32> {
     let text = device.bdf.to_string();
     let (bus, _) = text.rsplit_once(':')?;
     u32::from_str_radix(&bus.replace(':', ""), 16).ok()
+}
+
+/// A physical function has a file that says how many virtual ones it can have, and each of them a link to it.
+fn part_in_sriov(host: &dyn Kernel, device: &PciDevice) -> Sriov {
+    let directory = PathBuf::from(format!("/sys/bus/pci/devices/{}", device.bdf));
+    let physical = host.read_link(&directory.join("physfn")).ok();
+    let name = physical.and_then(|link| link.file_name()?.to_str().map(str::to_owned));
+    match (name, host.read(&directory.join("sriov_totalvfs"))) {
+        (Some(name), _) => Sriov::Virtual(name),
+        (None, Ok(_)) => Sriov::Physical,
+        (None, Err(_)) => Sriov::None,
+    }
 }

@@ -11,6 +11,7 @@
 
 mod clause;
 mod clauses;
+mod driver;
 mod host;
 mod memory;
 mod raw;

@@ -55,6 +55,8 @@ pub(crate) struct State {
     page: u64,
     ioeventfds: Vec<IoEventFd>,
     is_asleep: bool,
+    /// Whether it can be reset without another device: by itself, or with the bus that it is alone on.
+    resets_alone: bool,
     /// Of a physical function: what its virtual ones are opened with.
     pub(crate) vf_token: Token,
 }
@@ -99,7 +101,7 @@ impl World {
             uapi::DEVICE_GET_REGION_INFO => self.state(bdf).region_info(arg)?,
             uapi::DEVICE_GET_IRQ_INFO => self.state(bdf).irq_info(arg)?,
             uapi::DEVICE_SET_IRQS => return self.set_irqs(bdf, arg),
-            uapi::DEVICE_RESET => self.state(bdf).reset()?,
+            uapi::DEVICE_RESET => self.reset(bdf)?,
             uapi::DEVICE_GET_PCI_HOT_RESET_INFO => self.hot_reset_info(bdf, arg)?,
             uapi::DEVICE_PCI_HOT_RESET => self.hot_reset(bdf, arg)?,
             uapi::DEVICE_IOEVENTFD => self.ioeventfd(bdf, arg)?,
@@ -122,6 +124,7 @@ impl State {
             page: machine.page_size as u64,
             ioeventfds: Vec::new(),
             is_asleep: false,
+            resets_alone: description.function_reset || is_alone_on_bus(&description, machine),
             vf_token: token::random(),
             description,
         }
@@ -171,4 +174,10 @@ impl State {
     fn answers_mappings(&self) -> bool {
         self.decodes_memory() && !self.is_asleep
     }
+}
+
+fn is_alone_on_bus(device: &machine::Device, machine: &machine::Machine) -> bool {
+    let devices = machine.groups.iter().flat_map(|group| &group.devices);
+    let on_bus = devices.filter(|other| other.reset_bus == device.reset_bus);
+    device.reset_bus.is_some() && on_bus.count() == 1
 }
