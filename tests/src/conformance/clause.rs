@@ -70,12 +70,16 @@ pub enum Trait {
     BesidePort,
     /// It is QEMU's `nvme`, which forgets its registers in a reset.
     Controller,
+    /// The same, alone on a bus that is reset.
+    ControllerOnBus,
     /// It is a physical function that has virtual ones.
     Physical,
     /// It is a virtual function of one that VFIO has.
     Virtual,
     /// It is a virtual function of one that the kernel has.
     VirtualOfKernel,
+    /// It is on a bus that nothing resets.
+    NoHotReset,
     /// It is reset with others, behind a bridge.
     ResetWithOthers,
     /// It can be reset alone by nothing but the reset of its bus.
@@ -187,12 +191,16 @@ impl Trait {
             Self::Controller => {
                 device.sriov == Sriov::None && (device.vendor, device.device) == (0x1b36, 0x0010)
             }
+            Self::ControllerOnBus => {
+                Self::Controller.is_of(device, machine) && on_bus(device, machine) == 1
+            }
             Self::Physical => device.sriov == Sriov::Physical,
             Self::Virtual => physical(device, machine).is_some_and(is_bound_to_vfio),
             Self::VirtualOfKernel => {
                 let is_virtual = matches!(device.sriov, Sriov::Virtual(_));
                 is_virtual && !physical(device, machine).is_some_and(is_bound_to_vfio)
             }
+            Self::NoHotReset => device.reset_bus.is_none(),
             Self::ResetWithOthers => on_bus(device, machine) > 1,
             Self::AloneOnBus => !device.function_reset && on_bus(device, machine) == 1,
             Self::Express => device.express,
