@@ -33,6 +33,23 @@ impl Host {
         }
     }
 
+    /// Waits until the kernel has put a device to sleep that may sleep.
+    pub(super) fn until_asleep(&self, bdf: &str) {
+        /// A kernel asks this often for one that is awake still, at the very most.
+        const PATIENCE: u32 = 1_000_000;
+        if self.simulation().is_some() {
+            return; // it sleeps at once
+        }
+        let path = format!("/sys/bus/pci/devices/{bdf}/power/runtime_status");
+        for _ in 0..PATIENCE {
+            if fs::read_to_string(&path).unwrap().trim() == "suspended" {
+                return;
+            }
+            std::thread::yield_now();
+        }
+        panic!("{bdf} does not fall asleep");
+    }
+
     /// Takes a device from VFIO until what comes back is dropped.
     pub(super) fn without(&self, bdf: &str) -> Without<'_> {
         self.unbind(bdf).unwrap();

@@ -25,6 +25,7 @@ use vfio_core::kernel::{Arg, Errno, Opcode, Result};
 use vfio_core::uapi;
 
 use crate::event::Object;
+use crate::eventfd::EventFd;
 use crate::machine::{self, Sriov};
 use crate::model::Model;
 use crate::token::{self, Token};
@@ -55,6 +56,8 @@ pub(crate) struct State {
     page: u64,
     ioeventfds: Vec<IoEventFd>,
     is_asleep: bool,
+    /// Signalled when somebody asks the device something while it is asleep, which wakes it up.
+    wakeup: Option<EventFd>,
     /// Whether it can be reset without another device: by itself, or with the bus that it is alone on.
     resets_alone: bool,
     /// Of a physical function: what its virtual ones are opened with.
@@ -96,6 +99,7 @@ impl World {
         opcode: Opcode,
         arg: &mut Arg<'_>,
     ) -> Result<u32> {
+        self.state(bdf).resume();
         match opcode {
             uapi::DEVICE_GET_INFO => self.state(bdf).info(arg)?,
             uapi::DEVICE_GET_REGION_INFO => self.state(bdf).region_info(arg)?,
@@ -124,6 +128,7 @@ impl State {
             page: machine.page_size as u64,
             ioeventfds: Vec::new(),
             is_asleep: false,
+            wakeup: None,
             resets_alone: description.function_reset || is_alone_on_bus(&description, machine),
             vf_token: token::random(),
             description,
@@ -141,8 +146,17 @@ impl State {
         self.irqs.disable_all();
         self.ioeventfds.clear();
         self.is_asleep = false;
+        self.wakeup = None;
         self.reset_model();
         self.config.restore();
+    }
+
+    /// Every call wakes up a device that sleeps until somebody calls; another sleeps on after it.
+    fn resume(&mut self) {
+        if let Some(wakeup) = self.wakeup.take() {
+            self.is_asleep = false;
+            wakeup.signal();
+        }
     }
 
     fn reset_model(&mut self) {

@@ -12,7 +12,7 @@ use vfio_core::uapi::{
 };
 use zerocopy::IntoBytes;
 
-use super::reset::{ADMIN_QUEUES, QUEUES};
+use super::reset::{INTERRUPT_MASK, MASKED};
 use crate::conformance::clause::Needs::Device;
 use crate::conformance::clause::Trait::{Controller, Physical};
 use crate::conformance::clause::{Clause, Needs, both};
@@ -194,8 +194,8 @@ pub(super) const CLAUSES: &[Clause] = &[
             let before = open.pread(0, 8, 4).unwrap();
             assert_eq!(ask(&open, SET | SLEEP), Ok(0));
             assert_eq!(open.pread(0, 8, 4), Ok(before));
-            assert_eq!(open.pwrite(0, ADMIN_QUEUES, &QUEUES), Ok(4));
-            assert_eq!(open.pread(0, ADMIN_QUEUES, 4).unwrap(), QUEUES);
+            assert_eq!(open.pwrite(0, INTERRUPT_MASK, &MASKED), Ok(4));
+            assert_eq!(open.pread(0, INTERRUPT_MASK, 4).unwrap(), MASKED);
             assert_eq!(open.pread(CONFIG, 0, 2), Ok(vec![0x36, 0x1b]));
             assert_eq!(ask(&open, SET | SLEEP), INVALID, "it is asleep still");
         },
@@ -268,15 +268,47 @@ pub(super) const CLAUSES: &[Clause] = &[
     ),
     both(
         &["F89"],
-        "nobody signals the wakeup when it is woken up by its user",
+        "whoever asks a device something that sleeps until then wakes it up for good, and its eventfd is signalled once",
         CONTROLLER,
         |host| {
             let (rig, open) = host.open(Controller);
             let signal = Signal::new(rig.kernel());
             assert_eq!(sleep_until(&open, signal.number()), Ok(0));
-            assert!(open.pread(0, 8, 4).is_ok());
-            assert_eq!(ask(&open, SET | WAKE), Ok(0));
+            host.until_asleep(&host.place(Controller).1);
             assert_eq!(signal.count(), 0);
+            assert!(open.pread(0, 8, 4).is_ok());
+            assert_eq!(signal.count(), 1);
+            assert!(open.pread(0, 8, 4).is_ok());
+            assert_eq!(signal.count(), 0);
+            assert_eq!(ask(&open, SET | SLEEP), Ok(0), "it was awake");
+        },
+    ),
+    both(
+        &["F89"],
+        "a call wakes it up so, too, and finds it awake",
+        CONTROLLER,
+        |host| {
+            let (rig, open) = host.open(Controller);
+            let signal = Signal::new(rig.kernel());
+            assert_eq!(sleep_until(&open, signal.number()), Ok(0));
+            host.until_asleep(&host.place(Controller).1);
+            assert_eq!(ask(&open, SET | SLEEP), Ok(0), "it was awake");
+            assert_eq!(signal.count(), 1);
+        },
+    ),
+    both(
+        &["F89", "F91"],
+        "closing it signals nothing",
+        CONTROLLER,
+        |host| {
+            let (rig, open) = host.open(Controller);
+            let signal = Signal::new(rig.kernel());
+            assert_eq!(sleep_until(&open, signal.number()), Ok(0));
+            host.until_asleep(&host.place(Controller).1);
+            drop(open);
+            assert_eq!(signal.count(), 0);
+            let again = rig.open(&host.place(Controller).1);
+            assert_eq!(ask(&again, SET | SLEEP), Ok(0), "it is awake");
         },
     ),
 ];

@@ -6,7 +6,7 @@ use vfio_core::kernel::{Arg, Errno, Result};
 use vfio_core::uapi::{self, PCI_MSI_IRQ_INDEX as MSI, PciDependentDevice, PciHotResetInfo};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::reset::{ADMIN_QUEUES, QUEUES, while_asked_for};
+use super::reset::{INTERRUPT_MASK, MASKED, while_asked_for};
 use crate::conformance::clause::Needs::{Device, TwoGroups};
 use crate::conformance::clause::Trait::{ControllerOnBus, HotReset, NoHotReset, ResetWithOthers};
 use crate::conformance::clause::{Clause, Needs, both};
@@ -283,9 +283,9 @@ pub(super) const CLAUSES: &[Clause] = &[
         &[Device(ControllerOnBus)],
         |host| {
             let (rig, open) = host.open(ControllerOnBus);
-            assert_eq!(open.pwrite(0, ADMIN_QUEUES, &QUEUES), Ok(4));
+            assert_eq!(open.pwrite(0, INTERRUPT_MASK, &MASKED), Ok(4));
             assert_eq!(hot_reset(&open, &[rig.group.as_raw_fd()]), Ok(0));
-            assert_eq!(open.pread(0, ADMIN_QUEUES, 4), Ok(vec![0; 4]));
+            assert_eq!(open.pread(0, INTERRUPT_MASK, 4), Ok(vec![0; 4]));
         },
     ),
     both(

@@ -11,7 +11,7 @@ use vfio_core::uapi::{
     PCI_REQ_IRQ_INDEX as REQUEST,
 };
 
-use super::reset::{ADMIN_QUEUES, QUEUES};
+use super::reset::{INTERRUPT_MASK, MASKED};
 use crate::conformance::clause::Needs::Device;
 use crate::conformance::clause::Trait::{Controller, Engine, Msi};
 use crate::conformance::clause::{Clause, Needs, Trait, both};
@@ -65,10 +65,10 @@ pub(super) const CLAUSES: &[Clause] = &[
         CONTROLLER,
         |host| {
             let (rig, open) = host.open(Controller);
-            assert_eq!(open.pwrite(0, ADMIN_QUEUES, &QUEUES), Ok(4));
+            assert_eq!(open.pwrite(0, INTERRUPT_MASK, &MASKED), Ok(4));
             drop(open);
             let again = rig.open(&host.place(Controller).1);
-            assert_eq!(again.pread(0, ADMIN_QUEUES, 4), Ok(vec![0; 4]));
+            assert_eq!(again.pread(0, INTERRUPT_MASK, 4), Ok(vec![0; 4]));
         },
     ),
     both(
@@ -194,12 +194,12 @@ pub(super) const CLAUSES: &[Clause] = &[
         CONTROLLER,
         |host| {
             let (rig, open) = host.open(Controller);
-            assert_eq!(open.pwrite(0, ADMIN_QUEUES, &QUEUES), Ok(4));
+            assert_eq!(open.pwrite(0, INTERRUPT_MASK, &MASKED), Ok(4));
             let _mapped = Mapped::of(host, &open);
             drop(open);
             let again = rig.open(&host.place(Controller).1);
             assert_eq!(again.config(COMMAND) & MASTER, MASTER);
-            assert_eq!(again.pread(0, ADMIN_QUEUES, 4).unwrap(), QUEUES);
+            assert_eq!(again.pread(0, INTERRUPT_MASK, 4).unwrap(), MASKED);
         },
     ),
     both(

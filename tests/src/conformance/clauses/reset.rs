@@ -14,9 +14,9 @@ use crate::conformance::host::Host;
 use crate::conformance::raw::{call, ioctl};
 use crate::conformance::rig::{COMMAND, Open, Rig, Signal};
 
-/// Of an nvme controller: a register that keeps what is written until a reset.
-pub(super) const ADMIN_QUEUES: u64 = 0x24;
-pub(super) const QUEUES: [u8; 4] = [0x1f, 0, 0x1f, 0];
+/// Of an nvme controller: each 1 that is written stays until a reset.
+pub(super) const INTERRUPT_MASK: u64 = 0x0c;
+pub(super) const MASKED: [u8; 4] = [0x1f, 0, 0x1f, 0];
 
 const POWER: u8 = 0x01;
 const MSI_CAPABILITY: u8 = 0x05;
@@ -81,7 +81,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         |host| {
             let (_rig, open) = written(host);
             assert_eq!(reset(&open), Ok(0));
-            assert_eq!(open.pread(0, ADMIN_QUEUES, 4), Ok(vec![0; 4]));
+            assert_eq!(open.pread(0, INTERRUPT_MASK, 4), Ok(vec![0; 4]));
         },
     ),
     both(
@@ -92,7 +92,7 @@ pub(super) const CLAUSES: &[Clause] = &[
             let (rig, open) = written(host);
             let other = rig.open(&host.place(Controller).1);
             assert_eq!(reset(&other), Ok(0));
-            assert_eq!(open.pread(0, ADMIN_QUEUES, 4), Ok(vec![0; 4]));
+            assert_eq!(open.pread(0, INTERRUPT_MASK, 4), Ok(vec![0; 4]));
         },
     ),
     both(
@@ -192,7 +192,7 @@ pub(super) const CLAUSES: &[Clause] = &[
             let (_rig, open) = written(host);
             assert_eq!(feature(&open, 8, SLEEP, &[]).0, Ok(0));
             assert_eq!(reset(&open), Ok(0));
-            assert_eq!(open.pread(0, ADMIN_QUEUES, 4), Ok(vec![0; 4]));
+            assert_eq!(open.pread(0, INTERRUPT_MASK, 4), Ok(vec![0; 4]));
             assert_eq!(feature(&open, 8, SLEEP, &[]).0, Err(Errno::INVAL));
         },
     ),
@@ -203,9 +203,9 @@ pub(super) const CLAUSES: &[Clause] = &[
         |host| {
             let (rig, open) = written(host);
             let (answer, kept) = while_asked_for(host, Controller, open, |open| {
-                (reset(open), open.pread(0, ADMIN_QUEUES, 4))
+                (reset(open), open.pread(0, INTERRUPT_MASK, 4))
             });
-            assert_eq!((answer, kept), (Err(Errno::AGAIN), Ok(QUEUES.to_vec())));
+            assert_eq!((answer, kept), (Err(Errno::AGAIN), Ok(MASKED.to_vec())));
             drop(rig);
         },
     ),
@@ -221,8 +221,8 @@ pub(super) fn reset(open: &Open) -> Result<u32> {
 /// A controller with something in a register.
 fn written(host: &Host) -> (Rig, Open) {
     let (rig, open) = host.open(Controller);
-    assert_eq!(open.pwrite(0, ADMIN_QUEUES, &QUEUES), Ok(4));
-    assert_eq!(open.pread(0, ADMIN_QUEUES, 4).unwrap(), QUEUES);
+    assert_eq!(open.pwrite(0, INTERRUPT_MASK, &MASKED), Ok(4));
+    assert_eq!(open.pread(0, INTERRUPT_MASK, 4).unwrap(), MASKED);
     (rig, open)
 }
 
