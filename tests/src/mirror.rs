@@ -8,21 +8,23 @@ use anyhow::{Context, Result};
 use vfio_core::host::{self, PciDevice};
 use vfio_core::kernel::Kernel;
 use vfio_sim::Machine;
-use vfio_sim::machine::{Device, Group};
+use vfio_sim::machine::{Device, Group, Sriov};
 
-/// The machine with the host's version of Linux and its groups. Each device is described as one of the machine's that is of its kind; one of no
+/// The machine with the host's version of Linux and those groups that VFIO has a member of, its members first. Each device is described as one of the machine's that is of its kind; one of no
 /// kind that the machine has, by its [shape](shape::of).
 pub(crate) fn mirror(host: &dyn Kernel, machine: &Machine) -> Result<Machine> {
     let mut groups = Vec::new();
     for group in host::groups(host)? {
-        let devices = group
-            .devices
-            .iter()
-            .filter(|device| device.is_bound_to_vfio());
-        let devices: Vec<_> = devices
-            .map(|device| describe(host, machine, device))
-            .collect::<Result<_>>()?;
-        if !devices.is_empty() {
+        let mut members: Vec<_> = group.devices.iter().collect();
+        members.sort_by_key(|device| !device.is_bound_to_vfio());
+        if members
+            .first()
+            .is_some_and(|device| device.is_bound_to_vfio())
+        {
+            let devices: Vec<_> = members
+                .into_iter()
+                .map(|device| describe(host, machine, device))
+                .collect::<Result<_>>()?;
             groups.push(Group::new(group.id, devices));
         }
     }
@@ -42,7 +44,9 @@ fn describe(host: &dyn Kernel, machine: &Machine, device: &PciDevice) -> Result<
     };
     let described = Device {
         bdf: device.bdf.to_string(),
+        driver: device.driver.clone(),
         reset_bus: bus_behind_bridge(host, device),
+        sriov: part_in_sriov(host, device),
         ..described
     };
     Ok(described.placed(&config))
@@ -60,4 +64,16 @@ fn bus_behind_bridge(host: &dyn Kernel, device: &PciDevice) -> Option<u32> {
     let parent = path.parent()?.file_name()?.to_str()?;
     parent.parse::<host::Bdf>().ok()?;
     Some(Device::bus_number(device.bdf))
+}
+
+/// A physical function has a file that says how many virtual ones it can have, and each of them a link to it.
+fn part_in_sriov(host: &dyn Kernel, device: &PciDevice) -> Sriov {
+    let directory = PathBuf::from(format!("/sys/bus/pci/devices/{}", device.bdf));
+    let physical = host.read_link(&directory.join("physfn")).ok();
+    let name = physical.and_then(|link| link.file_name()?.to_str().map(str::to_owned));
+    match (name, host.read(&directory.join("sriov_totalvfs"))) {
+        (Some(name), _) => Sriov::Virtual(name),
+        (None, Ok(_)) => Sriov::Physical,
+        (None, Err(_)) => Sriov::None,
+    }
 }

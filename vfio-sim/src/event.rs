@@ -27,6 +27,8 @@ pub enum Object {
     },
     /// An open group, by its number.
     Group(u32),
+    /// An open group whose last member has left VFIO, by its number.
+    GroupThatWas(u32),
     /// A container, by how many were opened before it.
     Container(u64),
 }
@@ -36,7 +38,7 @@ impl Object {
     pub(crate) fn bdf(&self) -> Option<&str> {
         match self {
             Self::Region { bdf, .. } | Self::Device { bdf, .. } => Some(bdf),
-            Self::Group(_) | Self::Container(_) => None,
+            Self::Group(_) | Self::GroupThatWas(_) | Self::Container(_) => None,
         }
     }
 
@@ -44,7 +46,7 @@ impl Object {
     pub(crate) fn group(&self) -> Option<u32> {
         match self {
             Self::Region { group, .. } | Self::Device { group, .. } => Some(*group),
-            Self::Group(_) | Self::Container(_) => None,
+            Self::Group(_) | Self::GroupThatWas(_) | Self::Container(_) => None,
         }
     }
 }
@@ -55,6 +57,7 @@ impl fmt::Display for Object {
             Self::Region { bdf, index, .. } => write!(f, "region {index} of {bdf}"),
             Self::Device { bdf, .. } => write!(f, "device {bdf}"),
             Self::Group(id) => write!(f, "group {id}"),
+            Self::GroupThatWas(id) => write!(f, "group {id} that was"),
             Self::Container(id) => write!(f, "container {id}"),
         }
     }

@@ -75,6 +75,13 @@ impl Files {
         self.objects_with(|file| file.inode == inode).next()
     }
 
+    /// What a file stands for is another object now.
+    pub(crate) fn rename(&mut self, from: &Object, to: &Object) {
+        for file in self.0.iter_mut().filter(|file| file.object == *from) {
+            file.object = to.clone();
+        }
+    }
+
     /// The objects that have an open fd.
     pub(crate) fn objects(&self) -> impl Iterator<Item = &Object> {
         self.objects_with(|_| true)

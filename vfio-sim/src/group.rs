@@ -114,15 +114,7 @@ impl World {
 
     /// A14
     fn device_fd(&mut self, caller: ProcessId, id: u32, arg: &Arg<'_>) -> Result<OwnedFd> {
-        let longest = self.machine.page_size;
-        let bytes = arg::bytes(arg)?;
-        let name = match CStr::from_bytes_until_nul(bytes) {
-            Ok(name) if name.to_bytes().len() < longest => name.to_bytes(),
-            Ok(_) => return Err(Errno::INVAL),
-            Err(_) if bytes.len() >= longest => return Err(Errno::INVAL),
-            Err(_) => return Err(Errno::FAULT),
-        };
-        let (bdf, token) = self.device_named(id, name)?;
+        let (bdf, token) = self.device_named(id, name(arg, self.machine.page_size)?)?;
         // The token is a part of the name: it is looked at before anything else.
         self.check_token(&bdf, token)?;
         let container = self.container_of(id).ok_or(Errno::INVAL)?;
@@ -140,7 +132,7 @@ impl World {
         let mut known = group
             .devices
             .iter()
-            .filter(|device| device.is_bound_to_vfio());
+            .filter(|device| device.is_bound_to_vfio() && !self.leaving.contains(&device.bdf));
         let (bdf, options) = token::split(name);
         let device = known
             .find(|device| device.bdf.as_bytes() == bdf)
@@ -156,5 +148,30 @@ impl World {
         self.machine
             .group(id)
             .is_some_and(|group| group.is_viable())
+    }
+}
+
+/// A name that ends, of less than so many bytes.
+fn name<'a>(arg: &'a Arg<'_>, longest: usize) -> Result<&'a [u8]> {
+    let bytes = arg::bytes(arg)?;
+    match CStr::from_bytes_until_nul(bytes) {
+        Ok(name) if name.to_bytes().len() < longest => Ok(name.to_bytes()),
+        Ok(_) => Err(Errno::INVAL),
+        Err(_) if bytes.len() >= longest => Err(Errno::INVAL),
+        Err(_) => Err(Errno::FAULT),
+    }
+}
+
+/// What is left of a group that no member of is bound to VFIO any more.
+pub(crate) fn ioctl_without_members(opcode: Opcode, arg: &Arg<'_>) -> Result<Answer> {
+    match opcode {
+        uapi::GROUP_GET_STATUS => arg::sized::<GroupStatus>(arg).and(Err(Errno::NODEV)),
+        uapi::GROUP_SET_CONTAINER => {
+            let file = arg::read::<RawFd>(arg).and_then(Inode::of_number);
+            file.and(Err(Errno::NODEV))
+        }
+        uapi::GROUP_GET_DEVICE_FD => arg::bytes(arg).and(Err(Errno::NODEV)),
+        uapi::GROUP_UNSET_CONTAINER => Err(Errno::INVAL),
+        _ => Err(Errno::NOTTY),
     }
 }

@@ -69,6 +69,27 @@ impl SimKernel {
         self.world().machine.clone()
     }
 
+    /// Takes a device from its driver, as `unbind` in sysfs does. As in Linux, this waits until nobody has it open, and
+    /// who has it open is asked to release it, once; meanwhile nobody can open it, and resets are `EAGAIN`.
+    ///
+    /// # Errors
+    /// `ENODEV`: there is no such device, or it has no driver.
+    pub fn unbind(&self, bdf: &str) -> Result<()> {
+        while !self.world().unbind(bdf)? {
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// Binds a device that has no driver to one, as `bind` in sysfs does: every driver takes every device.
+    ///
+    /// # Errors
+    /// `ENODEV`: there is no such device. `EBUSY`: it has a driver; or this one does DMA on the kernel's behalf, and the
+    /// device's group is in a container.
+    pub fn bind(&self, bdf: &str, driver: &str) -> Result<()> {
+        self.world().bind(bdf, driver)
+    }
+
     /// The devices, mapped regions, groups and containers that live now. A device is there once for each time that
     /// it is open; a group also while only a device holds it (A15), a container also while only a group holds
     /// it (A8).

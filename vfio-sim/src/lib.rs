@@ -154,6 +154,7 @@
 //! - Binding and unbinding: the drivers are those of the description. A process does not end, and no fd is its own:
 //!   a process is only who is accounted and asked for rights.
 mod arg;
+mod binding;
 mod caps;
 mod container;
 mod device;

@@ -29,7 +29,7 @@ pub(crate) fn split(name: &[u8]) -> (&[u8], &[u8]) {
 /// The token that the options have: ` vf_token=UUID`, and nothing else.
 pub(crate) fn of(options: &[u8]) -> Result<Option<Token>> {
     let text = std::str::from_utf8(options).map_err(|_| Errno::INVAL)?;
-    match text.trim() {
+    match text.trim_matches(' ') {
         "" => Ok(None),
         option => {
             let value = option.strip_prefix("vf_token=").ok_or(Errno::INVAL)?;
@@ -45,6 +45,9 @@ fn parse(text: &str) -> Option<Token> {
         return None;
     }
     let digits = parts.concat();
+    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
     let mut token = Token::default();
     for (byte, pair) in token.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
         let pair = std::str::from_utf8(pair).ok()?;
@@ -113,6 +116,8 @@ mod tests {
         for wrong in [
             " vf_token=",
             " vf_token=0011",
+            "\tvf_token=00112233-4455-6677-8899-aabbccddeeff",
+            " vf_token=+0112233-4455-6677-8899-aabbccddeeff",
             " other",
             " vf_token=00112233-4455-6677-8899-aabbccddeegg",
             " vf_token=001122334455-6677-8899-aabb-ccddeeff",

@@ -1,6 +1,6 @@
 //! What there is in the kernel: containers, groups, devices, and who holds whom.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::device::State;
 use crate::event::{self, Event, Object};
 use crate::fault::Fault;
 use crate::files::{Files, Inode};
-use crate::group::Group;
+use crate::group::{self, Group};
 use crate::host_tree::HostTree;
 use crate::iommu::Hazard;
 use crate::lie::{self, Asked, Told};
@@ -36,6 +36,8 @@ pub(crate) struct World {
     pub(crate) groups: BTreeMap<u32, Group>,
     /// Those that were ever open, by name.
     pub(crate) devices: BTreeMap<String, State>,
+    /// Those that their driver is to give back, once they are closed.
+    pub(crate) leaving: BTreeSet<String>,
     /// The regions that are mapped.
     pub(crate) maps: Vec<RegionMap>,
     pub(crate) hazards: Vec<Hazard>,
@@ -79,6 +81,7 @@ impl World {
             containers: BTreeMap::new(),
             groups: BTreeMap::new(),
             devices: BTreeMap::new(),
+            leaving: BTreeSet::new(),
             maps: Vec::new(),
             hazards: Vec::new(),
             faults: Vec::new(),
@@ -160,6 +163,7 @@ impl World {
                     .container_ioctl(caller, *id, opcode, arg)
                     .map(Answer::Value),
                 Object::Group(id) => self.group_ioctl(caller, *id, opcode, arg),
+                Object::GroupThatWas(_) => group::ioctl_without_members(opcode, arg),
                 Object::Device { bdf, .. } | Object::Region { bdf, .. } => {
                     self.device_ioctl(bdf, opcode, arg).map(Answer::Value)
                 }
@@ -191,7 +195,7 @@ impl World {
                     Some(driver) => driver.iommu.kind(),
                 }
             }
-            Object::Group(_) => Kind::Group,
+            Object::Group(_) | Object::GroupThatWas(_) => Kind::Group,
             Object::Device { .. } | Object::Region { .. } => Kind::Device,
         }
     }
@@ -291,6 +295,8 @@ impl World {
         self.notice_closed();
         let mut objects: Vec<_> = self.device_objects().cloned().collect();
         objects.extend(self.groups.keys().copied().map(Object::Group));
+        let were = |object: &&Object| matches!(object, Object::GroupThatWas(_));
+        objects.extend(self.files.objects().filter(were).cloned());
         objects.extend(self.containers.keys().copied().map(Object::Container));
         objects
     }

@@ -1,7 +1,7 @@
 //! A sentence of the page, and how it is asked.
 
 use vfio_sim::Machine;
-use vfio_sim::machine::{Device, Hardware, Platform};
+use vfio_sim::machine::{Device, Hardware, Platform, Sriov};
 
 use super::host::Host;
 use crate::engine;
@@ -56,12 +56,34 @@ pub enum Trait {
     Msix,
     /// It can be reset alone.
     FunctionReset,
-    /// It cannot be reset in any way.
+    /// It cannot be reset alone.
     NoReset,
     /// It is behind a bridge that resets it.
     HotReset,
     /// It shares its group with another device.
     Shared,
+    /// It is the only one of its group.
+    Alone,
+    /// It shares its group, and the kernel has a driver for it: QEMU's `pci-serial`.
+    Serial,
+    /// It shares its group with a port that the kernel drives.
+    BesidePort,
+    /// It is QEMU's `nvme`, which forgets its registers in a reset.
+    Controller,
+    /// The same, alone on a bus that is reset.
+    ControllerOnBus,
+    /// It is a physical function that has virtual ones.
+    Physical,
+    /// It is a virtual function of one that VFIO has.
+    Virtual,
+    /// It is a virtual function of one that the kernel has.
+    VirtualOfKernel,
+    /// It is on a bus that nothing resets.
+    NoHotReset,
+    /// It is reset with others, behind a bridge.
+    ResetWithOthers,
+    /// It can be reset alone by nothing but the reset of its bus.
+    AloneOnBus,
     /// It is a PCI Express device.
     Express,
     /// It is not.
@@ -138,13 +160,18 @@ impl Trait {
     pub(super) fn find(self, machine: &Machine) -> Option<(u32, &Device)> {
         let devices = machine.groups.iter().flat_map(|group| {
             let shared = group.devices.len() > 1;
+            let beside_port = group.devices.iter().any(is_port);
             group
                 .devices
                 .iter()
-                .map(move |device| (group.id, shared, device))
+                .filter(|device| is_bound_to_vfio(device))
+                .map(move |device| (group.id, (shared, beside_port), device))
         });
-        let mut alike = devices.filter(|(_, shared, device)| match self {
+        let mut alike = devices.filter(|(_, (shared, beside_port), device)| match self {
             Self::Shared => *shared,
+            Self::Alone => !*shared,
+            Self::Serial => *shared && (device.vendor, device.device) == (0x1b36, 0x0002),
+            Self::BesidePort => *beside_port,
             _ => self.is_of(device, machine),
         });
         alike.next().map(|(group, _, device)| (group, device))
@@ -158,9 +185,24 @@ impl Trait {
             Self::Msi => device.interrupts.msi > 0,
             Self::Msix => device.interrupts.msix.is_some(),
             Self::FunctionReset => device.function_reset,
-            Self::NoReset => !device.function_reset && device.reset_bus.is_none(),
+            Self::NoReset => !device.function_reset && on_bus(device, machine) != 1,
             Self::HotReset => device.reset_bus.is_some(),
-            Self::Shared => false,
+            Self::Shared | Self::Alone | Self::Serial | Self::BesidePort => false,
+            Self::Controller => {
+                device.sriov == Sriov::None && (device.vendor, device.device) == (0x1b36, 0x0010)
+            }
+            Self::ControllerOnBus => {
+                Self::Controller.is_of(device, machine) && on_bus(device, machine) == 1
+            }
+            Self::Physical => device.sriov == Sriov::Physical,
+            Self::Virtual => physical(device, machine).is_some_and(is_bound_to_vfio),
+            Self::VirtualOfKernel => {
+                let is_virtual = matches!(device.sriov, Sriov::Virtual(_));
+                is_virtual && !physical(device, machine).is_some_and(is_bound_to_vfio)
+            }
+            Self::NoHotReset => device.reset_bus.is_none(),
+            Self::ResetWithOthers => on_bus(device, machine) > 1,
+            Self::AloneOnBus => !device.function_reset && on_bus(device, machine) == 1,
             Self::Express => device.express,
             Self::Conventional => !device.express,
             Self::Ports => {
@@ -172,4 +214,28 @@ impl Trait {
             }),
         }
     }
+}
+
+fn is_bound_to_vfio(device: &Device) -> bool {
+    device.driver.as_deref() == Some("vfio-pci")
+}
+
+fn is_port(device: &Device) -> bool {
+    device.driver.as_deref() == Some("pcieport")
+}
+
+/// How many devices are reset with its bus.
+fn on_bus(device: &Device, machine: &Machine) -> usize {
+    let devices = machine.groups.iter().flat_map(|group| &group.devices);
+    let there = devices.filter(|other| device.reset_bus == other.reset_bus);
+    device.reset_bus.map_or(0, |_| there.count())
+}
+
+/// The physical function of a virtual one.
+fn physical<'a>(device: &Device, machine: &'a Machine) -> Option<&'a Device> {
+    let Sriov::Virtual(physical) = &device.sriov else {
+        return None;
+    };
+    let mut devices = machine.groups.iter().flat_map(|group| &group.devices);
+    devices.find(|it| it.bdf == *physical)
 }

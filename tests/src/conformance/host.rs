@@ -54,6 +54,11 @@ impl Host {
         self
     }
 
+    /// The simulation, if it is one.
+    pub(super) fn simulation(&self) -> Option<&SimKernel> {
+        self.simulation.as_ref()
+    }
+
     pub(crate) fn kernel(&self) -> &Arc<dyn Kernel> {
         &self.kernel
     }
@@ -133,6 +138,12 @@ impl Host {
     /// The description of the [device](Self::open).
     pub(super) fn device(&self, like: Trait) -> &vfio_sim::machine::Device {
         like.find(&self.machine).unwrap().1
+    }
+
+    /// The number of the group of a [device](Self::open), and the device's name.
+    pub(super) fn place(&self, like: Trait) -> (u32, String) {
+        let (group, device) = like.find(&self.machine).unwrap();
+        (group, device.bdf.clone())
     }
 
     /// So many pages of memory, all of them there.

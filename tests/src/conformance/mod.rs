@@ -12,6 +12,7 @@
 mod attempt;
 mod clause;
 mod clauses;
+mod driver;
 mod host;
 mod lies;
 mod machines;

@@ -43,10 +43,7 @@ impl Rig {
     pub(super) fn open(&self, bdf: &str) -> Open {
         let name = CString::new(bdf).unwrap();
         let device = open_device(&*self.kernel, &self.group, &name).unwrap();
-        Open {
-            device,
-            kernel: Arc::clone(&self.kernel),
-        }
+        Open::of(&self.kernel, device)
     }
 
     pub(super) fn kernel(&self) -> &dyn Kernel {
@@ -73,6 +70,11 @@ pub(super) struct Open {
 }
 
 impl Open {
+    pub(super) fn of(kernel: &Arc<dyn Kernel>, device: OwnedFd) -> Self {
+        let kernel = Arc::clone(kernel);
+        Self { device, kernel }
+    }
+
     pub(super) fn kernel(&self) -> &dyn Kernel {
         &*self.kernel
     }

@@ -49,6 +49,9 @@ impl World {
         let index = u32::try_from(place >> REGION_SHIFT).map_err(|_| Errno::INVAL)?;
         let offset = place & ((1 << REGION_SHIFT) - 1);
         let widest = self.machine.profile().widest_access();
+        if index <= uapi::PCI_VGA_REGION_INDEX {
+            self.state(bdf).resume();
+        }
         match index {
             0..6 => self.bar_transfer(bdf, index, offset, transfer, widest),
             uapi::PCI_ROM_REGION_INDEX => self.state(bdf).rom_transfer(offset, transfer),

@@ -58,11 +58,12 @@ impl State {
                 if fd < 0 {
                     return Err(Errno::INVAL);
                 }
-                EventFd::of_number(fd)?; // nothing wakes a device up here
+                let wakeup = EventFd::of_number(fd)?;
                 if self.is_asleep {
                     return Err(Errno::INVAL);
                 }
                 self.is_asleep = true;
+                self.wakeup = Some(wakeup);
             }
             uapi::DEVICE_FEATURE_LOW_POWER_ENTRY if self.is_asleep => return Err(Errno::INVAL),
             uapi::DEVICE_FEATURE_LOW_POWER_ENTRY => self.is_asleep = true,

@@ -24,7 +24,7 @@ impl State {
     pub(super) fn info(&self, arg: &mut Arg<'_>) -> Result<()> {
         let mut info: DeviceInfo = arg::sized_from(arg, INFO_LEAST)?;
         info.flags = uapi::DEVICE_FLAGS_PCI;
-        if self.description.function_reset {
+        if self.resets_alone {
             info.flags |= uapi::DEVICE_FLAGS_RESET;
         }
         info.num_regions = REGIONS;

@@ -137,6 +137,13 @@ impl World {
 }
 
 impl State {
+    /// F85b
+    pub(crate) fn ask_for_release(&self) {
+        if let Some(request) = &self.irqs.request {
+            request.signal();
+        }
+    }
+
     /// F81
     fn validate(&self, arg: &Arg<'_>) -> Result<(IrqSet, Data)> {
         let set: IrqSet = arg::sized(arg)?;

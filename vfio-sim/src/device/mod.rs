@@ -26,6 +26,7 @@ use vfio_core::kernel::{Arg, Errno, Opcode, Result};
 use vfio_core::uapi;
 
 use crate::event::Object;
+use crate::eventfd::EventFd;
 use crate::machine::{self, Profile, Sriov};
 use crate::model::Model;
 use crate::token::{self, Token};
@@ -58,6 +59,10 @@ pub(crate) struct State {
     page: u64,
     ioeventfds: Vec<IoEventFd>,
     is_asleep: bool,
+    /// Signalled when somebody asks the device something while it is asleep, which wakes it up.
+    wakeup: Option<EventFd>,
+    /// Whether it can be reset without another device: by itself, or with the bus that it is alone on.
+    resets_alone: bool,
     /// Of a physical function: what its virtual ones are opened with.
     pub(crate) vf_token: Token,
 }
@@ -97,12 +102,13 @@ impl World {
         opcode: Opcode,
         arg: &mut Arg<'_>,
     ) -> Result<u32> {
+        self.state(bdf).resume();
         match opcode {
             uapi::DEVICE_GET_INFO => self.state(bdf).info(arg)?,
             uapi::DEVICE_GET_REGION_INFO => self.state(bdf).region_info(arg)?,
             uapi::DEVICE_GET_IRQ_INFO => self.state(bdf).irq_info(arg)?,
             uapi::DEVICE_SET_IRQS => return self.set_irqs(bdf, arg),
-            uapi::DEVICE_RESET => self.state(bdf).reset()?,
+            uapi::DEVICE_RESET => self.reset(bdf)?,
             uapi::DEVICE_GET_PCI_HOT_RESET_INFO => self.hot_reset_info(bdf, arg)?,
             uapi::DEVICE_PCI_HOT_RESET => self.hot_reset(bdf, arg)?,
             uapi::DEVICE_IOEVENTFD => self.ioeventfd(bdf, arg)?,
@@ -126,6 +132,8 @@ impl State {
             page: machine.page_size as u64,
             ioeventfds: Vec::new(),
             is_asleep: false,
+            wakeup: None,
+            resets_alone: description.function_reset || is_alone_on_bus(&description, machine),
             vf_token: token::random(),
             description,
         }
@@ -142,8 +150,17 @@ impl State {
         self.irqs.disable_all();
         self.ioeventfds.clear();
         self.is_asleep = false;
+        self.wakeup = None;
         self.reset_model();
         self.config.restore();
+    }
+
+    /// Every call wakes up a device that sleeps until somebody calls; another sleeps on after it.
+    fn resume(&mut self) {
+        if let Some(wakeup) = self.wakeup.take() {
+            self.is_asleep = false;
+            wakeup.signal();
+        }
     }
 
     fn reset_model(&mut self) {
@@ -175,4 +192,10 @@ impl State {
     fn answers_mappings(&self) -> bool {
         self.decodes_memory() && !self.is_asleep
     }
+}
+
+fn is_alone_on_bus(device: &machine::Device, machine: &machine::Machine) -> bool {
+    let devices = machine.groups.iter().flat_map(|group| &group.devices);
+    let on_bus = devices.filter(|other| other.reset_bus == device.reset_bus);
+    device.reset_bus.is_some() && on_bus.count() == 1
 }

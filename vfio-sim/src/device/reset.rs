@@ -14,15 +14,6 @@ use crate::world::World;
 use super::State;
 
 impl State {
-    /// F87
-    pub(super) fn reset(&mut self) -> Result<()> {
-        if !self.description.function_reset {
-            return Err(Errno::INVAL);
-        }
-        self.reset_function();
-        Ok(())
-    }
-
     /// The kernel saves config space before, and restores it afterwards; eventfds stay.
     pub(super) fn reset_function(&mut self) {
         self.config.wake();
@@ -31,6 +22,18 @@ impl State {
 }
 
 impl World {
+    /// F87. The driver that is to give a device back holds it.
+    pub(super) fn reset(&mut self, bdf: &str) -> Result<()> {
+        if !self.state(bdf).resets_alone {
+            return Err(Errno::INVAL);
+        }
+        if self.leaving.contains(bdf) {
+            return Err(Errno::AGAIN);
+        }
+        self.state(bdf).reset_function();
+        Ok(())
+    }
+
     /// The devices that a hot reset of this one resets, each with its group.
     fn reset_set(&self, bdf: &str) -> Result<Vec<(u32, String)>> {
         let bus = self.machine.device(bdf).and_then(|device| device.reset_bus);
@@ -97,6 +100,9 @@ impl World {
         let is_ours = |(group, bdf): &(u32, String)| owned.contains(group) && is_bound(bdf);
         if !set.iter().all(is_ours) {
             return Err(Errno::INVAL);
+        }
+        if set.iter().any(|(_, bdf)| self.leaving.contains(bdf)) {
+            return Err(Errno::AGAIN);
         }
         for (_, bdf) in &set {
             self.state(bdf).reset_function();

@@ -327,7 +327,7 @@ impl Device {
     }
 
     /// Drivers that do no DMA themselves leave the group to user space (`driver_managed_dma`).
-    pub(super) fn belongs_to_the_kernel(&self) -> bool {
+    pub(crate) fn belongs_to_the_kernel(&self) -> bool {
         match self.driver.as_deref() {
             None | Some("pci-stub" | "pcieport") => false,
             Some(_) => !self.is_bound_to_vfio(),

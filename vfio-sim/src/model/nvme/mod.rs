@@ -162,8 +162,8 @@ impl Model for Nvme {
     }
 
     fn reset(&mut self) {
-        let administrator = self.registers.administrator;
-        *self = Self::new(&self.serial);
-        self.registers.administrator = administrator;
+        self.registers.disable();
+        self.queues = None;
+        self.fatal = false;
     }
 }

@@ -75,7 +75,7 @@ impl Registers {
         }
     }
 
-    /// A controller reset: the admin queue's registers stay.
+    /// A reset, of either kind: the admin queue's registers stay.
     pub(super) fn disable(&mut self) {
         self.configuration = 0;
         self.masked = 0;
