@@ -72,6 +72,8 @@ pub enum Trait {
     Rom,
     /// It has a BAR of memory space that is smaller than a page.
     SmallBar,
+    /// It has a BAR of memory.
+    MemoryBar,
 }
 
 pub(super) const fn both(
@@ -167,6 +169,7 @@ impl Trait {
                 machine.io_space && bars.any(|bar| bar.kind == vfio_sim::machine::BarKind::Io)
             }
             Self::Rom => device.rom > 0,
+            Self::MemoryBar => bars.any(|bar| bar.kind == vfio_sim::machine::BarKind::Memory),
             Self::SmallBar => bars.any(|bar| {
                 bar.kind != vfio_sim::machine::BarKind::Io && bar.size < machine.page_size as u64
             }),
