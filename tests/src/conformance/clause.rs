@@ -39,6 +39,8 @@ pub enum Needs {
     Powernv,
     /// Two groups that one container takes.
     TwoGroups,
+    /// An IOMMU of type1 that does not remap interrupts.
+    NoRemapping,
     /// A device like that.
     Device(Trait),
 }
@@ -126,6 +128,8 @@ impl Needs {
             });
         match self {
             Self::Type1 => iommus.any(|hardware| matches!(hardware, Hardware::Type1(_))),
+            Self::NoRemapping => iommus
+                .any(|hardware| matches!(hardware, Hardware::Type1(it) if !it.remaps_interrupts)),
             Self::Spapr => platform.is_some(),
             Self::Pseries => matches!(platform, Some(Platform::Pseries { .. })),
             Self::Powernv => matches!(platform, Some(Platform::Powernv)),

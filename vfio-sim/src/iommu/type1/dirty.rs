@@ -94,20 +94,19 @@ impl Bitmap {
     }
 
     /// Says that a mapping is dirty which begins so many bytes behind the first page of the bitmap. What is written are
-    /// words: bits before the mapping stay, those behind it are cleared up to the end of its last word.
+    /// words: where it begins inside one the other bits of that word stay; in all others they are cleared.
     pub(super) fn mark(&self, offset: u64, size: u64) -> Result<()> {
         let (first, pages) = (offset / self.page, size / self.page);
         let end = (first + pages).div_ceil(WORD);
         for word in first / WORD..end {
             let at = self.data + word * (WORD / 8);
-            let mut bytes = [0; 8];
-            let kept = match word * WORD < first {
-                true if !memory::read(at, &mut bytes) => return Err(Errno::FAULT),
-                true => u64::from_ne_bytes(bytes) & !(u64::MAX << (first % WORD)),
-                false => 0,
-            };
+            let mut before = [0; 8];
+            if word * WORD < first && !memory::read(at, &mut before) {
+                return Err(Errno::FAULT);
+            }
             let dirty = ones(first, first + pages, word * WORD);
-            if !memory::write(at, &(kept | dirty).to_ne_bytes()) {
+            let bits = u64::from_ne_bytes(before) | dirty;
+            if !memory::write(at, &bits.to_ne_bytes()) {
                 return Err(Errno::FAULT);
             }
         }

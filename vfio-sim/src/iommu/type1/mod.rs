@@ -82,7 +82,7 @@ impl Type1 {
         if self.mapped.values().any(|dma| dma.is_forgotten) {
             return Err(Errno::BUSY);
         }
-        if !self.hardware.remaps_interrupts {
+        if !self.hardware.remaps_interrupts && !self.hardware.allows_unsafe_interrupts {
             return Err(Errno::PERM);
         }
         Ok(())
@@ -202,7 +202,7 @@ impl Type1 {
             size: map.size,
             pinned_at: map.vaddr,
             vaddr: map.vaddr,
-            read: map.flags & uapi::DMA_MAP_FLAG_READ != 0,
+            read: map.flags & uapi::DMA_MAP_FLAG_READ != 0 || !self.hardware.has_write_only,
             write,
             locked: (env.caller, locked),
             is_forgotten: false,

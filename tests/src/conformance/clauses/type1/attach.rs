@@ -4,14 +4,14 @@ use std::os::fd::OwnedFd;
 
 use vfio_core::group_node;
 use vfio_core::kernel::Errno;
-use vfio_core::uapi::{DMA_MAP_FLAG_VADDR, DMA_UNMAP_FLAG_VADDR, TYPE1V2_IOMMU};
+use vfio_core::uapi::{DMA_MAP_FLAG_VADDR, DMA_UNMAP_FLAG_VADDR, TYPE1_IOMMU, TYPE1V2_IOMMU};
 
 use super::reach::Engine;
 use super::{entries_left, put, take};
-use crate::conformance::clause::Needs::{Device, TwoGroups, Type1};
+use crate::conformance::clause::Needs::{Device, NoRemapping, TwoGroups, Type1};
 use crate::conformance::clause::{Clause, Trait, both};
 use crate::conformance::host::Host;
-use crate::conformance::raw::{join, leave, map};
+use crate::conformance::raw::{join, leave, map, set_iommu};
 use crate::conformance::rig::Rig;
 
 const ENGINE: crate::conformance::clause::Needs = Device(Trait::Engine);
@@ -102,6 +102,32 @@ pub(super) const CLAUSES: &[Clause] = &[
                 "it is in none"
             );
             assert_eq!(join(rig.kernel(), &second, &other), Ok(0));
+        },
+    ),
+    both(
+        &["B19"],
+        "where interrupts are not remapped no group is attached, in either version",
+        &[NoRemapping],
+        |host| {
+            with_unsafe_interrupts(host, false, |host| {
+                for version in [TYPE1_IOMMU, TYPE1V2_IOMMU] {
+                    let (container, group) = (host.container(), host.group(0));
+                    join(&**host.kernel(), &group, &container).unwrap();
+                    let answer = set_iommu(&**host.kernel(), &container, version);
+                    assert_eq!(answer, Err(Errno::PERM));
+                }
+            });
+        },
+    ),
+    both(
+        &["B19"],
+        "unless the module allows it",
+        &[NoRemapping],
+        |host| {
+            with_unsafe_interrupts(host, true, |host| {
+                let (rig, memory) = (host.rig(), host.memory(1));
+                assert_eq!(rig.map(0, &memory), Ok(0));
+            });
         },
     ),
     both(
@@ -206,6 +232,15 @@ pub(super) const CLAUSES: &[Clause] = &[
         },
     ),
 ];
+
+/// While the module allows interrupts that are not remapped, or does not.
+fn with_unsafe_interrupts(host: &Host, allowed: bool, ask: impl FnOnce(&Host)) {
+    host.with_parameter(
+        ("allow_unsafe_interrupts", if allowed { "Y" } else { "N" }),
+        |type1| type1.allows_unsafe_interrupts = allowed,
+        ask,
+    );
+}
 
 /// The group of the engine, and another.
 fn groups(host: &Host) -> (u32, u32) {

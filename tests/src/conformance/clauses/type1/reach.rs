@@ -32,8 +32,14 @@ impl Engine {
     pub(super) fn inside(rig: Rig, host: &Host) -> Self {
         let open = rig.open(&host.device(Trait::Engine).bdf);
         let own = host.memory(1);
-        rig.map(OWN, &own).unwrap();
-        Self { open, rig, own }
+        let engine = Self { open, rig, own };
+        engine.map_own();
+        engine
+    }
+
+    /// Maps its own memory: anew, if a clause has unmapped that too.
+    pub(super) fn map_own(&self) {
+        self.rig.map(OWN, &self.own).unwrap();
     }
 
     /// Whether it can write at `iova`, where `at` bytes into that memory is mapped.
