@@ -8,9 +8,13 @@ use anyhow::{Context, Result};
 use vfio_core::host::{self, PciDevice};
 use vfio_core::kernel::Kernel;
 use vfio_sim::Machine;
-use vfio_sim::machine::{Device, Group, Sriov};
+use vfio_sim::machine::{Device, Group, Hardware, Sriov};
 
-/// The machine with the host's version of Linux and those groups that VFIO has a member of, its members first. Each device is described as one of the machine's that is of its kind; one of no
+/// Whether groups are attached although their interrupts are not remapped.
+const UNSAFE_INTERRUPTS: &str = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts";
+
+/// The machine with the host's version of Linux and those groups that VFIO has a member of, its members first. Each
+/// device is described as one of the machine's that is of its kind; one of no
 /// kind that the machine has, by its [shape](shape::of).
 pub(crate) fn mirror(host: &dyn Kernel, machine: &Machine) -> Result<Machine> {
     let mut groups = Vec::new();
@@ -29,11 +33,24 @@ pub(crate) fn mirror(host: &dyn Kernel, machine: &Machine) -> Result<Machine> {
         }
     }
     let (_, release) = host.identity();
-    Ok(Machine {
+    let mut mirrored = Machine {
         release,
         groups,
         ..machine.clone()
-    })
+    };
+    for iommu in &mut mirrored.iommus {
+        if let Hardware::Type1(type1) = &mut iommu.hardware {
+            type1.remaps_interrupts = !says(host, "/proc/cmdline", "intremap=off");
+            type1.allows_unsafe_interrupts = says(host, UNSAFE_INTERRUPTS, "Y");
+        }
+    }
+    Ok(mirrored)
+}
+
+fn says(host: &dyn Kernel, path: &str, word: &str) -> bool {
+    let text = host.read(path.as_ref()).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    text.split_whitespace().any(|it| it == word)
 }
 
 fn describe(host: &dyn Kernel, machine: &Machine, device: &PciDevice) -> Result<Device> {

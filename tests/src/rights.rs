@@ -13,13 +13,19 @@ pub(crate) struct Limited {
 
 impl Limited {
     pub(crate) fn to(bytes: u64) -> Result<Self> {
+        let before = Self::with_right(bytes)?;
+        let mut fewer = before.capabilities;
+        fewer.effective.remove(CapabilitySet::IPC_LOCK);
+        set_capabilities(None, fewer).context("capset")?;
+        Ok(before)
+    }
+
+    /// The limit counts for who has no right to lock more, which this process keeps.
+    pub(crate) fn with_right(bytes: u64) -> Result<Self> {
         let before = Self {
             limit: getrlimit(Resource::Memlock),
             capabilities: capabilities(None).context("capget")?,
         };
-        let mut fewer = before.capabilities;
-        fewer.effective.remove(CapabilitySet::IPC_LOCK);
-        set_capabilities(None, fewer).context("capset")?;
         let limit = Rlimit {
             current: Some(bytes),
             maximum: before.limit.maximum,

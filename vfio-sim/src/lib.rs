@@ -113,7 +113,8 @@
 //! - **Container and group** (A): versions, extensions, refusals, viability, who holds whom; one open at a time;
 //!   tokens of virtual functions; a life that ends when the last fd or mapped region goes.
 //! - **Type1** (B), versions 1 and 2: mapping and unmapping as each of them cuts, the limit of entries, the usable
-//!   ranges, addresses that are forgotten and given anew; the last page of all, which old kernels lose (H8).
+//!   ranges, addresses that are forgotten and given anew; dirty pages (B34), which all of them are that a PCI device
+//!   can reach; the last page of all, which old kernels lose (H8).
 //! - **sPAPR** (C, D), versions 1 and 2: the default window, dynamic windows with the tables that pseries and powernv
 //!   account for them, registered memory, the positive answers of failures (P). What a real kernel does not survive
 //!   or does wrong (H) is done the harmless way, and told by [`SimKernel::hazards`].
@@ -134,7 +135,6 @@
 //!
 //! # What it does not model
 //!
-//! - Dirty pages (B34): type1 advertises them, as Linux does, and answers `ENOTTY`.
 //! - EEH operations (D58), which are `ENOTTY`; KVM (D59, F92); migration.
 //! - iommufd and the character devices of devices (E).
 //! - Time: what a device does is done before the write that asked for it returns. Only what an eventfd causes

@@ -39,6 +39,8 @@ pub enum Needs {
     Powernv,
     /// Two groups that one container takes.
     TwoGroups,
+    /// An IOMMU of type1 that does not remap interrupts.
+    NoRemapping,
     /// A device like that.
     Device(Trait),
 }
@@ -94,6 +96,8 @@ pub enum Trait {
     Rom,
     /// It has a BAR of memory space that is smaller than a page.
     SmallBar,
+    /// It has a BAR of memory.
+    MemoryBar,
 }
 
 pub(super) const fn both(
@@ -146,6 +150,8 @@ impl Needs {
             });
         match self {
             Self::Type1 => iommus.any(|hardware| matches!(hardware, Hardware::Type1(_))),
+            Self::NoRemapping => iommus
+                .any(|hardware| matches!(hardware, Hardware::Type1(it) if !it.remaps_interrupts)),
             Self::Spapr => platform.is_some(),
             Self::Pseries => matches!(platform, Some(Platform::Pseries { .. })),
             Self::Powernv => matches!(platform, Some(Platform::Powernv)),
@@ -209,6 +215,7 @@ impl Trait {
                 machine.io_space && bars.any(|bar| bar.kind == vfio_sim::machine::BarKind::Io)
             }
             Self::Rom => device.rom > 0,
+            Self::MemoryBar => bars.any(|bar| bar.kind == vfio_sim::machine::BarKind::Memory),
             Self::SmallBar => bars.any(|bar| {
                 bar.kind != vfio_sim::machine::BarKind::Io && bar.size < machine.page_size as u64
             }),

@@ -1,6 +1,7 @@
 //! Who is asked: a kernel, and what is known of the host that it runs on.
 
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -161,17 +162,48 @@ impl Host {
 
     /// Until what comes back is dropped, this process may lock so many bytes, and has no right to more.
     pub(crate) fn limit(&self, bytes: u64) -> Limit<'_> {
+        self.limit_of(bytes, false)
+    }
+
+    /// The same limit, for who has the right to lock more.
+    pub(super) fn limit_with_right(&self, bytes: u64) -> Limit<'_> {
+        self.limit_of(bytes, true)
+    }
+
+    fn limit_of(&self, bytes: u64, ipc_lock: bool) -> Limit<'_> {
         match &self.simulation {
             Some(simulation) => {
                 simulation.set_rights(Rights {
                     memlock: Some(bytes),
-                    ipc_lock: false,
+                    ipc_lock,
                     ..Rights::ROOT
                 });
                 Limit::Simulated(simulation)
             }
+            None if ipc_lock => Limit::Real(Limited::with_right(bytes).unwrap()),
             None => Limit::Real(Limited::to(bytes).unwrap()),
         }
+    }
+
+    /// Asks while type1's module has that value of a parameter: of a real kernel it is written, a simulated machine is
+    /// changed so.
+    pub(super) fn with_parameter(
+        &self,
+        (name, value): (&str, &str),
+        change: impl Fn(&mut Type1),
+        ask: impl FnOnce(&Self),
+    ) {
+        if self.simulation.is_none() {
+            let _parameter = Parameter::set(name, value);
+            return ask(self);
+        }
+        let mut machine = self.machine.clone();
+        for iommu in &mut machine.iommus {
+            if let Hardware::Type1(type1) = &mut iommu.hardware {
+                change(type1);
+            }
+        }
+        ask(&Self::simulated(machine));
     }
 }
 
@@ -188,6 +220,27 @@ impl Drop for Limit<'_> {
         if let Self::Simulated(simulation) = self {
             simulation.set_rights(Rights::ROOT);
         }
+    }
+}
+
+/// A parameter of type1's module, while this lives; it has its value from before then.
+struct Parameter {
+    path: PathBuf,
+    before: String,
+}
+
+impl Parameter {
+    fn set(name: &str, value: &str) -> Self {
+        let path = Path::new("/sys/module/vfio_iommu_type1/parameters").join(name);
+        let before = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, value).unwrap();
+        Self { path, before }
+    }
+}
+
+impl Drop for Parameter {
+    fn drop(&mut self) {
+        let _ = std::fs::write(&self.path, &self.before);
     }
 }
 

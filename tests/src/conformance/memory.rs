@@ -2,11 +2,14 @@
 #![allow(unsafe_code)] // Maps memory, of which nobody but a `Memory` has the address; no reference is ever made to it.
 
 use std::ops::Range;
+use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use rustix::mm::{MprotectFlags, mprotect};
-use vfio_core::kernel::Kernel;
+use vfio_core::kernel::{Kernel, Protection, RegionMapping};
+
+use super::rig::Open;
 
 /// Whole pages of a machine.
 #[derive(Debug)]
@@ -26,6 +29,23 @@ impl Memory {
         };
         memory.put(0, &random(len));
         memory
+    }
+
+    /// The first bytes of a BAR of memory, whole pages; the BAR's memory is as it was.
+    pub(super) fn of_bar(kernel: &Arc<dyn Kernel>, open: &Open, bar: u32, len: usize) -> Self {
+        let rights = Protection {
+            read: true,
+            write: true,
+        };
+        let (device, offset) = (open.device.as_fd(), u64::from(bar) << 40);
+        match kernel.map_region(device, offset, len, rights, kernel.page_size()) {
+            Ok(RegionMapping::Pages(start)) => Self {
+                kernel: Arc::clone(kernel),
+                start,
+                len,
+            },
+            other => panic!("memory is mapped as pages: {other:?}"),
+        }
     }
 
     /// Its address, as the kernel is told it.
@@ -76,7 +96,7 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: what `mmap` gave, once; what a device reaches of it is pinned, or looked for first by a
+        // SAFETY: what `mmap` or `map_region` gave, once; what a device reaches of it is pinned, or looked for first by a
         // simulated one.
         unsafe { self.kernel.munmap(self.start, self.len).unwrap() };
     }

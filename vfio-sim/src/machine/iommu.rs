@@ -36,6 +36,10 @@ pub struct Type1 {
     pub entry_limit: u32,
     /// Whether interrupts are remapped; without that, groups are refused (B19).
     pub remaps_interrupts: bool,
+    /// Unless that is allowed all the same (`vfio_iommu_type1.allow_unsafe_interrupts`).
+    pub allows_unsafe_interrupts: bool,
+    /// Whether what is mapped to be written alone cannot be read (B21).
+    pub has_write_only: bool,
 }
 
 /// What an sPAPR IOMMU can do.

@@ -213,6 +213,8 @@ fn type1(ranges: Vec<(u64, u64)>) -> IommuDriver {
         ranges,
         entry_limit: 65535,
         remaps_interrupts: true,
+        allows_unsafe_interrupts: false,
+        has_write_only: false,
     }))
 }
 

@@ -1,4 +1,4 @@
-//! The clauses, by what is asked.
+//! The clauses, by what is asked: a file for each theme, a folder where it has many.
 
 mod container;
 mod feature;
@@ -8,21 +8,25 @@ mod lives;
 mod opening;
 mod reset;
 mod token;
+mod type1;
 
 use super::clause::Clause;
 
+/// In the order of the page.
+const THEMES: &[&[&[Clause]]] = &[
+    &[
+        container::CLAUSES,
+        group::CLAUSES,
+        opening::CLAUSES,
+        token::CLAUSES,
+        lives::CLAUSES,
+    ],
+    type1::CLAUSES,
+    &[reset::CLAUSES, hot_reset::CLAUSES, feature::CLAUSES],
+];
+
 /// Every clause.
 pub fn all() -> impl Iterator<Item = &'static Clause> {
-    [
-        container::CLAUSES,
-        feature::CLAUSES,
-        group::CLAUSES,
-        hot_reset::CLAUSES,
-        lives::CLAUSES,
-        opening::CLAUSES,
-        reset::CLAUSES,
-        token::CLAUSES,
-    ]
-    .into_iter()
-    .flatten()
+    let files = THEMES.iter().copied().flatten();
+    files.copied().flatten()
 }

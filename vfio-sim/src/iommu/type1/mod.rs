@@ -1,5 +1,7 @@
 //! Type1 (part B of the page of kernel behaviours).
 
+mod dirty;
+
 use std::collections::BTreeMap;
 
 use vfio_core::kernel::{Arg, Errno, Opcode, Result};
@@ -16,12 +18,10 @@ use crate::memory;
 use crate::process::{ProcessId, Processes};
 
 use super::{Env, Hazard, Mapping, Translation};
+use dirty::{Asked, Bitmap, DIRTY_PAGES};
 
 /// What a caller must give room for: everything before `cap_offset`.
 const INFO_LEAST: usize = std::mem::offset_of!(IommuType1Info, cap_offset);
-
-/// The largest bitmap of dirty pages that the kernel takes.
-const LARGEST_BITMAP: u64 = 1 << 28;
 
 /// A type1 context.
 #[derive(Debug, Clone)]
@@ -31,6 +31,8 @@ pub(crate) struct Type1 {
     /// By first address.
     mapped: BTreeMap<u64, Dma>,
     entries_left: u32,
+    /// Somebody wants to know which pages are dirty.
+    tracks_dirty: bool,
 }
 
 /// A mapping.
@@ -69,6 +71,7 @@ impl Type1 {
             is_v2,
             mapped: BTreeMap::new(),
             entries_left: hardware.entry_limit,
+            tracks_dirty: false,
         };
         context.attach()?;
         Ok(context)
@@ -79,7 +82,7 @@ impl Type1 {
         if self.mapped.values().any(|dma| dma.is_forgotten) {
             return Err(Errno::BUSY);
         }
-        if !self.hardware.remaps_interrupts {
+        if !self.hardware.remaps_interrupts && !self.hardware.allows_unsafe_interrupts {
             return Err(Errno::PERM);
         }
         Ok(())
@@ -105,6 +108,7 @@ impl Type1 {
             uapi::IOMMU_GET_INFO => self.info(env, arg)?,
             uapi::IOMMU_MAP_DMA => self.map(env, arg)?,
             uapi::IOMMU_UNMAP_DMA => self.unmap(env, arg)?,
+            DIRTY_PAGES => self.dirty_pages(env, arg)?,
             _ => return Err(Errno::NOTTY), // A6
         }
         Ok(0)
@@ -124,7 +128,7 @@ impl Type1 {
         let migration = IommuType1CapMigration {
             header: header(uapi::IOMMU_TYPE1_INFO_CAP_MIGRATION),
             pgsize_bitmap: self.page(),
-            max_dirty_bitmap_size: LARGEST_BITMAP,
+            max_dirty_bitmap_size: dirty::LARGEST_BITMAP,
             ..Default::default()
         };
         caps.add(&migration, &[]);
@@ -201,7 +205,7 @@ impl Type1 {
             size: map.size,
             pinned_at: map.vaddr,
             vaddr: map.vaddr,
-            read: map.flags & uapi::DMA_MAP_FLAG_READ != 0,
+            read: map.flags & uapi::DMA_MAP_FLAG_READ != 0 || !self.hardware.has_write_only,
             write,
             locked: (env.caller, locked),
             is_forgotten: false,
@@ -236,10 +240,13 @@ impl Type1 {
     fn unmap(&mut self, env: &mut Env<'_>, arg: &mut Arg<'_>) -> Result<()> {
         let mut unmap: DmaUnmap = arg::sized(arg)?;
         let (all, vaddr) = (uapi::DMA_UNMAP_FLAG_ALL, uapi::DMA_UNMAP_FLAG_VADDR);
-        // A bitmap of dirty pages (B31) is for who tracks them, which nobody does here.
-        if unmap.flags & !(all | vaddr) != 0 {
-            return Err(Errno::INVAL);
-        }
+        let bitmap = match unmap.flags & !(all | vaddr) {
+            0 => None,
+            uapi::DMA_UNMAP_FLAG_GET_DIRTY_BITMAP if unmap.flags & (all | vaddr) == 0 => {
+                Some(self.bitmap_behind(arg, &unmap)?)
+            }
+            _ => return Err(Errno::INVAL), // B20, B31
+        };
         let mut covered = match unmap.flags & all {
             0 => self.covered(env, &unmap)?,
             _ if unmap.iova != 0 || unmap.size != 0 => return Err(Errno::INVAL), // B31
@@ -251,6 +258,9 @@ impl Type1 {
             covered.sort_unstable();
             unmap.size = 0;
             for iova in covered {
+                if let (Some(bitmap), Some(dma)) = (&bitmap, self.mapped.get(&iova)) {
+                    bitmap.mark(iova - unmap.iova, dma.size)?;
+                }
                 if let Some(dma) = self.mapped.remove(&iova) {
                     env.processes.unlock(dma.locked.0, dma.locked.1);
                     self.entries_left += 1;
@@ -259,6 +269,49 @@ impl Type1 {
             }
         }
         arg::write(arg, &unmap, size_of::<DmaUnmap>())
+    }
+
+    /// B34: the bitmap that says which of the pages that go were dirty.
+    fn bitmap_behind(&self, arg: &Arg<'_>, unmap: &DmaUnmap) -> Result<Bitmap> {
+        let bitmap = Bitmap::behind(arg, size_of::<DmaUnmap>(), unmap.argsz)?;
+        bitmap.check(unmap.size)?;
+        match self.tracks_dirty && bitmap.page == self.page() {
+            true => Ok(bitmap),
+            false => Err(Errno::INVAL),
+        }
+    }
+
+    /// B34
+    fn dirty_pages(&mut self, env: &Env<'_>, arg: &Arg<'_>) -> Result<()> {
+        if !self.is_v2 {
+            return Err(Errno::ACCESS);
+        }
+        let get = match Asked::of(arg)? {
+            Asked::Start => {
+                self.tracks_dirty = true;
+                return Ok(());
+            }
+            Asked::Stop => {
+                self.tracks_dirty = false;
+                return Ok(());
+            }
+            Asked::Get(get) => get,
+        };
+        if !self.tracks_dirty || get.bitmap.page != self.page() {
+            return Err(Errno::INVAL);
+        }
+        // What must not be cut is what an unmap must not cut (B28).
+        let range = DmaUnmap {
+            iova: get.iova,
+            size: get.size,
+            ..DmaUnmap::default()
+        };
+        for iova in self.covered(env, &range)? {
+            if let Some(dma) = self.mapped.get(&iova) {
+                get.bitmap.mark(iova - get.iova, dma.size)?;
+            }
+        }
+        Ok(())
     }
 
     /// The mappings that an unmap takes.
