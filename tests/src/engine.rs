@@ -71,18 +71,19 @@ fn transfer(
     (source, destination, count): (u64, u64, u64),
     run: u64,
 ) -> Result<()> {
+    let order = Order::of(kernel);
     for (register, value) in [
         (SOURCE, source),
         (DESTINATION, destination),
         (COUNT, count),
         (COMMAND, run),
     ] {
-        kernel.pwrite(device, &bytes(value), register)?;
+        kernel.pwrite(device, &order.bytes(value), register)?;
     }
     for _ in 0..PATIENCE {
         let mut now = [0; 8];
         kernel.pread(device, &mut now, COMMAND)?;
-        if number(now) & RUN == 0 {
+        if order.number(now) & RUN == 0 {
             return Ok(());
         }
         std::thread::yield_now();
@@ -90,18 +91,33 @@ fn transfer(
     Err(Errno::TIMEDOUT)
 }
 
-/// In the byte order of the device, which is that of the processor's family in QEMU: VFIO reads and writes registers
+/// The byte order of the device, which is that of the processor's family in QEMU: VFIO reads and writes registers
 /// as little-endian numbers, whatever the device has.
-fn bytes(value: u64) -> [u8; 8] {
-    match cfg!(target_arch = "powerpc64") {
-        true => value.to_be_bytes(),
-        false => value.to_le_bytes(),
-    }
+#[derive(Clone, Copy)]
+enum Order {
+    Big,
+    Little,
 }
 
-fn number(bytes: [u8; 8]) -> u64 {
-    match cfg!(target_arch = "powerpc64") {
-        true => u64::from_be_bytes(bytes),
-        false => u64::from_le_bytes(bytes),
+impl Order {
+    fn of(kernel: &dyn Kernel) -> Self {
+        match kernel.identity().0.starts_with("ppc") {
+            true => Self::Big,
+            false => Self::Little,
+        }
+    }
+
+    fn bytes(self, value: u64) -> [u8; 8] {
+        match self {
+            Self::Big => value.to_be_bytes(),
+            Self::Little => value.to_le_bytes(),
+        }
+    }
+
+    fn number(self, bytes: [u8; 8]) -> u64 {
+        match self {
+            Self::Big => u64::from_be_bytes(bytes),
+            Self::Little => u64::from_le_bytes(bytes),
+        }
     }
 }

@@ -57,6 +57,7 @@ impl World {
             profile: self.machine.profile(),
             host_page: self.machine.page_size as u64,
             bars: &bars,
+            huge_pages: &self.huge_pages,
             hazards: &mut self.hazards,
         };
         driver.iommu.ioctl(&mut env, opcode, arg)

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)] // System calls that take addresses, of any process's memory; these are of ours.
 
 use std::ffi::c_void;
+use std::ops::Range;
 use std::ptr;
 
 use libc::{iovec, process_vm_readv, process_vm_writev};
@@ -74,6 +75,30 @@ pub(crate) fn len_before_gap(addr: u64, len: u64) -> Option<u64> {
         done += page - (addr + done) % page;
     }
     (done < len).then_some(done)
+}
+
+/// Where this process's memory is said to be of huge pages.
+#[derive(Debug, Default)]
+pub(crate) struct HugePages(Vec<(Range<u64>, u64)>);
+
+impl HugePages {
+    /// Addresses of memory, and the size of its pages in bytes.
+    pub(crate) fn add(&mut self, range: Range<u64>, page: u64) {
+        self.0.push((range, page));
+    }
+
+    /// The memory that starts there has gone.
+    pub(crate) fn forget(&mut self, start: u64) {
+        self.0.retain(|(range, _)| range.start != start);
+    }
+
+    /// How large each page of a range is at the least, in bytes; pages that are not huge have `page`.
+    pub(crate) fn smallest(&self, addr: u64, size: u64, page: u64) -> u64 {
+        let end = addr.saturating_add(size);
+        let mut huge = self.0.iter();
+        let around = huge.find(|(range, _)| range.start <= addr && end <= range.end);
+        around.map_or(page, |(_, size)| *size)
+    }
 }
 
 fn vectors(addr: u64, local: *mut c_void, len: usize) -> Option<(iovec, iovec)> {

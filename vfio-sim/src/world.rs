@@ -18,6 +18,7 @@ use crate::group::Group;
 use crate::host_tree::HostTree;
 use crate::iommu::Hazard;
 use crate::machine::Machine;
+use crate::memory::HugePages;
 use crate::names::Kind;
 use crate::process::{ProcessId, Processes, Rights};
 
@@ -36,6 +37,7 @@ pub(crate) struct World {
     pub(crate) devices: BTreeMap<String, State>,
     /// The regions that are mapped.
     pub(crate) maps: Vec<RegionMap>,
+    pub(crate) huge_pages: HugePages,
     pub(crate) hazards: Vec<Hazard>,
     pub(crate) faults: Vec<Fault>,
     opened_containers: u64,
@@ -77,6 +79,7 @@ impl World {
             groups: BTreeMap::new(),
             devices: BTreeMap::new(),
             maps: Vec::new(),
+            huge_pages: HugePages::default(),
             hazards: Vec::new(),
             faults: Vec::new(),
             opened_containers: 0,

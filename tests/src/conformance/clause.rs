@@ -39,6 +39,8 @@ pub enum Needs {
     Powernv,
     /// Two groups that one container takes.
     TwoGroups,
+    /// sPAPR with windows of 2 MiB pages, and memory of such pages.
+    HugePages,
     /// A device like that.
     Device(Trait),
 }
@@ -128,6 +130,8 @@ impl Needs {
             Self::Pseries => matches!(platform, Some(Platform::Pseries { .. })),
             Self::Powernv => matches!(platform, Some(Platform::Powernv)),
             Self::TwoGroups => machine.groups.len() >= 2,
+            // The processors of bare metal have no huge pages in QEMU.
+            Self::HugePages => matches!(platform, Some(Platform::Pseries { .. })),
             Self::Device(like) => like.find(machine).is_some(),
         }
     }

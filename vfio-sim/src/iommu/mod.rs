@@ -9,6 +9,7 @@ use vfio_core::kernel::{Arg, Errno, Opcode, Result};
 use vfio_core::uapi;
 
 use crate::machine::{Hardware, Profile};
+use crate::memory::HugePages;
 use crate::names::Kind;
 use crate::process::{ProcessId, Processes};
 
@@ -27,6 +28,7 @@ pub(crate) struct Env<'a> {
     pub(crate) host_page: u64,
     /// Where BARs are mapped in this process: memory that is not accounted.
     pub(crate) bars: &'a [Range<u64>],
+    pub(crate) huge_pages: &'a HugePages,
     pub(crate) hazards: &'a mut Vec<Hazard>,
 }
 

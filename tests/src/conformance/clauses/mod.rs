@@ -2,10 +2,12 @@
 
 mod container;
 mod group;
+mod spapr;
 
 use super::clause::Clause;
 
 /// Every clause.
 pub fn all() -> impl Iterator<Item = &'static Clause> {
-    [container::CLAUSES, group::CLAUSES].into_iter().flatten()
+    let themes = [container::CLAUSES, group::CLAUSES].into_iter();
+    themes.chain(spapr::CLAUSES.iter().copied()).flatten()
 }

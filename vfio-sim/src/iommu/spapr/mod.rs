@@ -230,7 +230,7 @@ impl Spapr {
         if self.is_v2 {
             // D52
             let block = blocks.holding(tce.vaddr, page).ok_or(Errno::INVAL)?;
-            if page > block.largest_page(env.host_page) {
+            if page > block.largest_page {
                 return Err(Errno::INVAL);
             }
             block.users += 1;
@@ -487,6 +487,7 @@ fn pin(env: &mut Env<'_>, vaddr: u64, size: u64) -> Option<Result<u32>> {
     if blocks.overlaps(vaddr, size) {
         return Some(Err(Errno::INVAL));
     }
-    blocks.add(vaddr, size);
+    let page = env.huge_pages.smallest(vaddr, size, env.host_page);
+    blocks.add(vaddr, size, page);
     None
 }

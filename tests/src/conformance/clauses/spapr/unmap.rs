@@ -1,0 +1,244 @@
+//! C45, P2, H1: UNMAP.
+
+use vfio_core::kernel::{Errno, Result};
+use vfio_core::uapi::{self, DmaUnmap, SPAPR_TCE_IOMMU};
+use vfio_sim::Machine;
+
+use super::calls::{EINVAL, HIGH, TCE, VERSIONS, default_window, put, ready, v1};
+use super::engine::Engine;
+use crate::conformance::clause::Needs::{Device, Spapr};
+use crate::conformance::clause::{Clause, Trait::Engine as HasEngine, both, simulated};
+use crate::conformance::host::Host;
+use crate::conformance::raw::call;
+
+const KILLS: &str = "the kernels of the lab do not survive it";
+
+pub(super) const CLAUSES: &[Clause] = &[
+    both(
+        &["C45"],
+        "UNMAP: argsz below 24 is EINVAL, before the window",
+        &[Spapr],
+        |host| {
+            each(
+                host,
+                |unmap| DmaUnmap {
+                    argsz: 23,
+                    iova: HIGH,
+                    ..unmap
+                },
+                EINVAL,
+            );
+        },
+    ),
+    both(
+        &["C45"],
+        "UNMAP: any flag is EINVAL, before the window",
+        &[Spapr],
+        |host| {
+            for flags in [1, 2, 4, 1 << 31] {
+                each(
+                    host,
+                    |unmap| DmaUnmap {
+                        flags,
+                        iova: HIGH,
+                        ..unmap
+                    },
+                    EINVAL,
+                );
+            }
+        },
+    ),
+    both(
+        &["C45"],
+        "UNMAP: ALL is a flag like others",
+        &[Spapr],
+        |host| {
+            let all = uapi::DMA_UNMAP_FLAG_ALL;
+            each(
+                host,
+                |unmap| DmaUnmap {
+                    flags: all,
+                    iova: 0,
+                    size: 0,
+                    ..unmap
+                },
+                EINVAL,
+            );
+        },
+    ),
+    both(
+        &["C44"],
+        "UNMAP: outside every window is ENXIO, before the size",
+        &[Spapr],
+        |host| {
+            each(
+                host,
+                |unmap| DmaUnmap {
+                    iova: HIGH,
+                    size: 1,
+                    ..unmap
+                },
+                Err(Errno::NXIO),
+            );
+            let end = default_window(host).0;
+            each(
+                host,
+                |unmap| DmaUnmap { iova: end, ..unmap },
+                Err(Errno::NXIO),
+            );
+        },
+    ),
+    both(
+        &["C44"],
+        "UNMAP: a size that is no whole IOMMU pages is EINVAL, before the IOVA",
+        &[Spapr],
+        |host| {
+            for size in [1, TCE - 1, TCE + 1] {
+                each(
+                    host,
+                    |unmap| DmaUnmap {
+                        size,
+                        iova: 1,
+                        ..unmap
+                    },
+                    EINVAL,
+                );
+            }
+        },
+    ),
+    both(
+        &["P2"],
+        "UNMAP: an IOVA that is no whole IOMMU page answers 1",
+        &[Spapr],
+        |host| {
+            for iova in [1, TCE - 1, TCE + 8] {
+                each(host, |unmap| DmaUnmap { iova, ..unmap }, Ok(1));
+            }
+        },
+    ),
+    both(
+        &["P2"],
+        "UNMAP: what answers 1 unmaps nothing",
+        &[Spapr, Device(HasEngine)],
+        |host| {
+            let engine = Engine::new(host, SPAPR_TCE_IOMMU, 1);
+            put(&engine.rig, 0, engine.memory.at(), 2 * TCE).unwrap();
+            assert_eq!(engine.rig.unmap(1, TCE).0, Ok(1));
+            assert!(engine.reads(0, 0) && engine.reads(TCE, 0x1000));
+        },
+    ),
+    both(&["C45"], "UNMAP of nothing answers 0", &[Spapr], |host| {
+        each(host, |unmap| DmaUnmap { size: 0, ..unmap }, Ok(0));
+    }),
+    both(
+        &["C45"],
+        "UNMAP where nothing is answers 0",
+        &[Spapr],
+        |host| {
+            each(
+                host,
+                |unmap| DmaUnmap {
+                    iova: 8 * TCE,
+                    ..unmap
+                },
+                Ok(0),
+            );
+        },
+    ),
+    both(
+        &["C45"],
+        "UNMAP of a part leaves the rest",
+        &[Spapr, Device(HasEngine)],
+        |host| {
+            for version in VERSIONS {
+                let engine = Engine::new(host, version, 1);
+                put(&engine.rig, 0, engine.memory.at(), 3 * TCE).unwrap();
+                assert_eq!(engine.rig.unmap(TCE, TCE), (Ok(0), TCE));
+                let reads = [0, 1, 2]
+                    .map(|n: u16| engine.reads(u64::from(n) * TCE, usize::from(n) * 0x1000));
+                assert_eq!(reads, [true, false, true]);
+            }
+        },
+    ),
+    both(
+        &["C45"],
+        "UNMAP takes a range with holes, and what several MAPs made",
+        &[Spapr, Device(HasEngine)],
+        |host| {
+            let engine = Engine::new(host, SPAPR_TCE_IOMMU, 1);
+            for n in [0, 2] {
+                put(&engine.rig, n * TCE, engine.memory.at(), TCE).unwrap();
+            }
+            assert_eq!(engine.rig.unmap(0, 4 * TCE), (Ok(0), 4 * TCE));
+            assert!(!engine.reads(0, 0) && !engine.reads(2 * TCE, 0));
+        },
+    ),
+    both(
+        &["C45"],
+        "UNMAP up to the last byte of the window answers 0",
+        &[Spapr],
+        |host| {
+            let end = default_window(host).0;
+            each(
+                host,
+                |unmap| DmaUnmap {
+                    iova: end - 2 * TCE,
+                    size: 2 * TCE,
+                    ..unmap
+                },
+                Ok(0),
+            );
+        },
+    ),
+    simulated(
+        &["H1"],
+        "an UNMAP that ends behind its window is not noticed by old kernels",
+        KILLS,
+        || {
+            let host = Host::simulated(Machine::pseries());
+            assert_eq!(past_the_end(&host), Ok(0));
+        },
+    ),
+    simulated(
+        &["H1", "P2"],
+        "an UNMAP that ends behind its window answers 1 where H1 is mended",
+        KILLS,
+        || {
+            for release in ["6.12.117", "7.3.0"] {
+                let machine = Machine {
+                    release: release.into(),
+                    ..Machine::powernv9()
+                };
+                assert_eq!(past_the_end(&Host::simulated(machine)), Ok(1));
+            }
+        },
+    ),
+];
+
+fn past_the_end(host: &Host) -> Result<u32> {
+    v1(host).unmap(default_window(host).0 - TCE, 2 * TCE).0
+}
+
+/// With either version and 4 pages mapped: what is answered where all is well but for what is changed. The struct is
+/// not written to.
+fn each(host: &Host, change: impl Fn(DmaUnmap) -> DmaUnmap, answer: Result<u32>) {
+    for version in VERSIONS {
+        let (rig, memory) = ready(host, version, 1);
+        put(&rig, 0, memory.at(), 4 * TCE).unwrap();
+        let mut unmap = change(DmaUnmap {
+            argsz: 24,
+            flags: 0,
+            iova: 0,
+            size: TCE,
+        });
+        let before = (unmap.argsz, unmap.flags, unmap.iova, unmap.size);
+        let answered = call(
+            rig.kernel(),
+            &rig.container,
+            uapi::IOMMU_UNMAP_DMA,
+            &mut unmap,
+        );
+        assert_eq!(answered, answer, "version {version}");
+        assert_eq!((unmap.argsz, unmap.flags, unmap.iova, unmap.size), before);
+    }
+}
