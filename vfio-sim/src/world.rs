@@ -1,6 +1,6 @@
 //! What there is in the kernel: containers, groups, devices, and who holds whom.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -39,6 +39,8 @@ pub(crate) struct World {
     pub(crate) maps: Vec<RegionMap>,
     pub(crate) huge_pages: HugePages,
     pub(crate) hazards: Vec<Hazard>,
+    /// The groups for which the firmware has refused a window: they get none any more (C37c).
+    pub(crate) refused: BTreeSet<u32>,
     pub(crate) faults: Vec<Fault>,
     opened_containers: u64,
     log: Vec<Event>,
@@ -81,6 +83,7 @@ impl World {
             maps: Vec::new(),
             huge_pages: HugePages::default(),
             hazards: Vec::new(),
+            refused: BTreeSet::new(),
             faults: Vec::new(),
             opened_containers: 0,
             log: Vec::new(),

@@ -39,6 +39,8 @@ pub enum Needs {
     Powernv,
     /// Two groups that one container takes.
     TwoGroups,
+    /// A third group, which a clause may spoil.
+    SpareGroup,
     /// sPAPR with windows of 2 MiB pages, and memory of such pages.
     HugePages,
     /// A device like that.
@@ -130,6 +132,7 @@ impl Needs {
             Self::Pseries => matches!(platform, Some(Platform::Pseries { .. })),
             Self::Powernv => matches!(platform, Some(Platform::Powernv)),
             Self::TwoGroups => machine.groups.len() >= 2,
+            Self::SpareGroup => machine.groups.len() >= 3,
             // The processors of bare metal have no huge pages in QEMU.
             Self::HugePages => matches!(platform, Some(Platform::Pseries { .. })),
             Self::Device(like) => like.find(machine).is_some(),

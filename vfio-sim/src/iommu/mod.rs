@@ -3,6 +3,7 @@
 mod spapr;
 mod type1;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use vfio_core::kernel::{Arg, Errno, Opcode, Result};
@@ -24,6 +25,10 @@ pub(crate) struct Env<'a> {
     pub(crate) caller: ProcessId,
     pub(crate) processes: &'a mut Processes,
     pub(crate) profile: Profile,
+    /// Those in the container.
+    pub(crate) groups: &'a [u32],
+    /// Those for which the firmware has refused a window.
+    pub(crate) refused: &'a mut BTreeSet<u32>,
     /// The size of a page of the simulated host, in bytes.
     pub(crate) host_page: u64,
     /// Where BARs are mapped in this process: memory that is not accounted.

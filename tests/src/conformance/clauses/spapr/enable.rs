@@ -6,7 +6,7 @@ use vfio_sim::Machine;
 
 use super::calls::{EINVAL, TCE, create, disable, enable, plain, put, register, remove, v1};
 use super::engine::Engine;
-use crate::conformance::clause::Needs::{Device, Spapr};
+use crate::conformance::clause::Needs::{Device, Pseries, Spapr};
 use crate::conformance::clause::{Clause, Trait::Engine as HasEngine, both, simulated};
 use crate::conformance::host::Host;
 use crate::conformance::rig::Rig;
@@ -105,7 +105,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["C42"],
         "what is mapped stays after DISABLE",
-        &[Spapr, Device(HasEngine)],
+        &[Pseries, Device(HasEngine)],
         |host| {
             let engine = Engine::new(host, SPAPR_TCE_IOMMU, 1);
             assert_eq!(put(&engine.rig, 0, engine.memory.at(), TCE), Ok(0));

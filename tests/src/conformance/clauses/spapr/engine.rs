@@ -9,7 +9,7 @@ use crate::conformance::memory::{Memory, random};
 use crate::conformance::rig::{Open, Rig};
 
 /// Of so many bytes a device moves.
-const LEN: usize = 16;
+pub(super) const LEN: usize = 16;
 
 /// A device that does DMA, in a container that is ready to map, with memory (registered, in version 2).
 #[derive(Debug)]

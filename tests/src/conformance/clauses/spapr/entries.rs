@@ -5,7 +5,7 @@ use vfio_core::uapi::{SPAPR_TCE_IOMMU, SPAPR_TCE_V2_IOMMU};
 
 use super::calls::{EINVAL, TCE, VERSIONS, put, ready, register, unregister, v1, v2};
 use super::engine::Engine;
-use crate::conformance::clause::Needs::{Device, Spapr};
+use crate::conformance::clause::Needs::{Device, Pseries, Spapr};
 use crate::conformance::clause::{Clause, Trait::Engine as HasEngine, both};
 use crate::conformance::raw::{READ, map};
 
@@ -25,7 +25,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["C45"],
         "MAP of nothing leaves what is there",
-        &[Spapr, Device(HasEngine)],
+        &[Pseries, Device(HasEngine)],
         |host| {
             let engine = Engine::new(host, SPAPR_TCE_IOMMU, 1);
             put(&engine.rig, 0, engine.memory.at(), TCE).unwrap();
@@ -69,7 +69,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["C45"],
         "one page can be mapped at many places",
-        &[Spapr, Device(HasEngine)],
+        &[Pseries, Device(HasEngine)],
         |host| {
             let engine = Engine::new(host, SPAPR_TCE_V2_IOMMU, 1);
             for n in 0..3 {
@@ -103,7 +103,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["C46"],
         "version 1: a MAP that fails half way clears what it had set",
-        &[Spapr, Device(HasEngine)],
+        &[Pseries, Device(HasEngine)],
         |host| {
             let engine = Engine::new(host, SPAPR_TCE_IOMMU, 2);
             engine.memory.lose(0x1_0000..0x2_0000);

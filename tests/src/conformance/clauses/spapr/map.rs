@@ -6,7 +6,7 @@ use vfio_sim::Machine;
 
 use super::calls::{EINVAL, HIGH, TCE, VERSIONS, default_window, put, ready, v1};
 use super::engine::Engine;
-use crate::conformance::clause::Needs::{Device, Spapr};
+use crate::conformance::clause::Needs::{Device, Pseries, Spapr};
 use crate::conformance::clause::{Clause, Trait::Engine as HasEngine, both, simulated};
 use crate::conformance::host::Host;
 use crate::conformance::memory::Memory;
@@ -23,9 +23,10 @@ pub(super) const CLAUSES: &[Clause] = &[
         |host| {
             each(
                 host,
-                |map| DmaMap {
-                    argsz: 31,
-                    iova: outside(host),
+                &[0, 31],
+                |map, argsz| DmaMap {
+                    argsz,
+                    iova: HIGH,
                     ..map
                 },
                 EINVAL,
@@ -33,24 +34,24 @@ pub(super) const CLAUSES: &[Clause] = &[
         },
     ),
     both(&["C44"], "MAP: a larger argsz is fine", &[Spapr], |host| {
-        each(host, |map| DmaMap { argsz: 100, ..map }, Ok(0));
+        each(
+            host,
+            &[33, 100],
+            |map, argsz| DmaMap { argsz, ..map },
+            Ok(0),
+        );
     }),
     both(
         &["C44"],
         "MAP: an unknown flag is EINVAL, before the window",
         &[Spapr],
         |host| {
-            for flag in [4, 8, 1 << 31] {
-                each(
-                    host,
-                    |map| DmaMap {
-                        flags: BOTH | flag,
-                        iova: outside(host),
-                        ..map
-                    },
-                    EINVAL,
-                );
-            }
+            let flagged = |map, flag| DmaMap {
+                flags: BOTH | flag,
+                iova: HIGH,
+                ..map
+            };
+            each(host, &[4, 8, 1 << 31], flagged, EINVAL);
         },
     ),
     both(
@@ -58,13 +59,15 @@ pub(super) const CLAUSES: &[Clause] = &[
         "MAP: outside every window is ENXIO, before the size",
         &[Spapr],
         |host| {
+            let outside = |map, iova| DmaMap {
+                iova,
+                size: 1,
+                ..map
+            };
             each(
                 host,
-                |map| DmaMap {
-                    iova: outside(host),
-                    size: 1,
-                    ..map
-                },
+                &[end(host), HIGH, u64::MAX - 1],
+                outside,
                 Err(Errno::NXIO),
             );
         },
@@ -74,13 +77,13 @@ pub(super) const CLAUSES: &[Clause] = &[
         "MAP: outside every window is ENXIO, before address and rights",
         &[Spapr],
         |host| {
-            let bad = |map: DmaMap| DmaMap {
-                iova: HIGH,
+            let bad = |map: DmaMap, iova| DmaMap {
+                iova,
                 vaddr: map.vaddr + 1,
                 flags: 0,
                 ..map
             };
-            each(host, bad, Err(Errno::NXIO));
+            each(host, &[end(host), HIGH], bad, Err(Errno::NXIO));
         },
     ),
     both(
@@ -88,17 +91,16 @@ pub(super) const CLAUSES: &[Clause] = &[
         "MAP: the window ends with its last byte",
         &[Spapr],
         |host| {
-            let last = |map| DmaMap {
-                iova: outside(host) - TCE,
-                ..map
-            };
-            each(host, last, Ok(0));
             each(
                 host,
-                |map| DmaMap {
-                    iova: outside(host) - 1,
-                    ..map
-                },
+                &[end(host) - TCE],
+                |map, iova| DmaMap { iova, ..map },
+                Ok(0),
+            );
+            each(
+                host,
+                &[end(host) - 1],
+                |map, iova| DmaMap { iova, ..map },
                 Ok(1),
             );
         },
@@ -108,17 +110,12 @@ pub(super) const CLAUSES: &[Clause] = &[
         "MAP: a size that is no whole IOMMU pages is EINVAL, before the IOVA",
         &[Spapr],
         |host| {
-            for size in [1, TCE - 1, TCE + 1] {
-                each(
-                    host,
-                    |map| DmaMap {
-                        size,
-                        iova: 1,
-                        ..map
-                    },
-                    EINVAL,
-                );
-            }
+            let odd = |map, size| DmaMap {
+                size,
+                iova: 1,
+                ..map
+            };
+            each(host, &[1, TCE - 1, TCE + 1], odd, EINVAL);
         },
     ),
     both(
@@ -126,24 +123,12 @@ pub(super) const CLAUSES: &[Clause] = &[
         "MAP: an address that is no whole IOMMU page is EINVAL, before the IOVA",
         &[Spapr],
         |host| {
-            each(
-                host,
-                |map| DmaMap {
-                    vaddr: map.vaddr + 1,
-                    iova: 1,
-                    ..map
-                },
-                EINVAL,
-            );
-            each(
-                host,
-                |map| DmaMap {
-                    vaddr: map.vaddr + TCE / 2,
-                    iova: 1,
-                    ..map
-                },
-                EINVAL,
-            );
+            let odd = |map: DmaMap, more| DmaMap {
+                vaddr: map.vaddr + more,
+                iova: 1,
+                ..map
+            };
+            each(host, &[1, TCE / 2], odd, EINVAL);
         },
     ),
     both(
@@ -151,14 +136,11 @@ pub(super) const CLAUSES: &[Clause] = &[
         "MAP: an address inside a host page can be mapped",
         &[Spapr],
         |host| {
-            each(
-                host,
-                |map| DmaMap {
-                    vaddr: map.vaddr + TCE,
-                    ..map
-                },
-                Ok(0),
-            );
+            let inside = |map: DmaMap, more| DmaMap {
+                vaddr: map.vaddr + more,
+                ..map
+            };
+            each(host, &[TCE, 15 * TCE], inside, Ok(0));
         },
     ),
     both(
@@ -168,9 +150,10 @@ pub(super) const CLAUSES: &[Clause] = &[
         |host| {
             each(
                 host,
-                |map| DmaMap {
+                &[0, 1],
+                |map, iova| DmaMap {
                     flags: 0,
-                    iova: 1,
+                    iova,
                     ..map
                 },
                 EINVAL,
@@ -179,41 +162,39 @@ pub(super) const CLAUSES: &[Clause] = &[
     ),
     both(
         &["C44", "C45"],
-        "MAP: of nothing, too, the rest is looked at",
+        "MAP: of nothing, too, flags and address are looked at",
+        &[Spapr],
+        |host| {
+            let nothing = |map, (flags, vaddr)| DmaMap {
+                size: 0,
+                flags,
+                vaddr,
+                ..map
+            };
+            each(host, &[(0, 0), (BOTH, 1), (8, 0)], nothing, EINVAL);
+        },
+    ),
+    both(
+        &["C44", "C45", "P1"],
+        "MAP: of nothing, too, the IOVA is looked at",
         &[Spapr],
         |host| {
             each(
                 host,
-                |map| DmaMap {
+                &[HIGH],
+                |map, iova| DmaMap {
                     size: 0,
-                    flags: 0,
-                    ..map
-                },
-                EINVAL,
-            );
-            each(
-                host,
-                |map| DmaMap {
-                    size: 0,
-                    vaddr: 1,
-                    ..map
-                },
-                EINVAL,
-            );
-            each(
-                host,
-                |map| DmaMap {
-                    size: 0,
-                    iova: HIGH,
+                    iova,
                     ..map
                 },
                 Err(Errno::NXIO),
             );
             each(
                 host,
-                |map| DmaMap {
+                &[1],
+                |map, iova| DmaMap {
                     size: 0,
-                    iova: 1,
+                    iova,
                     ..map
                 },
                 Ok(1),
@@ -225,9 +206,12 @@ pub(super) const CLAUSES: &[Clause] = &[
         "MAP: read, write and both are rights",
         &[Spapr],
         |host| {
-            for flags in [READ, WRITE, BOTH] {
-                each(host, |map| DmaMap { flags, ..map }, Ok(0));
-            }
+            each(
+                host,
+                &[READ, WRITE, BOTH],
+                |map, flags| DmaMap { flags, ..map },
+                Ok(0),
+            );
         },
     ),
     both(
@@ -235,9 +219,12 @@ pub(super) const CLAUSES: &[Clause] = &[
         "MAP: an IOVA that is no whole IOMMU page answers 1",
         &[Spapr],
         |host| {
-            for iova in [1, TCE - 1, TCE + 8] {
-                each(host, |map| DmaMap { iova, ..map }, Ok(1));
-            }
+            each(
+                host,
+                &[1, TCE - 1, TCE + 8],
+                |map, iova| DmaMap { iova, ..map },
+                Ok(1),
+            );
         },
     ),
     both(
@@ -247,8 +234,9 @@ pub(super) const CLAUSES: &[Clause] = &[
         |host| {
             each(
                 host,
-                |map| DmaMap {
-                    iova: 1,
+                &[1],
+                |map, iova| DmaMap {
+                    iova,
                     vaddr: 0,
                     ..map
                 },
@@ -259,7 +247,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["P1"],
         "MAP: what answers 1 maps nothing",
-        &[Spapr, Device(HasEngine)],
+        &[Pseries, Device(HasEngine)],
         |host| {
             let engine = Engine::new(host, SPAPR_TCE_IOMMU, 1);
             assert_eq!(put(&engine.rig, 1, engine.memory.at(), 2 * TCE), Ok(1));
@@ -281,7 +269,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["C44"],
         "a device may write what is mapped to be written",
-        &[Spapr, Device(HasEngine)],
+        &[Pseries, Device(HasEngine)],
         |host| {
             for version in VERSIONS {
                 let engine = Engine::new(host, version, 1);
@@ -297,13 +285,13 @@ pub(super) const CLAUSES: &[Clause] = &[
         || {
             let host = Host::simulated(Machine::powernv9());
             let (rig, memory) = (v1(&host), host.memory(1));
-            assert_eq!(put(&rig, outside(&host) - TCE, memory.at(), 2 * TCE), Ok(0));
+            assert_eq!(put(&rig, end(&host) - TCE, memory.at(), 2 * TCE), Ok(0));
         },
     ),
 ];
 
 /// The first address behind the default window.
-fn outside(host: &Host) -> u64 {
+fn end(host: &Host) -> u64 {
     default_window(host).0
 }
 
@@ -312,15 +300,20 @@ fn right(engine: &Engine, flags: u32) -> Result<u32> {
     crate::conformance::raw::map(engine.rig.kernel(), &engine.rig.container, range, flags)
 }
 
-/// With either version: what is answered where all is well but for what is changed. The struct is not written to.
-fn each(host: &Host, change: impl Fn(DmaMap) -> DmaMap, answer: Result<u32>) {
+/// With either version: what is answered where all is well but for what is changed to each of the values. The struct is
+/// not written to.
+fn each<T: Copy>(
+    host: &Host,
+    values: &[T],
+    change: impl Fn(DmaMap, T) -> DmaMap,
+    answer: Result<u32>,
+) {
     for version in VERSIONS {
         let (rig, memory) = ready(host, version, 1);
-        assert_eq!(
-            ask(&rig, change(good(&memory))),
-            answer,
-            "version {version}"
-        );
+        for value in values {
+            let answered = ask(&rig, change(good(&memory), *value));
+            assert_eq!(answered, answer, "version {version}");
+        }
     }
 }
 

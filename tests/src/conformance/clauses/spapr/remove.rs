@@ -7,7 +7,7 @@ use super::calls::{
     EINVAL, HIGH, TCE, create, default_window, plain, put, remove, remove_of, unregister, v2,
 };
 use super::engine::Engine;
-use crate::conformance::clause::Needs::{Device, Spapr};
+use crate::conformance::clause::Needs::{Device, Pseries, Spapr};
 use crate::conformance::clause::{Clause, Trait::Engine as HasEngine, both};
 
 const GIB: u64 = 1 << 30;
@@ -133,7 +133,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["D56"],
         "a window that is made in its place is empty",
-        &[Spapr, Device(HasEngine)],
+        &[Pseries, Device(HasEngine)],
         |host| {
             let engine = Engine::new(host, SPAPR_TCE_V2_IOMMU, 1);
             create(&engine.rig, 16, GIB, 1).unwrap();

@@ -6,7 +6,7 @@ use vfio_sim::Machine;
 
 use super::calls::{EINVAL, HIGH, TCE, VERSIONS, default_window, put, ready, v1};
 use super::engine::Engine;
-use crate::conformance::clause::Needs::{Device, Spapr};
+use crate::conformance::clause::Needs::{Device, Pseries, Spapr};
 use crate::conformance::clause::{Clause, Trait::Engine as HasEngine, both, simulated};
 use crate::conformance::host::Host;
 use crate::conformance::raw::call;
@@ -21,8 +21,9 @@ pub(super) const CLAUSES: &[Clause] = &[
         |host| {
             each(
                 host,
-                |unmap| DmaUnmap {
-                    argsz: 23,
+                &[0, 23],
+                |unmap, argsz| DmaUnmap {
+                    argsz,
                     iova: HIGH,
                     ..unmap
                 },
@@ -35,17 +36,12 @@ pub(super) const CLAUSES: &[Clause] = &[
         "UNMAP: any flag is EINVAL, before the window",
         &[Spapr],
         |host| {
-            for flags in [1, 2, 4, 1 << 31] {
-                each(
-                    host,
-                    |unmap| DmaUnmap {
-                        flags,
-                        iova: HIGH,
-                        ..unmap
-                    },
-                    EINVAL,
-                );
-            }
+            let flagged = |unmap, flags| DmaUnmap {
+                flags,
+                iova: HIGH,
+                ..unmap
+            };
+            each(host, &[1, 2, 4, 1 << 31], flagged, EINVAL);
         },
     ),
     both(
@@ -53,17 +49,13 @@ pub(super) const CLAUSES: &[Clause] = &[
         "UNMAP: ALL is a flag like others",
         &[Spapr],
         |host| {
-            let all = uapi::DMA_UNMAP_FLAG_ALL;
-            each(
-                host,
-                |unmap| DmaUnmap {
-                    flags: all,
-                    iova: 0,
-                    size: 0,
-                    ..unmap
-                },
-                EINVAL,
-            );
+            let all = |unmap, flags| DmaUnmap {
+                flags,
+                iova: 0,
+                size: 0,
+                ..unmap
+            };
+            each(host, &[uapi::DMA_UNMAP_FLAG_ALL], all, EINVAL);
         },
     ),
     both(
@@ -71,19 +63,15 @@ pub(super) const CLAUSES: &[Clause] = &[
         "UNMAP: outside every window is ENXIO, before the size",
         &[Spapr],
         |host| {
+            let outside = |unmap, iova| DmaUnmap {
+                iova,
+                size: 1,
+                ..unmap
+            };
             each(
                 host,
-                |unmap| DmaUnmap {
-                    iova: HIGH,
-                    size: 1,
-                    ..unmap
-                },
-                Err(Errno::NXIO),
-            );
-            let end = default_window(host).0;
-            each(
-                host,
-                |unmap| DmaUnmap { iova: end, ..unmap },
+                &[default_window(host).0, HIGH],
+                outside,
                 Err(Errno::NXIO),
             );
         },
@@ -93,17 +81,12 @@ pub(super) const CLAUSES: &[Clause] = &[
         "UNMAP: a size that is no whole IOMMU pages is EINVAL, before the IOVA",
         &[Spapr],
         |host| {
-            for size in [1, TCE - 1, TCE + 1] {
-                each(
-                    host,
-                    |unmap| DmaUnmap {
-                        size,
-                        iova: 1,
-                        ..unmap
-                    },
-                    EINVAL,
-                );
-            }
+            let odd = |unmap, size| DmaUnmap {
+                size,
+                iova: 1,
+                ..unmap
+            };
+            each(host, &[1, TCE - 1, TCE + 1], odd, EINVAL);
         },
     ),
     both(
@@ -111,38 +94,40 @@ pub(super) const CLAUSES: &[Clause] = &[
         "UNMAP: an IOVA that is no whole IOMMU page answers 1",
         &[Spapr],
         |host| {
-            for iova in [1, TCE - 1, TCE + 8] {
-                each(host, |unmap| DmaUnmap { iova, ..unmap }, Ok(1));
-            }
+            each(
+                host,
+                &[1, TCE - 1, TCE + 8],
+                |unmap, iova| DmaUnmap { iova, ..unmap },
+                Ok(1),
+            );
+        },
+    ),
+    both(&["C45"], "UNMAP of nothing answers 0", &[Spapr], |host| {
+        each(host, &[0], |unmap, size| DmaUnmap { size, ..unmap }, Ok(0));
+    }),
+    both(
+        &["C45"],
+        "UNMAP where nothing is answers 0, up to the last byte of the window",
+        &[Spapr],
+        |host| {
+            let last = default_window(host).0 - TCE;
+            each(
+                host,
+                &[8 * TCE, last],
+                |unmap, iova| DmaUnmap { iova, ..unmap },
+                Ok(0),
+            );
         },
     ),
     both(
         &["P2"],
         "UNMAP: what answers 1 unmaps nothing",
-        &[Spapr, Device(HasEngine)],
+        &[Pseries, Device(HasEngine)],
         |host| {
             let engine = Engine::new(host, SPAPR_TCE_IOMMU, 1);
             put(&engine.rig, 0, engine.memory.at(), 2 * TCE).unwrap();
             assert_eq!(engine.rig.unmap(1, TCE).0, Ok(1));
             assert!(engine.reads(0, 0) && engine.reads(TCE, 0x1000));
-        },
-    ),
-    both(&["C45"], "UNMAP of nothing answers 0", &[Spapr], |host| {
-        each(host, |unmap| DmaUnmap { size: 0, ..unmap }, Ok(0));
-    }),
-    both(
-        &["C45"],
-        "UNMAP where nothing is answers 0",
-        &[Spapr],
-        |host| {
-            each(
-                host,
-                |unmap| DmaUnmap {
-                    iova: 8 * TCE,
-                    ..unmap
-                },
-                Ok(0),
-            );
         },
     ),
     both(
@@ -163,7 +148,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["C45"],
         "UNMAP takes a range with holes, and what several MAPs made",
-        &[Spapr, Device(HasEngine)],
+        &[Pseries, Device(HasEngine)],
         |host| {
             let engine = Engine::new(host, SPAPR_TCE_IOMMU, 1);
             for n in [0, 2] {
@@ -171,23 +156,6 @@ pub(super) const CLAUSES: &[Clause] = &[
             }
             assert_eq!(engine.rig.unmap(0, 4 * TCE), (Ok(0), 4 * TCE));
             assert!(!engine.reads(0, 0) && !engine.reads(2 * TCE, 0));
-        },
-    ),
-    both(
-        &["C45"],
-        "UNMAP up to the last byte of the window answers 0",
-        &[Spapr],
-        |host| {
-            let end = default_window(host).0;
-            each(
-                host,
-                |unmap| DmaUnmap {
-                    iova: end - 2 * TCE,
-                    size: 2 * TCE,
-                    ..unmap
-                },
-                Ok(0),
-            );
         },
     ),
     simulated(
@@ -219,26 +187,30 @@ fn past_the_end(host: &Host) -> Result<u32> {
     v1(host).unmap(default_window(host).0 - TCE, 2 * TCE).0
 }
 
-/// With either version and 4 pages mapped: what is answered where all is well but for what is changed. The struct is
-/// not written to.
-fn each(host: &Host, change: impl Fn(DmaUnmap) -> DmaUnmap, answer: Result<u32>) {
+/// With either version and 4 pages mapped: what is answered where all is well but for what is changed to each of the
+/// values. The struct is not written to.
+fn each<T: Copy>(
+    host: &Host,
+    values: &[T],
+    change: impl Fn(DmaUnmap, T) -> DmaUnmap,
+    answer: Result<u32>,
+) {
     for version in VERSIONS {
         let (rig, memory) = ready(host, version, 1);
         put(&rig, 0, memory.at(), 4 * TCE).unwrap();
-        let mut unmap = change(DmaUnmap {
-            argsz: 24,
-            flags: 0,
-            iova: 0,
-            size: TCE,
-        });
-        let before = (unmap.argsz, unmap.flags, unmap.iova, unmap.size);
-        let answered = call(
-            rig.kernel(),
-            &rig.container,
-            uapi::IOMMU_UNMAP_DMA,
-            &mut unmap,
-        );
-        assert_eq!(answered, answer, "version {version}");
-        assert_eq!((unmap.argsz, unmap.flags, unmap.iova, unmap.size), before);
+        for value in values {
+            let good = DmaUnmap {
+                argsz: 24,
+                flags: 0,
+                iova: 0,
+                size: TCE,
+            };
+            let mut unmap = change(good, *value);
+            let before = (unmap.argsz, unmap.flags, unmap.iova, unmap.size);
+            let opcode = uapi::IOMMU_UNMAP_DMA;
+            let answered = call(rig.kernel(), &rig.container, opcode, &mut unmap);
+            assert_eq!(answered, answer, "version {version}");
+            assert_eq!((unmap.argsz, unmap.flags, unmap.iova, unmap.size), before);
+        }
     }
 }

@@ -4,12 +4,14 @@ use vfio_core::kernel::Errno;
 use vfio_core::uapi::{self, SPAPR_TCE_V2_IOMMU, SpaprTceCreate};
 
 use super::calls::{
-    EINVAL, HIGH, TCE, create, create_of, good_window, plain, put, register, remove, v2,
+    EINVAL, HIGH, TCE, VERSIONS, create, create_of, enable, good_window, plain, put, register,
+    remove, v2,
 };
 use super::engine::Engine;
-use crate::conformance::clause::Needs::{Device, Powernv, Pseries, Spapr};
+use crate::conformance::clause::Needs::{Device, Powernv, Pseries, Spapr, SpareGroup};
 use crate::conformance::clause::{Clause, Trait::Engine as HasEngine, both};
 use crate::conformance::host::Host;
+use crate::conformance::rig::Rig;
 
 const GIB: u64 = 1 << 30;
 
@@ -177,14 +179,37 @@ pub(super) const CLAUSES: &[Clause] = &[
     ),
     both(
         &["D54"],
-        "pseries: more than the firmware has is EINVAL",
+        "pseries: more pages than the firmware says that it has are EINVAL",
         &[Pseries],
         |host| {
             let rig = host.rig();
-            for size in [1 << 50, 1 << 63] {
-                assert_eq!(create(&rig, 16, size, 1), Err(Errno::INVAL), "{size:#x}");
-            }
+            assert_eq!(create(&rig, 24, 1 << 62, 1), Err(Errno::INVAL));
             assert_eq!(create(&rig, 16, GIB, 1), Ok(HIGH));
+        },
+    ),
+    both(
+        &["C37c"],
+        "pseries: after the firmware has refused a window, the group gets none any more, whoever asks",
+        &[Pseries, SpareGroup],
+        |host| {
+            let group = host.group_id(2);
+            let rig = Rig::new(host.kernel(), group, SPAPR_TCE_V2_IOMMU);
+            assert_eq!(create(&rig, 16, 1 << 50, 1), Err(Errno::NODEV));
+            drop(rig);
+            for version in VERSIONS {
+                let rig = Rig::new(host.kernel(), group, version);
+                let memory = host.memory(1);
+                match version {
+                    SPAPR_TCE_V2_IOMMU => register(&rig, memory.at(), memory.len()).unwrap(),
+                    _ => enable(&rig).unwrap(),
+                };
+                let before = host.locked();
+                assert_eq!(rig.map(0, &memory), Err(Errno::NODEV));
+                assert_eq!(rig.unmap(0, TCE).0, Err(Errno::NODEV));
+                println!("lost {}", host.locked() - before);
+            }
+            let rig = Rig::new(host.kernel(), group, SPAPR_TCE_V2_IOMMU);
+            assert_eq!(create(&rig, 16, GIB, 1), Err(Errno::NODEV));
         },
     ),
     both(
@@ -247,7 +272,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["D54"],
         "both windows can be used at once",
-        &[Spapr, Device(HasEngine)],
+        &[Pseries, Device(HasEngine)],
         |host| {
             let engine = Engine::new(host, SPAPR_TCE_V2_IOMMU, 1);
             create(&engine.rig, 16, GIB, 1).unwrap();
