@@ -28,7 +28,8 @@ impl Limited {
         };
         let limit = Rlimit {
             current: Some(bytes),
-            maximum: before.limit.maximum,
+            // Whoever has the right to it may have more than it was given at first.
+            maximum: before.limit.maximum.map(|most| most.max(bytes)),
         };
         setrlimit(Resource::Memlock, limit).context("setrlimit(RLIMIT_MEMLOCK)")?;
         Ok(before)

@@ -46,6 +46,7 @@ impl World {
         arg: &mut Arg<'_>,
     ) -> Result<u32> {
         let bars = self.mapped_bars();
+        let groups = self.groups_in(id);
         let driver = self
             .containers
             .get_mut(&id)
@@ -55,8 +56,11 @@ impl World {
             caller,
             processes: &mut self.processes,
             profile: self.machine.profile(),
+            groups: &groups,
+            refused: &mut self.refused,
             host_page: self.machine.page_size as u64,
             bars: &bars,
+            huge_pages: &self.huge_pages,
             hazards: &mut self.hazards,
         };
         driver.iommu.ioctl(&mut env, opcode, arg)

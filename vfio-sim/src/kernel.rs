@@ -124,6 +124,19 @@ impl SimKernel {
         world.processes.locked(self.process)
     }
 
+    /// Maps memory that counts as memory of huge pages, as `MAP_HUGETLB` gives it (D49b): `len` bytes, of pages of
+    /// `page` bytes. It is unmapped as other memory is.
+    ///
+    /// # Errors
+    /// Those of `mmap(2)`.
+    pub fn mmap_huge(&self, len: usize, page: usize) -> Result<NonNull<u8>> {
+        let start = mmap_aligned(len, page)?;
+        let at = start.as_ptr() as u64;
+        let mut world = self.world();
+        world.huge_pages.add(at..at + len as u64, page as u64);
+        Ok(start)
+    }
+
     /// DMA that did not reach memory since the last time that this was asked.
     pub fn take_faults(&self) -> Vec<Fault> {
         std::mem::take(&mut self.world().faults)
@@ -211,23 +224,7 @@ unsafe impl Kernel for SimKernel {
 
     /// Whole pages of the machine, which may be larger than this host's.
     fn mmap(&self, len: usize) -> Result<NonNull<u8>> {
-        let page = self.page_size();
-        let len = len.checked_next_multiple_of(page).ok_or(Errno::NOMEM)?;
-        let whole = len.checked_add(page).ok_or(Errno::NOMEM)?;
-        let start = Linux.mmap(whole)?;
-        let before = start.as_ptr().align_offset(page).min(page);
-        // SAFETY: what is before and behind the pages that are given away is a part of this mapping, which nobody
-        // else knows yet; all of it has `whole` bytes.
-        unsafe {
-            let place = start.add(before);
-            if before > 0 {
-                Linux.munmap(start, before)?;
-            }
-            if before < page {
-                Linux.munmap(place.add(len), page - before)?;
-            }
-            Ok(place)
-        }
+        mmap_aligned(len, self.page_size())
     }
 
     fn map_region(
@@ -264,7 +261,9 @@ unsafe impl Kernel for SimKernel {
     unsafe fn munmap(&self, addr: NonNull<u8>, len: usize) -> Result<()> {
         // SAFETY: every mapping of this kernel is one of Linux; the rest is our caller's promise.
         unsafe { Linux.munmap(addr, len.next_multiple_of(self.page_size())) }?;
-        self.world().forget_pages(addr.as_ptr() as u64);
+        let mut world = self.world();
+        world.forget_pages(addr.as_ptr() as u64);
+        world.huge_pages.forget(addr.as_ptr() as u64);
         Ok(())
     }
 
@@ -300,5 +299,25 @@ unsafe impl Kernel for SimKernel {
 
     fn read_link(&self, path: &Path) -> Result<PathBuf> {
         self.world().host.read_link(path)
+    }
+}
+
+/// Whole pages of that size.
+fn mmap_aligned(len: usize, page: usize) -> Result<NonNull<u8>> {
+    let len = len.checked_next_multiple_of(page).ok_or(Errno::NOMEM)?;
+    let whole = len.checked_add(page).ok_or(Errno::NOMEM)?;
+    let start = Linux.mmap(whole)?;
+    let before = start.as_ptr().align_offset(page).min(page);
+    // SAFETY: what is before and behind the pages that are given away is a part of this mapping, which nobody
+    // else knows yet; all of it has `whole` bytes.
+    unsafe {
+        let place = start.add(before);
+        if before > 0 {
+            Linux.munmap(start, before)?;
+        }
+        if before < page {
+            Linux.munmap(place.add(len), page - before)?;
+        }
+        Ok(place)
     }
 }

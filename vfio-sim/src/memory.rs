@@ -4,6 +4,7 @@
 
 use std::ffi::c_void;
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::ptr;
 
@@ -99,6 +100,30 @@ pub(crate) fn len_before_gap(addr: u64, len: u64) -> Option<u64> {
         done += page - (addr + done) % page;
     }
     (done < len).then_some(done)
+}
+
+/// Where this process's memory is said to be of huge pages.
+#[derive(Debug, Default)]
+pub(crate) struct HugePages(Vec<(Range<u64>, u64)>);
+
+impl HugePages {
+    /// Addresses of memory, and the size of its pages in bytes.
+    pub(crate) fn add(&mut self, range: Range<u64>, page: u64) {
+        self.0.push((range, page));
+    }
+
+    /// The memory that starts there has gone.
+    pub(crate) fn forget(&mut self, start: u64) {
+        self.0.retain(|(range, _)| range.start != start);
+    }
+
+    /// How large each page of a range is at the least, in bytes; pages that are not huge have `page`.
+    pub(crate) fn smallest(&self, addr: u64, size: u64, page: u64) -> u64 {
+        let end = addr.saturating_add(size);
+        let mut huge = self.0.iter();
+        let around = huge.find(|(range, _)| range.start <= addr && end <= range.end);
+        around.map_or(page, |(_, size)| *size)
+    }
 }
 
 fn vectors(addr: u64, local: *mut c_void, len: usize) -> Option<(iovec, iovec)> {

@@ -20,6 +20,7 @@ use crate::host_tree::HostTree;
 use crate::iommu::Hazard;
 use crate::lie::{self, Asked, Told};
 use crate::machine::Machine;
+use crate::memory::HugePages;
 use crate::names::{self, Kind};
 use crate::process::{ProcessId, Processes, Rights};
 
@@ -40,7 +41,10 @@ pub(crate) struct World {
     pub(crate) leaving: BTreeSet<String>,
     /// The regions that are mapped.
     pub(crate) maps: Vec<RegionMap>,
+    pub(crate) huge_pages: HugePages,
     pub(crate) hazards: Vec<Hazard>,
+    /// The groups for which the firmware has refused a window: they get none any more (C37c).
+    pub(crate) refused: BTreeSet<u32>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) told: Told,
     opened_containers: u64,
@@ -83,7 +87,9 @@ impl World {
             devices: BTreeMap::new(),
             leaving: BTreeSet::new(),
             maps: Vec::new(),
+            huge_pages: HugePages::default(),
             hazards: Vec::new(),
+            refused: BTreeSet::new(),
             faults: Vec::new(),
             told: Told::default(),
             opened_containers: 0,

@@ -41,6 +41,10 @@ pub enum Needs {
     TwoGroups,
     /// An IOMMU of type1 that does not remap interrupts.
     NoRemapping,
+    /// A third group, which a clause may spoil.
+    SpareGroup,
+    /// sPAPR with windows of 2 MiB pages, and memory of such pages.
+    HugePages,
     /// A device like that.
     Device(Trait),
 }
@@ -156,6 +160,9 @@ impl Needs {
             Self::Pseries => matches!(platform, Some(Platform::Pseries { .. })),
             Self::Powernv => matches!(platform, Some(Platform::Powernv)),
             Self::TwoGroups => machine.groups.len() >= 2,
+            Self::SpareGroup => machine.groups.len() >= 3,
+            // The processors of bare metal have no huge pages in QEMU.
+            Self::HugePages => matches!(platform, Some(Platform::Pseries { .. })),
             Self::Device(like) => like.find(machine).is_some(),
         }
     }

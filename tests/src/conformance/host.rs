@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
-use vfio_core::kernel::Kernel;
+use vfio_core::kernel::{Arg, Kernel, Opcode};
 use vfio_core::uapi::{SPAPR_TCE_V2_IOMMU, TYPE1V2_IOMMU};
 use vfio_core::{CONTAINER_NODE, group_node};
 use vfio_sim::machine::{Hardware, Spapr, Type1};
@@ -14,6 +14,7 @@ use vfio_sim::{Machine, Rights, SimKernel};
 
 use super::clause::Trait;
 use super::memory::Memory;
+use super::raw::{ioctl, ioctl_elsewhere};
 use super::rig::{Open, Rig};
 use crate::rights::Limited;
 
@@ -150,6 +151,29 @@ impl Host {
     /// So many pages of memory, all of them there.
     pub(super) fn memory(&self, pages: usize) -> Memory {
         Memory::new(&self.kernel, pages)
+    }
+
+    /// So many huge pages of 2 MiB.
+    pub(super) fn huge_memory(&self, pages: usize) -> Memory {
+        let len = pages << 21;
+        match &self.simulation {
+            Some(simulation) => {
+                let start = simulation.mmap_huge(len, 1 << 21).unwrap();
+                Memory::from(&self.kernel, start, len)
+            }
+            None => Memory::huge(&self.kernel, len),
+        }
+    }
+
+    /// The answer to a call with a null pointer from another process.
+    pub(super) fn elsewhere(&self, fd: &OwnedFd, opcode: Opcode) -> vfio_core::kernel::Result<()> {
+        match &self.simulation {
+            Some(simulation) => {
+                let other = simulation.process(Rights::ROOT);
+                ioctl(&other, fd, opcode, Arg::None).map(drop)
+            }
+            None => ioctl_elsewhere(&self.kernel, fd, opcode),
+        }
     }
 
     /// How much memory this process has locked, in bytes.

@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 use std::os::fd::AsFd;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use rustix::mm::{MprotectFlags, mprotect};
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect};
 use vfio_core::kernel::{Kernel, Protection, RegionMapping};
 
 use super::rig::Open;
@@ -22,9 +22,14 @@ pub(super) struct Memory {
 impl Memory {
     pub(super) fn new(kernel: &Arc<dyn Kernel>, pages: usize) -> Self {
         let len = pages * kernel.page_size();
+        Self::from(kernel, kernel.mmap(len).unwrap(), len)
+    }
+
+    /// Memory that was just mapped.
+    pub(super) fn from(kernel: &Arc<dyn Kernel>, start: NonNull<u8>, len: usize) -> Self {
         let memory = Self {
             kernel: Arc::clone(kernel),
-            start: kernel.mmap(len).unwrap(),
+            start,
             len,
         };
         memory.put(0, &random(len));
@@ -46,6 +51,27 @@ impl Memory {
             },
             other => panic!("memory is mapped as pages: {other:?}"),
         }
+    }
+
+    /// Memory of huge pages of 2 MiB, of which this host has as many.
+    pub(super) fn huge(kernel: &Arc<dyn Kernel>, len: usize) -> Self {
+        const POOL: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
+        std::fs::write(POOL, "8").unwrap();
+        let flags = MapFlags::PRIVATE | MapFlags::HUGETLB | MapFlags::HUGE_2MB;
+        // SAFETY: no address is asked for, so that no mapping of this process is replaced.
+        let start = unsafe {
+            let rights = ProtFlags::READ | ProtFlags::WRITE;
+            mmap_anonymous(ptr::null_mut(), len, rights, flags).unwrap()
+        };
+        Self::from(kernel, NonNull::new(start.cast()).unwrap(), len)
+    }
+
+    /// Memory that the kernel may make transparent huge pages of.
+    pub(super) fn transparent(kernel: &Arc<dyn Kernel>, len: usize) -> Self {
+        let start = kernel.mmap(len).unwrap();
+        // SAFETY: just mapped; the advice changes no byte.
+        unsafe { madvise(start.as_ptr().cast(), len, Advice::LinuxHugepage).unwrap() };
+        Self::from(kernel, start, len)
     }
 
     /// Its address, as the kernel is told it.

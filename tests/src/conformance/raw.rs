@@ -3,8 +3,11 @@
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::Arc;
 
-use vfio_core::kernel::{Arg, Kernel, Opcode, Result};
+use vfio_core::kernel::{Arg, Errno, Kernel, Opcode, Result};
 use vfio_core::uapi::{self, DmaMap, DmaUnmap};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -122,4 +125,27 @@ pub(super) fn set_irqs(
     let mut bytes = head.as_bytes().to_vec();
     bytes.extend(data);
     ioctl(kernel, device, uapi::DEVICE_SET_IRQS, Arg::In(&bytes))
+}
+
+/// A call with a null pointer by another process, which ends then.
+pub(super) fn ioctl_elsewhere(
+    kernel: &Arc<dyn Kernel>,
+    fd: &OwnedFd,
+    opcode: Opcode,
+) -> Result<()> {
+    let (kernel, fd) = (Arc::clone(kernel), fd.try_clone().unwrap());
+    let ask = move || match ioctl(&*kernel, &fd, opcode, Arg::None) {
+        Ok(_) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    };
+    let mut child = Command::new("true");
+    // SAFETY: all that is done between fork and exec is that call; it takes no lock and no memory.
+    unsafe { child.pre_exec(ask) };
+    match child.spawn() {
+        Ok(mut child) => {
+            child.wait().unwrap();
+            Ok(())
+        }
+        Err(error) => Err(Errno::from_io_error(&error).unwrap()),
+    }
 }

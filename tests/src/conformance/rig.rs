@@ -32,6 +32,11 @@ impl Rig {
         let group = kernel.open(&group_node(group)).unwrap();
         join(&**kernel, &group, &container).unwrap();
         set_iommu(&**kernel, &container, iommu).unwrap();
+        Self::from(kernel, group, container)
+    }
+
+    /// A group that is in that container already.
+    pub(super) fn from(kernel: &Arc<dyn Kernel>, group: OwnedFd, container: OwnedFd) -> Self {
         Self {
             group,
             container,

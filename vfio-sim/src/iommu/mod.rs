@@ -3,12 +3,14 @@
 mod spapr;
 mod type1;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use vfio_core::kernel::{Arg, Errno, Opcode, Result};
 use vfio_core::uapi;
 
 use crate::machine::{Hardware, Profile};
+use crate::memory::HugePages;
 use crate::names::Kind;
 use crate::process::{ProcessId, Processes};
 
@@ -23,10 +25,15 @@ pub(crate) struct Env<'a> {
     pub(crate) caller: ProcessId,
     pub(crate) processes: &'a mut Processes,
     pub(crate) profile: Profile,
+    /// Those in the container.
+    pub(crate) groups: &'a [u32],
+    /// Those for which the firmware has refused a window.
+    pub(crate) refused: &'a mut BTreeSet<u32>,
     /// The size of a page of the simulated host, in bytes.
     pub(crate) host_page: u64,
     /// Where BARs are mapped in this process: memory that is not accounted.
     pub(crate) bars: &'a [Range<u64>],
+    pub(crate) huge_pages: &'a HugePages,
     pub(crate) hazards: &'a mut Vec<Hazard>,
 }
 

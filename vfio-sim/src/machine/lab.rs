@@ -66,7 +66,7 @@ impl Machine {
             name: "pseries".into(),
             iommus: vec![IommuDriver::new(Hardware::Spapr(Spapr {
                 platform: Platform::Pseries {
-                    largest_window: 1 << 40,
+                    largest_window: 1 << 41,
                 },
                 default_window: (0, 0x4000_0000),
                 page_sizes: 0x121_1000,

@@ -7,6 +7,7 @@ mod hot_reset;
 mod lives;
 mod opening;
 mod reset;
+mod spapr;
 mod token;
 mod type1;
 
@@ -22,6 +23,7 @@ const THEMES: &[&[&[Clause]]] = &[
         lives::CLAUSES,
     ],
     type1::CLAUSES,
+    spapr::CLAUSES,
     &[reset::CLAUSES, hot_reset::CLAUSES, feature::CLAUSES],
 ];
 

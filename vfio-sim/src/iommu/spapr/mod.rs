@@ -1,8 +1,10 @@
 //! sPAPR TCE (parts C and D of the page of kernel behaviours).
 //!
+//! - `eeh`: errors that are isolated.
 //! - `window`: tables, their entries, and what making one costs.
 //! - `registered`: memory that is registered for a process, whichever of its containers did it.
 
+mod eeh;
 mod registered;
 mod window;
 
@@ -14,7 +16,7 @@ use vfio_core::uapi::{
 };
 
 use crate::arg;
-use crate::machine::Spapr as Hardware;
+use crate::machine::{Platform, Spapr as Hardware};
 use crate::memory;
 use crate::process::{ProcessId, Processes};
 
@@ -26,6 +28,9 @@ use window::{DEFAULT_PAGE_SHIFT, Table, Tce, Window};
 
 /// How many tables a container can have (`IOMMU_TABLE_GROUP_MAX_TABLES`).
 const SLOTS: usize = 2;
+
+/// Something that is asked of isolation units.
+const EEH_PE_OP: Opcode = uapi::vfio(21);
 
 /// What a caller of GET_INFO must give room for: everything before the part about windows.
 const INFO_LEAST: usize = std::mem::offset_of!(SpaprTceInfo, ddw);
@@ -65,11 +70,33 @@ impl Spapr {
         })
     }
 
-    /// C37
+    /// C37, D57: a hypervisor's windows are those of the group that they were made for.
     pub(crate) fn attach(&self) -> Result<()> {
-        match self.is_v2 {
-            true => Ok(()),
-            false => Err(Errno::BUSY),
+        let has_windows = self.windows.iter().any(Option::is_some);
+        match (self.is_v2, self.is_hypervisors() && has_windows) {
+            (false, _) => Err(Errno::BUSY),
+            (true, true) => Err(Errno::PERM),
+            (true, false) => Ok(()),
+        }
+    }
+
+    fn is_hypervisors(&self) -> bool {
+        matches!(self.hardware.platform, Platform::Pseries { .. })
+    }
+
+    /// Whether every group can have a window that is made now (D57).
+    fn may_have_windows(&self, env: &Env<'_>) -> Result<()> {
+        match self.is_hypervisors() && env.groups.len() > 1 {
+            true => Err(Errno::PERM),
+            false => Ok(()),
+        }
+    }
+
+    /// C37c: a firmware that has refused a window once is not asked again.
+    fn may_ask_for_windows(&self, env: &Env<'_>) -> Result<()> {
+        match env.groups.iter().any(|group| env.refused.contains(group)) {
+            true => Err(Errno::NODEV),
+            false => Ok(()),
         }
     }
 
@@ -109,6 +136,9 @@ impl Spapr {
             (uapi::SPAPR_UNREGISTER_MEMORY, true) => self.unregister(env, arg),
             (uapi::SPAPR_TCE_CREATE, true) => self.create(env, arg),
             (uapi::SPAPR_TCE_REMOVE, true) => self.remove(env, arg),
+            // D58: without a unit not even the pointer is looked at.
+            (EEH_PE_OP, _) if !self.hardware.eeh => Err(Errno::NODEV),
+            (EEH_PE_OP, _) => eeh::operate(arg),
             _ => Err(Errno::NOTTY),
         }
     }
@@ -168,6 +198,12 @@ impl Spapr {
             let owner = self.owner.unwrap_or(env.caller);
             let window = Window::default_of(&self.hardware, env.host_page);
             env.processes.lock(owner, window.table_bytes())?;
+            let may = self.may_ask_for_windows(env);
+            let may = may.and_then(|()| self.may_have_windows(env));
+            if let Err(errno) = may {
+                env.processes.unlock(owner, window.table_bytes());
+                return Err(errno);
+            }
             self.windows[0] = Some(window);
             self.default_pending = false;
         }
@@ -230,7 +266,7 @@ impl Spapr {
         if self.is_v2 {
             // D52
             let block = blocks.holding(tce.vaddr, page).ok_or(Errno::INVAL)?;
-            if page > block.largest_page(env.host_page) {
+            if page > block.largest_page {
                 return Err(Errno::INVAL);
             }
             block.users += 1;
@@ -364,6 +400,8 @@ impl Spapr {
         }
         let table = Table::of(&self.hardware, &create, env.host_page).ok_or(Errno::INVAL)?;
         env.processes.lock(env.caller, table.bytes())?;
+        self.may_ask_for_windows(env)
+            .inspect_err(|_| env.hazards.push(Hazard::H5))?;
         let is_taken = |start| self.windows.iter().flatten().any(|it| it.start() == start);
         let made = Window::created(
             &self.hardware,
@@ -373,7 +411,16 @@ impl Spapr {
             env.host_page,
             is_taken,
         );
-        let window = made.inspect_err(|_| env.hazards.push(Hazard::H5))?; // accounted for good
+        let window = made.inspect_err(|errno| {
+            env.hazards.push(Hazard::H5); // accounted for good
+            if *errno == Errno::NODEV {
+                env.refused.extend(env.groups);
+            }
+        })?;
+        if let Err(errno) = self.may_have_windows(env) {
+            env.processes.unlock(env.caller, table.bytes());
+            return Err(errno);
+        }
         create.start_addr = window.start();
         self.windows[slot] = Some(window);
         arg::write(arg, &create, size_of::<SpaprTceCreate>())?;
@@ -487,6 +534,7 @@ fn pin(env: &mut Env<'_>, vaddr: u64, size: u64) -> Option<Result<u32>> {
     if blocks.overlaps(vaddr, size) {
         return Some(Err(Errno::INVAL));
     }
-    blocks.add(vaddr, size);
+    let page = env.huge_pages.smallest(vaddr, size, env.host_page);
+    blocks.add(vaddr, size, page);
     None
 }

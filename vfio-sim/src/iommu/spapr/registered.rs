@@ -10,17 +10,12 @@ pub(crate) struct Registered(Vec<Block>);
 pub(crate) struct Block {
     vaddr: u64,
     size: u64,
+    /// The largest page of an IOMMU that it carries, in bytes (D49b).
+    pub(super) largest_page: u64,
     /// How often it was registered, and not unregistered since.
     holders: u32,
     /// How many TCEs point into it.
     pub(super) users: u64,
-}
-
-impl Block {
-    /// D49b, without hugetlb: a page of the host, whatever the alignment of the block.
-    pub(super) fn largest_page(&self, host_page: u64) -> u64 {
-        host_page.min(1 << (self.vaddr | self.size).trailing_zeros().min(63))
-    }
 }
 
 impl Registered {
@@ -41,11 +36,12 @@ impl Registered {
         self.0.iter().any(overlaps)
     }
 
-    /// A block that was pinned.
-    pub(super) fn add(&mut self, vaddr: u64, size: u64) {
+    /// A block that was pinned, of pages of so many bytes.
+    pub(super) fn add(&mut self, vaddr: u64, size: u64, page: u64) {
         self.0.push(Block {
             vaddr,
             size,
+            largest_page: page.min(1 << (vaddr | size).trailing_zeros().min(63)),
             holders: 1,
             users: 0,
         });

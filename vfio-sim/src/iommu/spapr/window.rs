@@ -14,6 +14,9 @@ pub(super) const DEFAULT_PAGE_SHIFT: u32 = 12;
 /// How many levels a table has at most (`POWERNV_IOMMU_MAX_LEVELS`).
 const MOST_LEVELS: u32 = 5;
 
+/// How many pages a hypervisor says that its windows can have.
+const MOST_ENTRIES: u64 = 1 << 37;
+
 /// The bytes of one entry.
 const TCE_BYTES: u64 = 8;
 
@@ -97,11 +100,15 @@ impl Window {
                 }
             }
             Platform::Pseries { largest_window } => {
-                if levels > 1 || !size.is_power_of_two() || size > largest_window {
+                let most = MOST_ENTRIES.saturating_mul(1 << page_shift);
+                if levels > 1 || !size.is_power_of_two() || size > most {
                     return Err(Errno::INVAL);
                 }
                 if is_taken(hardware.high_start) {
                     return Err(Errno::PERM);
+                }
+                if size > largest_window {
+                    return Err(Errno::NODEV); // C37c
                 }
                 let (start, default_size) = hardware.default_window;
                 let is_default = page_shift == DEFAULT_PAGE_SHIFT && size <= default_size.into();
