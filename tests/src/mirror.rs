@@ -41,7 +41,14 @@ fn describe(host: &dyn Kernel, machine: &Machine, device: &PciDevice) -> Result<
     let config = file(host, device, "config")?;
     let described = match alike {
         Some(alike) => alike.clone(),
-        None => shape::of(device, &config, &file(host, device, "resource")?),
+        None => {
+            let files = shape::Files {
+                config: config.clone(),
+                resource: file(host, device, "resource")?,
+                reset_method: file(host, device, "reset_method").unwrap_or_default(),
+            };
+            shape::of(device, &files)
+        }
     };
     let placed = BARS.iter().filter_map(|at| {
         let bytes = config.get(usize::from(*at)..)?.first_chunk()?;

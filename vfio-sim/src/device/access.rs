@@ -103,7 +103,7 @@ impl World {
             return Err(Errno::IO);
         }
         match bar.kind {
-            BarKind::Memory => {
+            BarKind::Memory { .. } => {
                 let memory = state.memory_of(index)?;
                 match transfer {
                     Transfer::Read(bytes) => rustix::io::pread(memory, bytes, offset),

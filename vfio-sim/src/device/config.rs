@@ -1,6 +1,6 @@
 //! Config space: what the device has, what VFIO invents, what can be written (F79).
 
-use crate::machine::{BarKind, Device, Machine};
+use crate::machine::{Bar, BarKind, Device, Machine};
 
 const SIZE: usize = 256;
 const EXTENDED_SIZE: usize = 4096;
@@ -8,6 +8,7 @@ const EXTENDED_SIZE: usize = 4096;
 const COMMAND: usize = 0x04;
 const STATUS: usize = 0x06;
 const CLASS: usize = 0x09;
+const CACHE_LINE: usize = 0x0c;
 const HEADER_TYPE: usize = 0x0e;
 const BARS: usize = 0x10;
 const ROM: usize = 0x30;
@@ -82,7 +83,7 @@ impl Config {
             writable: vec![0; size],
             initial: Vec::new(),
             express_control: None,
-            function_reset: device.function_reset,
+            function_reset: device.has_function_level_reset(),
             power_control: None,
             msi_control: None,
             msi_on: None,
@@ -95,6 +96,7 @@ impl Config {
         for (at, value) in &device.config {
             config.put(usize::from(*at), &value.to_le_bytes());
         }
+        config.hide_bars(device);
         config.initial = config.bytes.clone();
         config
     }
@@ -114,7 +116,6 @@ impl Config {
     fn header(&mut self, device: &Device, machine: &Machine) {
         self.put(0, &device.vendor.to_le_bytes());
         self.put(2, &device.device.to_le_bytes());
-        self.put(STATUS, &STATUS_CAPABILITIES.to_le_bytes());
         self.put(CLASS, &device.class.to_le_bytes()[..3]);
         if has_neighbours(device, machine) {
             self.put(HEADER_TYPE, &[MULTI_FUNCTION]);
@@ -122,6 +123,7 @@ impl Config {
         self.put(LINE, &[if device.interrupts.line { 11 } else { 0 }]);
         self.put(PIN, &[u8::from(device.interrupts.line)]);
         self.allow(LINE, &[0xff]);
+        self.allow(CACHE_LINE, &[0xff]);
         // The kernel enables what a driver needs when it opens a device (`pci_enable_device`).
         let bars = || (0..device.bars.len()).filter_map(|n| device.bar(n));
         let mut command = 0;
@@ -149,7 +151,8 @@ impl Config {
             let kind_bits = match bar.kind {
                 BarKind::Io if !self.has_io_space => continue,
                 BarKind::Io => IO_SPACE,
-                BarKind::Memory => WIDE | PREFETCHABLE,
+                BarKind::Memory { wide: true } => WIDE | PREFETCHABLE,
+                BarKind::Memory { wide: false } => PREFETCHABLE,
                 BarKind::Registers { wide: true } => WIDE,
                 BarKind::Registers { wide: false } => 0,
             };
@@ -164,6 +167,19 @@ impl Config {
         if device.rom > 0 {
             let bits = u32::try_from(!(device.rom - 1) & 0xffff_ffff).unwrap_or(0) | 1;
             self.allow(ROM, &bits.to_le_bytes());
+        }
+    }
+
+    /// What is no BAR for the host reads as 0, whatever the hardware has there.
+    fn hide_bars(&mut self, device: &Device) {
+        let mut is_upper = false;
+        for n in 0..device.bars.len() {
+            let seen = |bar: &Bar| self.has_io_space || bar.is_memory_space();
+            let bar = device.bar(n).filter(seen);
+            if bar.is_none() && !is_upper {
+                self.put(BARS + 4 * n, &[0; 4]);
+            }
+            is_upper = bar.is_some_and(Bar::is_wide);
         }
     }
 
@@ -202,7 +218,7 @@ impl Config {
             const ENDPOINT_VERSION_2: u16 = 2;
             let at = list.add(EXPRESS, 0x80);
             list.config.put(at + 2, &ENDPOINT_VERSION_2.to_le_bytes());
-            if device.function_reset {
+            if device.has_function_level_reset() {
                 list.config
                     .put(at + 4, &EXPRESS_FUNCTION_RESET.to_le_bytes());
             }
@@ -210,7 +226,8 @@ impl Config {
             const PHANTOM: u16 = 1 << 9;
             list.config.allow(at + 8, &(!PHANTOM).to_le_bytes());
             list.config.express_control = Some(at + 8);
-
+        }
+        if device.power_management {
             const VERSION_3: u16 = 3;
             const NO_SOFT_RESET: u8 = 1 << 3;
             let at = list.add(POWER_MANAGEMENT, 0x60);
@@ -237,10 +254,7 @@ impl Config {
 
     /// The kernel wakes the function up before it resets it.
     pub(super) fn wake(&mut self) {
-        if let Some(at) = self.power_control {
-            let value = self.word(at) & !u16::from(POWER_STATE);
-            self.put(at, &value.to_le_bytes());
-        }
+        self.set_power_state(0);
     }
 
     /// Reads, inside of its size.
@@ -252,6 +266,7 @@ impl Config {
 
     /// Writes what can be written, inside of its size.
     pub(super) fn write(&mut self, at: usize, bytes: &[u8]) -> Effects {
+        let state = self.power_state();
         let places = self.bytes.iter_mut().zip(&self.writable).skip(at);
         for ((place, writable), byte) in places.zip(bytes) {
             *place = *place & !writable | byte & writable;
@@ -268,8 +283,36 @@ impl Config {
                 effects.reset = touches(control) && self.function_reset;
             }
         }
+        if !self.has_power_state(self.power_state()) {
+            self.set_power_state(state);
+        }
         self.limit_msi();
         effects
+    }
+
+    /// D0 to D3hot, as a number.
+    fn power_state(&self) -> u16 {
+        let control = self.power_control.map_or(0, |at| self.word(at));
+        control & u16::from(POWER_STATE)
+    }
+
+    fn set_power_state(&mut self, state: u16) {
+        if let Some(at) = self.power_control {
+            let rest = self.word(at) & !u16::from(POWER_STATE);
+            self.put(at, &(rest | state).to_le_bytes());
+        }
+    }
+
+    /// D1 and D2 are there where the capability says so.
+    fn has_power_state(&self, state: u16) -> bool {
+        const D1: u16 = 1 << 9;
+        const D2: u16 = 1 << 10;
+        let can = self.power_control.map_or(0, |at| self.word(at - 2));
+        match state {
+            1 => can & D1 != 0,
+            2 => can & D2 != 0,
+            _ => true,
+        }
     }
 
     /// MSI is off, or so many vectors of it are on: then a driver may write that it is, and how many.
@@ -309,8 +352,7 @@ impl Config {
 
     /// Not in D3hot, where a device has config space alone.
     pub(super) fn decodes_memory(&self) -> bool {
-        let state = self.power_control.map_or(0, |at| self.word(at));
-        let sleeps = state & u16::from(POWER_STATE) == u16::from(POWER_STATE);
+        let sleeps = self.power_state() == u16::from(POWER_STATE);
         self.word(COMMAND) & COMMAND_MEMORY != 0 && !sleeps
     }
 
@@ -336,6 +378,7 @@ impl List<'_> {
         self.config.put(self.link, &[at]);
         let at = usize::from(at);
         self.config.put(at, &[id]);
+        self.config.put(STATUS, &STATUS_CAPABILITIES.to_le_bytes());
         self.link = at + 1;
         at
     }

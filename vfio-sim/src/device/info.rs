@@ -5,7 +5,7 @@ use vfio_core::uapi::{self, DeviceInfo, IrqInfo, RegionInfo};
 
 use crate::arg;
 use crate::caps::{Caps, header};
-use crate::machine::{Bar, BarKind};
+use crate::machine::Bar;
 
 use super::{REGION_SHIFT, State};
 
@@ -13,6 +13,9 @@ use super::{REGION_SHIFT, State};
 pub(super) const REGIONS: u32 = 9;
 /// Interrupt indexes that every PCI device has a number for.
 pub(super) const IRQS: u32 = 5;
+
+/// Everything up to the end of VGA's memory.
+const VGA_SIZE: u64 = 0xc_0000;
 
 const REGION_ROOM: usize = size_of::<RegionInfo>();
 
@@ -24,7 +27,7 @@ impl State {
     pub(super) fn info(&self, arg: &mut Arg<'_>) -> Result<()> {
         let mut info: DeviceInfo = arg::sized_from(arg, INFO_LEAST)?;
         info.flags = uapi::DEVICE_FLAGS_PCI;
-        if self.description.function_reset {
+        if self.can_reset {
             info.flags |= uapi::DEVICE_FLAGS_RESET;
         }
         info.num_regions = REGIONS;
@@ -66,19 +69,25 @@ impl State {
         match index {
             0..6 => Ok(match self.bar(index) {
                 None => (0, 0),
-                Some(Bar {
-                    size,
-                    kind: BarKind::Io,
-                }) => (size, both),
-                Some(Bar { size, .. }) => (size, both | uapi::REGION_FLAG_MMAP),
+                Some(Bar { size, .. }) if self.maps(index) => {
+                    (size, both | uapi::REGION_FLAG_MMAP)
+                }
+                Some(Bar { size, .. }) => (size, both),
             }),
             uapi::PCI_ROM_REGION_INDEX => Ok(match self.description.rom {
                 0 => (0, 0),
                 size => (size, uapi::REGION_FLAG_READ),
             }),
             uapi::PCI_CONFIG_REGION_INDEX => Ok((self.config.len() as u64, both)),
+            uapi::PCI_VGA_REGION_INDEX if self.has_vga => Ok((VGA_SIZE, both)),
             _ => Err(Errno::INVAL),
         }
+    }
+
+    /// Whether a BAR can be mapped (F76).
+    pub(super) fn maps(&self, index: u32) -> bool {
+        let index = usize::try_from(index).ok();
+        index.is_some_and(|index| self.is_mappable.get(index) == Some(&true))
     }
 
     pub(super) fn bar(&self, index: u32) -> Option<Bar> {

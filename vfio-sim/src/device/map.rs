@@ -52,11 +52,11 @@ impl World {
         let bar = state.bar(index).ok_or(Errno::INVAL)?;
         let end = offset.checked_add(len as u64).ok_or(Errno::INVAL)?;
         let inside = end <= state.whole_pages(bar) && offset % state.page == 0;
-        if !bar.is_memory_space() || !inside || len == 0 {
+        if !state.maps(index) || !inside || len == 0 {
             return Err(Errno::INVAL);
         }
         let len = len.next_multiple_of(page);
-        if bar.kind == BarKind::Memory {
+        if matches!(bar.kind, BarKind::Memory { .. }) {
             let file = state.memory_of(index)?.try_clone_to_owned();
             let file = file.map_err(|_| Errno::NFILE)?;
             return Ok(Mappable::Memory(file, offset, len));

@@ -53,6 +53,11 @@ pub(crate) struct State {
     memory: [Option<OwnedFd>; 6],
     /// The size of a page of the machine, in bytes.
     page: u64,
+    /// Which BARs can be mapped (F76).
+    is_mappable: [bool; 6],
+    /// Whether a reset works.
+    can_reset: bool,
+    has_vga: bool,
     ioeventfds: Vec<IoEventFd>,
     is_asleep: bool,
     /// Of a physical function: what its virtual ones are opened with.
@@ -120,6 +125,9 @@ impl State {
             model: Some(model),
             memory: std::array::from_fn(|_| None),
             page: machine.page_size as u64,
+            is_mappable: std::array::from_fn(|n| machine.is_mappable(&description, n)),
+            can_reset: machine.can_reset(&description),
+            has_vga: machine.has_vga(&description),
             ioeventfds: Vec::new(),
             is_asleep: false,
             vf_token: token::random(),

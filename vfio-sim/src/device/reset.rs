@@ -16,7 +16,7 @@ use super::State;
 impl State {
     /// F87
     pub(super) fn reset(&mut self) -> Result<()> {
-        if !self.description.function_reset {
+        if !self.can_reset {
             return Err(Errno::INVAL);
         }
         self.reset_function();
