@@ -88,12 +88,12 @@ pub enum Trait {
     NoRom,
     /// It can be put to sleep.
     Power,
+    /// It offers several vectors of MSI.
+    ManyMsi,
     /// It has a function level reset.
     FunctionLevelReset,
     /// It is a PCI Express device without one.
     NoFunctionLevelReset,
-    /// It has the registers and the memory of VGA.
-    Vga,
 }
 
 pub(super) const fn both(
@@ -184,6 +184,7 @@ impl Trait {
             Self::Engine => engine::is_engine((device.vendor, device.device)),
             Self::Line => device.interrupts.line,
             Self::Msi => device.interrupts.msi > 0,
+            Self::ManyMsi => device.interrupts.msi > 1,
             Self::Msix => device.interrupts.msix.is_some(),
             Self::FunctionReset => machine.can_reset(device),
             Self::NoReset => !machine.can_reset(device) && device.reset_bus.is_none(),
@@ -203,7 +204,6 @@ impl Trait {
             Self::Power => device.power_management,
             Self::FunctionLevelReset => device.has_function_level_reset(),
             Self::NoFunctionLevelReset => device.express && !device.has_function_level_reset(),
-            Self::Vga => machine.has_vga(device),
         }
     }
 }

@@ -19,8 +19,9 @@ const MSI: u8 = 0x05;
 const EXPRESS: u8 = 0x10;
 const MSIX: u8 = 0x11;
 
-/// Where the simulation has the head of power management, and what PCI Express can do.
+/// Where the simulation has power management, PCI Express, and what that can do.
 const OUR_POWER: u16 = 0x60;
+const OUR_EXPRESS: u16 = 0x80;
 const OUR_EXPRESS_CAPABILITIES: u16 = 0x84;
 
 /// How large ports are said to be whose size only a kernel that can reach them knows.
@@ -58,6 +59,9 @@ pub(super) fn of(device: &PciDevice, files: &Files) -> Device {
     };
     if let Some(at) = express {
         let can = dword(config, at + 4);
+        let next = if power.is_some() { OUR_POWER << 8 } else { 0 };
+        let head = dword(config, at) & !0xffff | u32::from(next) | u32::from(EXPRESS);
+        shape.config.push((OUR_EXPRESS, head));
         shape.config.push((OUR_EXPRESS_CAPABILITIES, can));
     }
     if let Some(at) = power {
@@ -226,6 +230,7 @@ mod tests {
             [
                 (0x08, 0x0200_0003),
                 (0x2c, 0x1100_1af4),
+                (0x80, 0x0091_6010),
                 (0x84, 0x1000_8020),
                 (0x60, 0x0022_0001)
             ]

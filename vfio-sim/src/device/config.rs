@@ -40,6 +40,8 @@ const POWER_STATE: u8 = 0x3;
 /// MSI control: it is on; how many vectors of it, as a logarithm.
 const MSI_ENABLE: u16 = 1 << 0;
 const MSI_VECTORS: u16 = 0x70;
+/// The part of MSI control that VFIO keeps for the program.
+const MSI_VIRTUAL: u16 = 0xff;
 /// Device control: resets the function when it is written; reads as 0.
 const CONTROL_FUNCTION_RESET: u16 = 1 << 15;
 
@@ -80,7 +82,7 @@ impl Config {
         let size = if device.express { EXTENDED_SIZE } else { SIZE };
         let mut config = Self {
             bytes: vec![0; size],
-            writable: vec![0; size],
+            writable: (0..size).map(in_no_capability).collect(),
             initial: Vec::new(),
             express_control: None,
             function_reset: device.has_function_level_reset(),
@@ -190,7 +192,7 @@ impl Config {
             link: CAPABILITIES,
         };
         if let Some(msix) = device.interrupts.msix {
-            let at = list.add(MSIX, 0x40);
+            let at = list.add(MSIX, 0x40, 12);
             let last = u16::try_from(msix.vectors.saturating_sub(1)).unwrap_or(0x7ff);
             list.config.put(at + 2, &last.to_le_bytes());
             let place = |offset: u32| (offset | u32::from(msix.bar)).to_le_bytes();
@@ -207,16 +209,15 @@ impl Config {
             } else {
                 0x40
             };
-            let at = list.add(MSI, place);
+            let at = list.add(MSI, place, 14);
             list.config.put(at + 2, &control.to_le_bytes());
-            let own = MSI_ENABLE | MSI_VECTORS;
-            list.config.allow(at + 2, &own.to_le_bytes());
+            list.config.allow(at + 2, &MSI_VIRTUAL.to_le_bytes());
             list.config.allow(at + 4, &[0xff; 10]); // address and data are virtual
             list.config.msi_control = Some(at + 2);
         }
         if device.express {
             const ENDPOINT_VERSION_2: u16 = 2;
-            let at = list.add(EXPRESS, 0x80);
+            let at = list.add(EXPRESS, 0x80, express_len(device));
             list.config.put(at + 2, &ENDPOINT_VERSION_2.to_le_bytes());
             if device.has_function_level_reset() {
                 list.config
@@ -230,7 +231,7 @@ impl Config {
         if device.power_management {
             const VERSION_3: u16 = 3;
             const NO_SOFT_RESET: u8 = 1 << 3;
-            let at = list.add(POWER_MANAGEMENT, 0x60);
+            let at = list.add(POWER_MANAGEMENT, 0x60, 8);
             list.config.put(at + 2, &VERSION_3.to_le_bytes());
             list.config.put(at + 4, &[NO_SOFT_RESET]);
             list.config.allow(at + 4, &[POWER_STATE]);
@@ -283,10 +284,12 @@ impl Config {
                 effects.reset = touches(control) && self.function_reset;
             }
         }
+        if self.msi_control.is_some_and(touches) {
+            self.limit_msi();
+        }
         if !self.has_power_state(self.power_state()) {
             self.set_power_state(state);
         }
-        self.limit_msi();
         effects
     }
 
@@ -319,7 +322,6 @@ impl Config {
     pub(super) fn show_msi(&mut self, vectors: Option<u32>) {
         let rounded_up = |vectors: u32| vectors.next_power_of_two().trailing_zeros();
         self.msi_on = vectors.and_then(|vectors| u16::try_from(rounded_up(vectors)).ok());
-        self.limit_msi();
     }
 
     /// A driver cannot enable more of MSI than the kernel has.
@@ -373,14 +375,35 @@ struct List<'a> {
 }
 
 impl List<'_> {
-    /// Adds a capability there; answers where it is.
-    fn add(&mut self, id: u8, at: u8) -> usize {
+    /// Adds a capability there, of so many bytes; answers where it is.
+    fn add(&mut self, id: u8, at: u8, len: usize) -> usize {
         self.config.put(self.link, &[at]);
         let at = usize::from(at);
         self.config.put(at, &[id]);
+        self.config.allow(at, &vec![0; len]);
         self.config.put(STATUS, &STATUS_CAPABILITIES.to_le_bytes());
         self.link = at + 1;
         at
+    }
+}
+
+/// What no capability has goes to the hardware, and QEMU's keeps it.
+fn in_no_capability(at: usize) -> u8 {
+    const HEADER: usize = 0x40;
+    if at < HEADER { 0 } else { 0xff }
+}
+
+/// How long the capability of PCI Express is, by its version and whether there is a link.
+fn express_len(device: &Device) -> usize {
+    let mut told = device.config.iter().rev();
+    let told = told.find(|(place, _)| *place == 0x80);
+    let flags = told.map_or(2, |(_, value)| value >> 16);
+    let has_no_link = flags >> 4 & 0xf == 9;
+    match (flags & 0xf, has_no_link) {
+        (1, true) => 0x0c,
+        (1, false) => 0x14,
+        (_, true) => 0x2c,
+        (_, false) => 0x3c,
     }
 }
 

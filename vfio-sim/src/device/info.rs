@@ -14,9 +14,6 @@ pub(super) const REGIONS: u32 = 9;
 /// Interrupt indexes that every PCI device has a number for.
 pub(super) const IRQS: u32 = 5;
 
-/// Everything up to the end of VGA's memory.
-const VGA_SIZE: u64 = 0xc_0000;
-
 const REGION_ROOM: usize = size_of::<RegionInfo>();
 
 /// What a caller must give room for: everything before `cap_offset`.
@@ -79,7 +76,6 @@ impl State {
                 size => (size, uapi::REGION_FLAG_READ),
             }),
             uapi::PCI_CONFIG_REGION_INDEX => Ok((self.config.len() as u64, both)),
-            uapi::PCI_VGA_REGION_INDEX if self.has_vga => Ok((VGA_SIZE, both)),
             _ => Err(Errno::INVAL),
         }
     }

@@ -16,6 +16,7 @@ mod intx;
 mod ioeventfd;
 mod irqs;
 mod map;
+mod memory;
 mod reset;
 mod vectors;
 
@@ -34,6 +35,7 @@ pub(crate) use access::Transfer;
 use config::Config;
 use ioeventfd::IoEventFd;
 use irqs::Irqs;
+use memory::Memory;
 pub(crate) use map::Mappable;
 
 /// How far apart the regions are in a device's fd: the index is shifted by so many bits (F75).
@@ -50,14 +52,15 @@ pub(crate) struct State {
     /// `None` while it runs: it reaches the rest of the kernel then.
     model: Option<Box<dyn Model>>,
     /// What is behind BARs of memory.
-    memory: [Option<OwnedFd>; 6],
+    memory: [Option<Memory>; 6],
+    /// The MSI-X table, as the hardware has it and a mapping shows it.
+    table: Vec<u8>,
     /// The size of a page of the machine, in bytes.
     page: u64,
     /// Which BARs can be mapped (F76).
     is_mappable: [bool; 6],
     /// Whether a reset works.
     can_reset: bool,
-    has_vga: bool,
     ioeventfds: Vec<IoEventFd>,
     is_asleep: bool,
     /// Of a physical function: what its virtual ones are opened with.
@@ -84,6 +87,7 @@ impl World {
             .any(|object| object.bdf() == Some(&bdf));
         if is_first {
             self.state(&bdf).power_up();
+            self.state(&bdf).show_memory()?;
         }
         self.new_fd(Object::Device { bdf, group })
     }
@@ -111,6 +115,7 @@ impl World {
             uapi::DEVICE_FEATURE => self.state(bdf).feature(arg)?,
             _ => return Err(Errno::NOTTY),
         }
+        self.state(bdf).show_memory()?;
         Ok(0)
     }
 }
@@ -124,10 +129,10 @@ impl State {
             line: false,
             model: Some(model),
             memory: std::array::from_fn(|_| None),
+            table: access::masked_table(&description),
             page: machine.page_size as u64,
             is_mappable: std::array::from_fn(|n| machine.is_mappable(&description, n)),
             can_reset: machine.can_reset(&description),
-            has_vga: machine.has_vga(&description),
             ioeventfds: Vec::new(),
             is_asleep: false,
             vf_token: token::random(),
@@ -152,6 +157,7 @@ impl State {
 
     fn reset_model(&mut self) {
         self.line = false;
+        self.table = access::masked_table(&self.description);
         if let Some(model) = &mut self.model {
             model.reset();
         }

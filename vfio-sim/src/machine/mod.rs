@@ -127,12 +127,6 @@ impl Machine {
         device.function_reset || device.reset_bus.is_some_and(|bus| on_bus(bus) == 1)
     }
 
-    /// Whether VFIO shows the memory and the ports of VGA, which are no BARs: on a PC, of what is a VGA controller.
-    pub fn has_vga(&self, device: &Device) -> bool {
-        const VGA: u32 = 0x0300;
-        self.arch == "x86_64" && device.class >> 8 == VGA
-    }
-
     pub(crate) fn group(&self, id: u32) -> Option<&Group> {
         self.groups.iter().find(|group| group.id == id)
     }
