@@ -57,7 +57,14 @@ fn describe(host: &dyn Kernel, machine: &Machine, device: &PciDevice) -> Result<
     let config = file(host, device, "config")?;
     let described = match machine.device_like(device) {
         Some(alike) => alike.clone(),
-        None => shape::of(device, &config, &file(host, device, "resource")?),
+        None => {
+            let files = shape::Files {
+                config: config.clone(),
+                resource: file(host, device, "resource")?,
+                reset_method: file(host, device, "reset_method").unwrap_or_default(),
+            };
+            shape::of(device, &files)
+        }
     };
     let described = Device {
         bdf: device.bdf.to_string(),

@@ -1,7 +1,7 @@
 //! A sentence of the page, and how it is asked.
 
 use vfio_sim::Machine;
-use vfio_sim::machine::{Device, Hardware, Platform, Sriov};
+use vfio_sim::machine::{BarKind, Device, Hardware, Platform, Sriov};
 
 use super::host::Host;
 use crate::engine;
@@ -47,6 +47,8 @@ pub enum Needs {
     HugePages,
     /// A device like that.
     Device(Trait),
+    /// A bus on which an access that no device takes reads as something; on others it ends the kernel (H9).
+    LenientBus,
 }
 
 /// What a device can be like.
@@ -98,10 +100,28 @@ pub enum Trait {
     Ports,
     /// It has a ROM.
     Rom,
-    /// It has a BAR of memory space that is smaller than a page.
+    /// It has a BAR of memory space that is smaller than a page, and has the page to itself.
     SmallBar,
+    /// It has one that does not.
+    SharedPage,
+    /// It is a device.
+    Any,
     /// It has a BAR of memory.
-    MemoryBar,
+    Memory,
+    /// It has a BAR that can be mapped.
+    Mappable,
+    /// It has a BAR of ports that the host cannot reach.
+    HiddenPorts,
+    /// It has no ROM.
+    NoRom,
+    /// It can be put to sleep.
+    Power,
+    /// It offers several vectors of MSI.
+    ManyMsi,
+    /// It has a function level reset.
+    FunctionLevelReset,
+    /// It is a PCI Express device without one.
+    NoFunctionLevelReset,
 }
 
 pub(super) const fn both(
@@ -164,6 +184,7 @@ impl Needs {
             // The processors of bare metal have no huge pages in QEMU.
             Self::HugePages => matches!(platform, Some(Platform::Pseries { .. })),
             Self::Device(like) => like.find(machine).is_some(),
+            Self::LenientBus => machine.arch != "aarch64",
         }
     }
 }
@@ -192,13 +213,19 @@ impl Trait {
 
     fn is_of(self, device: &Device, machine: &Machine) -> bool {
         let mut bars = device.bars.iter().flatten().filter(|bar| bar.size > 0);
+        let is_small = |n: usize| {
+            let size = device.bars[n].map_or(0, |bar| bar.size);
+            let is_ports = device.bars[n].is_some_and(|bar| bar.kind == BarKind::Io);
+            size > 0 && size < machine.page_size as u64 && !is_ports
+        };
         match self {
             Self::Engine => engine::is_engine((device.vendor, device.device)),
             Self::Line => device.interrupts.line,
             Self::Msi => device.interrupts.msi > 0,
+            Self::ManyMsi => device.interrupts.msi > 1,
             Self::Msix => device.interrupts.msix.is_some(),
             Self::FunctionReset => device.function_reset,
-            Self::NoReset => !device.function_reset && on_bus(device, machine) != 1,
+            Self::NoReset => !machine.can_reset(device) && on_bus(device, machine) != 1,
             Self::HotReset => device.reset_bus.is_some(),
             Self::Shared | Self::Alone | Self::Serial | Self::BesidePort => false,
             Self::Controller => {
@@ -218,14 +245,18 @@ impl Trait {
             Self::AloneOnBus => !device.function_reset && on_bus(device, machine) == 1,
             Self::Express => device.express,
             Self::Conventional => !device.express,
-            Self::Ports => {
-                machine.io_space && bars.any(|bar| bar.kind == vfio_sim::machine::BarKind::Io)
-            }
+            Self::Ports => machine.io_space && bars.any(|bar| bar.kind == BarKind::Io),
+            Self::HiddenPorts => !machine.io_space && bars.any(|bar| bar.kind == BarKind::Io),
             Self::Rom => device.rom > 0,
-            Self::MemoryBar => bars.any(|bar| bar.kind == vfio_sim::machine::BarKind::Memory),
-            Self::SmallBar => bars.any(|bar| {
-                bar.kind != vfio_sim::machine::BarKind::Io && bar.size < machine.page_size as u64
-            }),
+            Self::NoRom => device.rom == 0,
+            Self::SmallBar => (0..6).any(|n| is_small(n) && machine.is_mappable(device, n)),
+            Self::SharedPage => (0..6).any(|n| is_small(n) && !machine.is_mappable(device, n)),
+            Self::Any => true,
+            Self::Memory => bars.any(|bar| matches!(bar.kind, BarKind::Memory { .. })),
+            Self::Mappable => (0..6).any(|n| machine.is_mappable(device, n)),
+            Self::Power => device.power_management,
+            Self::FunctionLevelReset => device.has_function_level_reset(),
+            Self::NoFunctionLevelReset => device.express && !device.has_function_level_reset(),
         }
     }
 }

@@ -3,11 +3,29 @@
 use vfio_core::kernel::{Errno, Result};
 use vfio_core::uapi;
 
-use crate::machine::BarKind;
+use crate::machine::{BarKind, Device};
 use crate::world::World;
 
 use super::bus::Run;
 use super::{REGION_SHIFT, State};
+
+/// How much of a ROM is an image.
+const ROM_IMAGE: u64 = 512;
+
+/// How somebody comes to registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Through the device's fd, in accesses of up to so many bytes: the kernel keeps the MSI-X table for itself.
+    Call {
+        /// In bytes.
+        widest: usize,
+    },
+    /// By a mapping, which shows the hardware's table.
+    Mapping,
+}
+
+/// The largest access of a processor, in bytes.
+const WIDEST: usize = 8;
 
 /// The bytes that the kernel moves.
 pub(crate) enum Transfer<'a> {
@@ -81,6 +99,7 @@ impl World {
                 if effects.command {
                     state.line_was_switched(was_quiet);
                 }
+                state.show_memory()?;
             }
         }
         Ok(len)
@@ -109,29 +128,26 @@ impl World {
             return Err(Errno::IO);
         }
         match bar.kind {
-            BarKind::Memory => {
-                let memory = state.memory_of(index)?;
-                match transfer {
-                    Transfer::Read(bytes) => rustix::io::pread(memory, bytes, offset),
-                    Transfer::Write(bytes) => rustix::io::pwrite(memory, bytes, offset),
-                }
-            }
+            BarKind::Memory { .. } => state.memory_of(index)?.transfer(offset, transfer),
             _ => {
-                self.registers(bdf, index, offset, transfer, widest);
+                self.registers(bdf, (index, offset), transfer, Way::Call { widest });
                 Ok(len)
             }
         }
     }
 
-    /// The device sees accesses as large as their place allows, up to `widest` bytes.
+    /// The device sees accesses as large as their place and the way to it allow.
     pub(super) fn registers(
         &mut self,
         bdf: &str,
-        index: u32,
-        offset: u64,
+        (index, offset): (u32, u64),
         mut transfer: Transfer<'_>,
-        widest: usize,
+        way: Way,
     ) {
+        let widest = match way {
+            Way::Call { widest } => widest,
+            Way::Mapping => WIDEST,
+        };
         let len = transfer.len();
         let mut done = 0;
         while done < len {
@@ -139,6 +155,14 @@ impl World {
             let size = access_size(at, (len - done).min(widest));
             let is_table = self.state(bdf).is_msix_table(index, at, size);
             match &mut transfer {
+                Transfer::Read(bytes) if is_table && way == Way::Mapping => {
+                    let bytes = &mut bytes[done..done + size];
+                    bytes.copy_from_slice(self.state(bdf).table_at(at, size));
+                }
+                Transfer::Write(bytes) if is_table && way == Way::Mapping => {
+                    let bytes = &bytes[done..done + size];
+                    self.state(bdf).table_at(at, size).copy_from_slice(bytes);
+                }
                 Transfer::Read(bytes) => {
                     let bytes = &mut bytes[done..done + size];
                     bytes.fill(0xff);
@@ -156,6 +180,13 @@ impl World {
     }
 }
 
+/// The MSI-X table after a reset: every vector is masked, and has no message.
+pub(super) fn masked_table(device: &Device) -> Vec<u8> {
+    const MASKED: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0];
+    let vectors = device.interrupts.msix.map_or(0, |msix| msix.vectors);
+    MASKED.repeat(usize::try_from(vectors).unwrap_or(0))
+}
+
 /// The largest power of two up to eight that is aligned at `at` and not more than `left`.
 fn access_size(at: u64, left: usize) -> usize {
     [8, 4, 2]
@@ -165,7 +196,7 @@ fn access_size(at: u64, left: usize) -> usize {
 }
 
 impl State {
-    /// The ROM is empty: its signature alone.
+    /// The ROM is empty: an image with nothing but a signature. Behind it are ones.
     fn rom_transfer(&self, offset: u64, transfer: Transfer<'_>) -> Result<usize> {
         let Transfer::Read(bytes) = transfer else {
             return Err(Errno::INVAL);
@@ -173,16 +204,35 @@ impl State {
         if offset >= self.description.rom {
             return Err(Errno::INVAL);
         }
+        if !self.decodes_memory() {
+            return Err(Errno::IO);
+        }
         let left = usize::try_from(self.description.rom - offset).unwrap_or(usize::MAX);
         let most = bytes.len().min(left);
         for (byte, at) in bytes.iter_mut().take(most).zip(offset..) {
             *byte = match at {
                 0 => 0x55,
                 1 => 0xaa,
-                _ => 0,
+                2..ROM_IMAGE => 0,
+                _ => 0xff,
             };
         }
         Ok(most)
+    }
+
+    /// A part of the MSI-X table, by where it is in its BAR.
+    fn table_at(&mut self, at: u64, size: usize) -> &mut [u8] {
+        let first = self
+            .description
+            .interrupts
+            .msix
+            .map_or(0, |msix| msix.table);
+        let at = usize::try_from(at - u64::from(first)).unwrap_or(usize::MAX);
+        let part = self
+            .table
+            .get_mut(at..)
+            .and_then(|rest| rest.get_mut(..size));
+        part.unwrap_or_default()
     }
 
     /// Whether all of an access is to the MSI-X table.

@@ -1,6 +1,6 @@
 //! Config space: what the device has, what VFIO invents, what can be written (F79).
 
-use crate::machine::{BarKind, Device, Machine};
+use crate::machine::{Bar, BarKind, Device, Machine};
 
 const SIZE: usize = 256;
 const EXTENDED_SIZE: usize = 4096;
@@ -8,6 +8,7 @@ const EXTENDED_SIZE: usize = 4096;
 const COMMAND: usize = 0x04;
 const STATUS: usize = 0x06;
 const CLASS: usize = 0x09;
+const CACHE_LINE: usize = 0x0c;
 const HEADER_TYPE: usize = 0x0e;
 const BARS: usize = 0x10;
 const ROM: usize = 0x30;
@@ -39,6 +40,8 @@ const POWER_STATE: u8 = 0x3;
 /// MSI control: it is on; how many vectors of it, as a logarithm.
 const MSI_ENABLE: u16 = 1 << 0;
 const MSI_VECTORS: u16 = 0x70;
+/// The part of MSI control that VFIO keeps for the program.
+const MSI_VIRTUAL: u16 = 0xff;
 /// Device control: resets the function when it is written; reads as 0.
 const CONTROL_FUNCTION_RESET: u16 = 1 << 15;
 
@@ -79,10 +82,10 @@ impl Config {
         let size = if device.express { EXTENDED_SIZE } else { SIZE };
         let mut config = Self {
             bytes: vec![0; size],
-            writable: vec![0; size],
+            writable: (0..size).map(in_no_capability).collect(),
             initial: Vec::new(),
             express_control: None,
-            function_reset: device.function_reset,
+            function_reset: device.has_function_level_reset(),
             power_control: None,
             msi_control: None,
             msi_on: None,
@@ -95,6 +98,7 @@ impl Config {
         for (at, value) in &device.config {
             config.put(usize::from(*at), &value.to_le_bytes());
         }
+        config.hide_bars(device);
         config.initial = config.bytes.clone();
         config
     }
@@ -114,7 +118,6 @@ impl Config {
     fn header(&mut self, device: &Device, machine: &Machine) {
         self.put(0, &device.vendor.to_le_bytes());
         self.put(2, &device.device.to_le_bytes());
-        self.put(STATUS, &STATUS_CAPABILITIES.to_le_bytes());
         self.put(CLASS, &device.class.to_le_bytes()[..3]);
         if has_neighbours(device, machine) {
             self.put(HEADER_TYPE, &[MULTI_FUNCTION]);
@@ -122,6 +125,7 @@ impl Config {
         self.put(LINE, &[if device.interrupts.line { 11 } else { 0 }]);
         self.put(PIN, &[u8::from(device.interrupts.line)]);
         self.allow(LINE, &[0xff]);
+        self.allow(CACHE_LINE, &[0xff]);
         // The kernel enables what a driver needs when it opens a device (`pci_enable_device`).
         let bars = || (0..device.bars.len()).filter_map(|n| device.bar(n));
         let mut command = 0;
@@ -149,7 +153,8 @@ impl Config {
             let kind_bits = match bar.kind {
                 BarKind::Io if !self.has_io_space => continue,
                 BarKind::Io => IO_SPACE,
-                BarKind::Memory => WIDE | PREFETCHABLE,
+                BarKind::Memory { wide: true } => WIDE | PREFETCHABLE,
+                BarKind::Memory { wide: false } => PREFETCHABLE,
                 BarKind::Registers { wide: true } => WIDE,
                 BarKind::Registers { wide: false } => 0,
             };
@@ -167,6 +172,19 @@ impl Config {
         }
     }
 
+    /// What is no BAR for the host reads as 0, whatever the hardware has there.
+    fn hide_bars(&mut self, device: &Device) {
+        let mut is_upper = false;
+        for n in 0..device.bars.len() {
+            let seen = |bar: &Bar| self.has_io_space || bar.is_memory_space();
+            let bar = device.bar(n).filter(seen);
+            if bar.is_none() && !is_upper {
+                self.put(BARS + 4 * n, &[0; 4]);
+            }
+            is_upper = bar.is_some_and(Bar::is_wide);
+        }
+    }
+
     /// Each has its place, as QEMU's devices have them.
     fn capabilities(&mut self, device: &Device) {
         let mut list = List {
@@ -174,7 +192,7 @@ impl Config {
             link: CAPABILITIES,
         };
         if let Some(msix) = device.interrupts.msix {
-            let at = list.add(MSIX, 0x40);
+            let at = list.add(MSIX, 0x40, 12);
             let last = u16::try_from(msix.vectors.saturating_sub(1)).unwrap_or(0x7ff);
             list.config.put(at + 2, &last.to_le_bytes());
             let place = |offset: u32| (offset | u32::from(msix.bar)).to_le_bytes();
@@ -191,18 +209,17 @@ impl Config {
             } else {
                 0x40
             };
-            let at = list.add(MSI, place);
+            let at = list.add(MSI, place, 14);
             list.config.put(at + 2, &control.to_le_bytes());
-            let own = MSI_ENABLE | MSI_VECTORS;
-            list.config.allow(at + 2, &own.to_le_bytes());
+            list.config.allow(at + 2, &MSI_VIRTUAL.to_le_bytes());
             list.config.allow(at + 4, &[0xff; 10]); // address and data are virtual
             list.config.msi_control = Some(at + 2);
         }
         if device.express {
             const ENDPOINT_VERSION_2: u16 = 2;
-            let at = list.add(EXPRESS, 0x80);
+            let at = list.add(EXPRESS, 0x80, express_len(device));
             list.config.put(at + 2, &ENDPOINT_VERSION_2.to_le_bytes());
-            if device.function_reset {
+            if device.has_function_level_reset() {
                 list.config
                     .put(at + 4, &EXPRESS_FUNCTION_RESET.to_le_bytes());
             }
@@ -210,10 +227,11 @@ impl Config {
             const PHANTOM: u16 = 1 << 9;
             list.config.allow(at + 8, &(!PHANTOM).to_le_bytes());
             list.config.express_control = Some(at + 8);
-
+        }
+        if device.power_management {
             const VERSION_3: u16 = 3;
             const NO_SOFT_RESET: u8 = 1 << 3;
-            let at = list.add(POWER_MANAGEMENT, 0x60);
+            let at = list.add(POWER_MANAGEMENT, 0x60, 8);
             list.config.put(at + 2, &VERSION_3.to_le_bytes());
             list.config.put(at + 4, &[NO_SOFT_RESET]);
             list.config.allow(at + 4, &[POWER_STATE]);
@@ -237,10 +255,7 @@ impl Config {
 
     /// The kernel wakes the function up before it resets it.
     pub(super) fn wake(&mut self) {
-        if let Some(at) = self.power_control {
-            let value = self.word(at) & !u16::from(POWER_STATE);
-            self.put(at, &value.to_le_bytes());
-        }
+        self.set_power_state(0);
     }
 
     /// Reads, inside of its size.
@@ -252,6 +267,7 @@ impl Config {
 
     /// Writes what can be written, inside of its size.
     pub(super) fn write(&mut self, at: usize, bytes: &[u8]) -> Effects {
+        let state = self.power_state();
         let places = self.bytes.iter_mut().zip(&self.writable).skip(at);
         for ((place, writable), byte) in places.zip(bytes) {
             *place = *place & !writable | byte & writable;
@@ -268,15 +284,44 @@ impl Config {
                 effects.reset = touches(control) && self.function_reset;
             }
         }
-        self.limit_msi();
+        if self.msi_control.is_some_and(touches) {
+            self.limit_msi();
+        }
+        if !self.has_power_state(self.power_state()) {
+            self.set_power_state(state);
+        }
         effects
+    }
+
+    /// D0 to D3hot, as a number.
+    fn power_state(&self) -> u16 {
+        let control = self.power_control.map_or(0, |at| self.word(at));
+        control & u16::from(POWER_STATE)
+    }
+
+    fn set_power_state(&mut self, state: u16) {
+        if let Some(at) = self.power_control {
+            let rest = self.word(at) & !u16::from(POWER_STATE);
+            self.put(at, &(rest | state).to_le_bytes());
+        }
+    }
+
+    /// D1 and D2 are there where the capability says so.
+    fn has_power_state(&self, state: u16) -> bool {
+        const D1: u16 = 1 << 9;
+        const D2: u16 = 1 << 10;
+        let can = self.power_control.map_or(0, |at| self.word(at - 2));
+        match state {
+            1 => can & D1 != 0,
+            2 => can & D2 != 0,
+            _ => true,
+        }
     }
 
     /// MSI is off, or so many vectors of it are on: then a driver may write that it is, and how many.
     pub(super) fn show_msi(&mut self, vectors: Option<u32>) {
         let rounded_up = |vectors: u32| vectors.next_power_of_two().trailing_zeros();
         self.msi_on = vectors.and_then(|vectors| u16::try_from(rounded_up(vectors)).ok());
-        self.limit_msi();
     }
 
     /// A driver cannot enable more of MSI than the kernel has.
@@ -309,8 +354,7 @@ impl Config {
 
     /// Not in D3hot, where a device has config space alone.
     pub(super) fn decodes_memory(&self) -> bool {
-        let state = self.power_control.map_or(0, |at| self.word(at));
-        let sleeps = state & u16::from(POWER_STATE) == u16::from(POWER_STATE);
+        let sleeps = self.power_state() == u16::from(POWER_STATE);
         self.word(COMMAND) & COMMAND_MEMORY != 0 && !sleeps
     }
 
@@ -331,13 +375,35 @@ struct List<'a> {
 }
 
 impl List<'_> {
-    /// Adds a capability there; answers where it is.
-    fn add(&mut self, id: u8, at: u8) -> usize {
+    /// Adds a capability there, of so many bytes; answers where it is.
+    fn add(&mut self, id: u8, at: u8, len: usize) -> usize {
         self.config.put(self.link, &[at]);
         let at = usize::from(at);
         self.config.put(at, &[id]);
+        self.config.allow(at, &vec![0; len]);
+        self.config.put(STATUS, &STATUS_CAPABILITIES.to_le_bytes());
         self.link = at + 1;
         at
+    }
+}
+
+/// What no capability has goes to the hardware, and QEMU's keeps it.
+fn in_no_capability(at: usize) -> u8 {
+    const HEADER: usize = 0x40;
+    if at < HEADER { 0 } else { 0xff }
+}
+
+/// How long the capability of PCI Express is, by its version and whether there is a link.
+fn express_len(device: &Device) -> usize {
+    let mut told = device.config.iter().rev();
+    let told = told.find(|(place, _)| *place == 0x80);
+    let flags = told.map_or(2, |(_, value)| value >> 16);
+    let has_no_link = flags >> 4 & 0xf == 9;
+    match (flags & 0xf, has_no_link) {
+        (1, true) => 0x0c,
+        (1, false) => 0x14,
+        (_, true) => 0x2c,
+        (_, false) => 0x3c,
     }
 }
 

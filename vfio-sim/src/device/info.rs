@@ -5,7 +5,7 @@ use vfio_core::uapi::{self, DeviceInfo, IrqInfo, RegionInfo};
 
 use crate::arg;
 use crate::caps::{Caps, header};
-use crate::machine::{Bar, BarKind};
+use crate::machine::Bar;
 
 use super::{REGION_SHIFT, State};
 
@@ -24,7 +24,7 @@ impl State {
     pub(super) fn info(&self, arg: &mut Arg<'_>) -> Result<()> {
         let mut info: DeviceInfo = arg::sized_from(arg, INFO_LEAST)?;
         info.flags = uapi::DEVICE_FLAGS_PCI;
-        if self.resets_alone {
+        if self.can_reset {
             info.flags |= uapi::DEVICE_FLAGS_RESET;
         }
         info.num_regions = REGIONS;
@@ -66,11 +66,8 @@ impl State {
         match index {
             0..6 => Ok(match self.bar(index) {
                 None => (0, 0),
-                Some(Bar {
-                    size,
-                    kind: BarKind::Io,
-                }) => (size, both),
-                Some(Bar { size, .. }) => (size, both | uapi::REGION_FLAG_MMAP),
+                Some(Bar { size, .. }) if self.maps(index) => (size, both | uapi::REGION_FLAG_MMAP),
+                Some(Bar { size, .. }) => (size, both),
             }),
             uapi::PCI_ROM_REGION_INDEX => Ok(match self.description.rom {
                 0 => (0, 0),
@@ -79,6 +76,12 @@ impl State {
             uapi::PCI_CONFIG_REGION_INDEX => Ok((self.config.len() as u64, both)),
             _ => Err(Errno::INVAL),
         }
+    }
+
+    /// Whether a BAR can be mapped (F76).
+    pub(super) fn maps(&self, index: u32) -> bool {
+        let index = usize::try_from(index).ok();
+        index.is_some_and(|index| self.is_mappable.get(index) == Some(&true))
     }
 
     pub(super) fn bar(&self, index: u32) -> Option<Bar> {

@@ -1,20 +1,17 @@
 //! Mapped regions (F77): of memory, pages; of registers, a way to each of them.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use vfio_core::kernel::{Errno, RegisterFile, Result};
 
 use crate::event::Object;
 use crate::machine::{Bar, BarKind};
 use crate::world::{MapPlace, RegionMap, World};
 
-use super::access::Transfer;
+use super::access::{Transfer, Way};
+use super::memory::Memory;
 use super::{REGION_SHIFT, State};
-
-/// The largest access of a processor, in bytes.
-const WIDEST: usize = 8;
 
 /// Mapped pages of a BAR with registers. They hold the device open.
 #[derive(Debug)]
@@ -55,13 +52,12 @@ impl World {
         let bar = state.bar(index).ok_or(Errno::INVAL)?;
         let end = offset.checked_add(len as u64).ok_or(Errno::INVAL)?;
         let inside = end <= state.whole_pages(bar) && offset % state.page == 0;
-        if !bar.is_memory_space() || !inside || len == 0 {
+        if !state.maps(index) || !inside || len == 0 {
             return Err(Errno::INVAL);
         }
         let len = len.next_multiple_of(page);
-        if bar.kind == BarKind::Memory {
-            let file = state.memory_of(index)?.try_clone_to_owned();
-            let file = file.map_err(|_| Errno::NFILE)?;
+        if matches!(bar.kind, BarKind::Memory { .. }) {
+            let file = state.memory_of(index)?.file()?;
             return Ok(Mappable::Memory(file, offset, len));
         }
         let held = Arc::new(());
@@ -111,18 +107,26 @@ impl State {
     }
 
     /// What is behind a BAR of memory.
-    pub(super) fn memory_of(&mut self, index: u32) -> Result<BorrowedFd<'_>> {
+    pub(super) fn memory_of(&mut self, index: u32) -> Result<&mut Memory> {
         let size = self.whole_pages(self.bar(index).ok_or(Errno::INVAL)?);
+        let answers = self.answers_mappings();
         let slot = usize::try_from(index)
             .ok()
             .and_then(|n| self.memory.get_mut(n));
         let slot = slot.ok_or(Errno::INVAL)?;
         if slot.is_none() {
-            let file = memfd_create("vfio-sim BAR", MemfdFlags::CLOEXEC)?;
-            ftruncate(&file, size)?;
-            *slot = Some(file);
+            let mut memory = Memory::new(size)?;
+            memory.answer(answers)?;
+            *slot = Some(memory);
         }
-        slot.as_ref().map(AsFd::as_fd).ok_or(Errno::INVAL)
+        slot.as_mut().ok_or(Errno::INVAL)
+    }
+
+    /// What is mapped of memory answers, or no longer.
+    pub(super) fn show_memory(&mut self) -> Result<()> {
+        let answers = self.answers_mappings();
+        let mut memory = self.memory.iter_mut().flatten();
+        memory.try_for_each(|memory| memory.answer(answers))
     }
 }
 
@@ -143,7 +147,12 @@ impl Registers {
         if let Transfer::Read(bytes) = &mut transfer {
             bytes.iter_mut().skip(inside).for_each(|byte| *byte = 0xff);
         }
-        world.registers(&self.bdf, self.index, at, transfer.cut(inside), WIDEST);
+        world.registers(
+            &self.bdf,
+            (self.index, at),
+            transfer.cut(inside),
+            Way::Mapping,
+        );
         Ok(())
     }
 }

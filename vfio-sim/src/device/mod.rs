@@ -17,6 +17,7 @@ mod ioeventfd;
 mod irqs;
 mod kept;
 mod map;
+mod memory;
 mod reset;
 mod vectors;
 
@@ -38,6 +39,7 @@ use ioeventfd::IoEventFd;
 use irqs::Irqs;
 pub(crate) use kept::Kept;
 pub(crate) use map::Mappable;
+use memory::Memory;
 
 /// How far apart the regions are in a device's fd: the index is shifted by so many bits (F75).
 const REGION_SHIFT: u32 = 40;
@@ -54,15 +56,19 @@ pub(crate) struct State {
     /// `None` while it runs: it reaches the rest of the kernel then.
     model: Option<Box<dyn Model>>,
     /// What is behind BARs of memory.
-    memory: [Option<OwnedFd>; 6],
+    memory: [Option<Memory>; 6],
+    /// The MSI-X table, as the hardware has it and a mapping shows it.
+    table: Vec<u8>,
     /// The size of a page of the machine, in bytes.
     page: u64,
+    /// Which BARs can be mapped (F76).
+    is_mappable: [bool; 6],
+    /// Whether a reset works.
+    can_reset: bool,
     ioeventfds: Vec<IoEventFd>,
     is_asleep: bool,
     /// Signalled when somebody asks the device something while it is asleep, which wakes it up.
     wakeup: Option<EventFd>,
-    /// Whether it can be reset without another device: by itself, or with the bus that it is alone on.
-    resets_alone: bool,
     /// Of a physical function: what its virtual ones are opened with.
     pub(crate) vf_token: Token,
 }
@@ -87,6 +93,7 @@ impl World {
             .any(|object| object.bdf() == Some(&bdf));
         if is_first {
             self.state(&bdf).power_up();
+            self.state(&bdf).show_memory()?;
         }
         self.new_fd(Object::Device { bdf, group })
     }
@@ -115,6 +122,7 @@ impl World {
             uapi::DEVICE_FEATURE => self.state(bdf).feature(arg)?,
             _ => return Err(Errno::NOTTY),
         }
+        self.state(bdf).show_memory()?;
         Ok(0)
     }
 }
@@ -129,11 +137,13 @@ impl State {
             line: false,
             model: Some(model),
             memory: std::array::from_fn(|_| None),
+            table: access::masked_table(&description),
             page: machine.page_size as u64,
+            is_mappable: std::array::from_fn(|n| machine.is_mappable(&description, n)),
+            can_reset: machine.can_reset(&description),
             ioeventfds: Vec::new(),
             is_asleep: false,
             wakeup: None,
-            resets_alone: description.function_reset || is_alone_on_bus(&description, machine),
             vf_token: token::random(),
             description,
         }
@@ -165,6 +175,7 @@ impl State {
 
     fn reset_model(&mut self) {
         self.line = false;
+        self.table = access::masked_table(&self.description);
         if let Some(model) = &mut self.model {
             model.reset();
         }
@@ -192,10 +203,4 @@ impl State {
     fn answers_mappings(&self) -> bool {
         self.decodes_memory() && !self.is_asleep
     }
-}
-
-fn is_alone_on_bus(device: &machine::Device, machine: &machine::Machine) -> bool {
-    let devices = machine.groups.iter().flat_map(|group| &group.devices);
-    let on_bus = devices.filter(|other| other.reset_bus == device.reset_bus);
-    device.reset_bus.is_some() && on_bus.count() == 1
 }

@@ -24,7 +24,7 @@ impl State {
 impl World {
     /// F87. The driver that is to give a device back holds it.
     pub(super) fn reset(&mut self, bdf: &str) -> Result<()> {
-        if !self.state(bdf).resets_alone {
+        if !self.state(bdf).can_reset {
             return Err(Errno::INVAL);
         }
         if self.leaving.contains(bdf) {

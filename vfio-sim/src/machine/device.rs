@@ -29,7 +29,10 @@ pub struct Device {
     pub interrupts: Interrupts,
     /// Whether it is a PCI Express device: with an extended config space, and errors that it reports.
     pub express: bool,
-    /// Whether it can be reset alone, by function level reset.
+    /// Whether it has power management, so that a program can put it to sleep.
+    pub power_management: bool,
+    /// Whether it can be reset alone: by function level reset if it is a PCI Express device whose capabilities do not
+    /// say otherwise, and else by its power management.
     pub function_reset: bool,
     /// The bus that is reset with everything on it (hot reset), by a number of the machine's own; `None` where
     /// that cannot be.
@@ -59,9 +62,11 @@ pub enum BarKind {
         /// Whether it takes two BARs' place, for an address of 64 bits.
         wide: bool,
     },
-    /// Memory in memory space, prefetchable, with an address of 64 bits: no model sees it, and a mapping of it has
-    /// an address in the process.
-    Memory,
+    /// Memory in memory space, prefetchable: no model sees it, and a mapping of it has an address in the process.
+    Memory {
+        /// Whether it takes two BARs' place, for an address of 64 bits.
+        wide: bool,
+    },
     /// Ports in I/O space.
     Io,
 }
@@ -81,7 +86,7 @@ impl Bar {
 
     /// Memory with an address of 64 bits: the next BAR's place must be empty.
     pub const fn memory(size: u64) -> Self {
-        let kind = BarKind::Memory;
+        let kind = BarKind::Memory { wide: true };
         Self { size, kind }
     }
 
@@ -99,7 +104,7 @@ impl Bar {
     pub(crate) fn is_wide(self) -> bool {
         matches!(
             self.kind,
-            BarKind::Memory | BarKind::Registers { wide: true }
+            BarKind::Memory { wide: true } | BarKind::Registers { wide: true }
         )
     }
 }
@@ -164,6 +169,7 @@ impl Device {
             rom: 0,
             interrupts: Interrupts::default(),
             express: true,
+            power_management: true,
             function_reset: true,
             reset_bus: None,
             sriov: Sriov::None,
@@ -182,6 +188,7 @@ impl Device {
                 msix: None,
             },
             express: false,
+            power_management: false,
             function_reset: false,
             config: vec![(0x08, 0x00ff_0010), (0x2c, 0x1100_1af4)], // revision and class; QEMU's subsystem
             model: MakeModel(|| Box::new(Edu::new(ByteOrder::Little))),
@@ -318,6 +325,38 @@ impl Device {
     pub(crate) fn bar(&self, number: usize) -> Option<Bar> {
         let bar = self.bars.get(number).copied().flatten();
         bar.filter(|bar| bar.size > 0)
+    }
+
+    /// Whether it has the reset that a program asks for in config space.
+    pub fn has_function_level_reset(&self) -> bool {
+        const CAPABILITIES: u16 = 0x84;
+        const FUNCTION_RESET: u32 = 1 << 28;
+        let mut told = self.config.iter().rev();
+        let told = told.find(|(place, _)| *place == CAPABILITIES);
+        self.express
+            && told.map_or(self.function_reset, |(_, value)| {
+                value & FUNCTION_RESET != 0
+            })
+    }
+
+    /// Where a BAR is, as far as the description says it: 0 where it does not.
+    pub(super) fn address(&self, number: usize) -> u64 {
+        /// What the low bits of a BAR say of its kind.
+        const KIND: u32 = 0xf;
+        let told = |number: usize| {
+            let at = 0x10 + 4 * number;
+            let mut told = self.config.iter().rev();
+            told.find(|(place, _)| usize::from(*place) == at)
+                .map_or(0, |(_, value)| *value)
+        };
+        let is_wide = self.bar(number).is_some_and(Bar::is_wide);
+        let high = if is_wide { told(number + 1) } else { 0 };
+        u64::from(told(number) & !KIND) | u64::from(high) << 32
+    }
+
+    /// The addresses are those of one bus only within one of these.
+    pub(super) fn domain(&self) -> &str {
+        self.bdf.split_once(':').map_or("", |(domain, _)| domain)
     }
 
     pub(crate) fn is_bound_to_vfio(&self) -> bool {

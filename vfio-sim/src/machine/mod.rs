@@ -101,6 +101,39 @@ impl Machine {
         devices.find(|device| device.bdf == bdf)
     }
 
+    /// Whether a program can map a BAR of a device: it is memory, and either as large as a page, or starts one that
+    /// nothing else is in (F76). A BAR whose address is not described has its page to itself.
+    pub fn is_mappable(&self, device: &Device, number: usize) -> bool {
+        let Some(bar) = device.bar(number).filter(|bar| bar.is_memory_space()) else {
+            return false;
+        };
+        let page = self.page_size as u64;
+        let start = device.address(number);
+        if bar.size >= page || start == 0 {
+            return true;
+        }
+        let rest = start + bar.size..start + page;
+        let groups = self.groups.iter();
+        let mut others = groups
+            .flat_map(|group| &group.devices)
+            .filter(|other| other.domain() == device.domain())
+            .flat_map(|other| {
+                let bars = (0..other.bars.len())
+                    .filter(|n| other.bar(*n).is_some_and(Bar::is_memory_space));
+                bars.map(|n| other.address(n))
+            });
+        start % page == 0 && !others.any(|other| rest.contains(&other))
+    }
+
+    /// Whether the kernel can reset a device alone: in a way of its own, or with the bus that it is alone on.
+    pub fn can_reset(&self, device: &Device) -> bool {
+        let on_bus = |bus| {
+            let devices = self.groups.iter().flat_map(|group| &group.devices);
+            devices.filter(|it| it.reset_bus == Some(bus)).count()
+        };
+        device.function_reset || device.reset_bus.is_some_and(|bus| on_bus(bus) == 1)
+    }
+
     pub(crate) fn group(&self, id: u32) -> Option<&Group> {
         self.groups.iter().find(|group| group.id == id)
     }

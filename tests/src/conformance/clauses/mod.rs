@@ -1,6 +1,7 @@
 //! The clauses, by what is asked: a file for each theme, a folder where it has many.
 
 mod container;
+mod device;
 mod feature;
 mod group;
 mod hot_reset;
@@ -24,6 +25,7 @@ const THEMES: &[&[&[Clause]]] = &[
     ],
     type1::CLAUSES,
     spapr::CLAUSES,
+    device::CLAUSES,
     &[reset::CLAUSES, hot_reset::CLAUSES, feature::CLAUSES],
 ];
 

@@ -258,7 +258,9 @@ impl Seen {
         let bits = self.config(0x10 + 4 * index as usize);
         let kind = match (bits & 1, bits & 0b100, bits & 0b1000) {
             (1, ..) => BarKind::Io,
-            (_, 0b100, 0b1000) => BarKind::Memory,
+            (_, kind, 0b1000) => BarKind::Memory {
+                wide: kind == 0b100,
+            },
             (_, wide, _) => BarKind::Registers { wide: wide != 0 },
         };
         Some(Bar {

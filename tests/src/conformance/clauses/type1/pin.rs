@@ -228,7 +228,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["B26"],
         "a mapped BAR can be mapped, and is not accounted",
-        &[Type1, Device(Trait::MemoryBar)],
+        &[Type1, Device(Trait::Memory)],
         |host| {
             let (bar, _open, rig) = with_bar(host);
             let _limit = host.limit(0);
@@ -240,7 +240,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["B26"],
         "a mapped BAR can be mapped with one right",
-        &[Type1, Device(Trait::MemoryBar)],
+        &[Type1, Device(Trait::Memory)],
         |host| {
             let (bar, _open, rig) = with_bar(host);
             for (n, right) in [READ, WRITE].into_iter().enumerate() {
@@ -252,7 +252,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["B26"],
         "a BAR that is mapped is reached by another device",
-        &[Type1, Device(Trait::MemoryBar), Device(Trait::Engine)],
+        &[Type1, Device(Trait::Memory), Device(Trait::Engine)],
         |host| {
             let (bar, _open, rig) = with_bar(host);
             let (engine, _) = Trait::Engine.find(host.machine()).unwrap();
@@ -362,9 +362,10 @@ pub(super) const CLAUSES: &[Clause] = &[
 
 /// A device with a BAR of memory in a container, and the start of that BAR, mapped.
 fn with_bar(host: &Host) -> (Memory, Open, Rig) {
-    let (rig, open) = host.open(Trait::MemoryBar);
-    let bars = &host.device(Trait::MemoryBar).bars;
-    let is_memory = |bar: &Option<Bar>| bar.is_some_and(|bar| bar.kind == BarKind::Memory);
+    let (rig, open) = host.open(Trait::Memory);
+    let bars = &host.device(Trait::Memory).bars;
+    let is_memory =
+        |bar: &Option<Bar>| bar.is_some_and(|bar| matches!(bar.kind, BarKind::Memory { .. }));
     let bar = bars.iter().position(is_memory).unwrap();
     let page = usize::try_from(host.page()).unwrap();
     let memory = Memory::of_bar(host.kernel(), &open, u32::try_from(bar).unwrap(), page);
