@@ -33,7 +33,13 @@ fn said(again: &Again) -> String {
 fn record(machine: &Machine) -> String {
     let sim = SimKernel::new(machine.clone());
     let text = recording::record(Arc::new(sim.clone()), &bound(machine)).unwrap();
-    assert!(sim.is_idle() && sim.hazards().is_empty());
+    assert!(sim.is_idle(), "{:?}", sim.open_objects());
+    assert!(
+        sim.hazards().is_empty(),
+        "{}: {:?}",
+        machine.name,
+        sim.hazards()
+    );
     text
 }
 
