@@ -37,7 +37,8 @@
 //! Addresses of this process and fds differ from run to run. They are 0 in the text, in what was asked and in what
 //! came back. Behind the bytes that were given, each is said by its name, in the order of this table: `#1` is an
 //! object, `m0+0x1000` is in the memory that was mapped (`pages`) after 0 others, `nowhere` is the address 0, and `?` is
-//! what came from elsewhere. An fd that is negative takes something away, stays, and has no name:
+//! what came from elsewhere. (Only a trace to give away says where in a memory, and `m0` is all that another one has.)
+//! An fd that is negative takes something away, stays, and has no name:
 //!
 //! | call | bytes |
 //! |---|---|
