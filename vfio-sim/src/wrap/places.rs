@@ -62,7 +62,13 @@ impl Places {
         };
         let mut places = self.memories.iter().enumerate();
         let found = places.find_map(|(n, memory)| Some((n, offset_in(memory)?)));
-        found.map_or_else(|| "?".to_owned(), |(n, offset)| format!("m{n}+{offset:#x}"))
+        let Some((n, offset)) = found else {
+            return "?".to_owned();
+        };
+        match scope {
+            Scope::Everything => format!("m{n}"),
+            Scope::Public => format!("m{n}+{offset:#x}"),
+        }
     }
 
     /// What the masked parts of an argument stand for, in their order.
