@@ -206,9 +206,13 @@ fn run(args: &Args) -> Result<u8> {
 
 /// Replays a trace on the simulation, and prints what differs.
 fn check(file: &Path) -> Result<u8> {
-    let name = || file.display().to_string();
-    let text = std::fs::read_to_string(file).with_context(name)?;
-    let again = recording::check(&text).with_context(name)?;
+    let again = match recording::check_file(file) {
+        Ok(again) => again,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return Ok(exit::USAGE);
+        }
+    };
     compared(&again);
     Ok(match again.is_same() {
         true => exit::PASSED,

@@ -10,6 +10,7 @@ mod group;
 mod spapr;
 mod type1;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -76,4 +77,14 @@ pub fn check(text: &str) -> Result<Again> {
     let sim = SimKernel::new(machine);
     sim.set_rights(trace.rights());
     Ok(again(&trace, &sim))
+}
+
+/// The same with what is in a file.
+///
+/// # Errors
+/// Those of [`check`]; the file cannot be read.
+pub fn check_file(file: &Path) -> Result<Again> {
+    let name = || file.display().to_string();
+    let text = std::fs::read_to_string(file).with_context(name)?;
+    check(&text).with_context(name)
 }

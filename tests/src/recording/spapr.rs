@@ -111,7 +111,6 @@ impl Iommu<'_> {
         let other = (12..40).find(|shift| info.ddw.pgsizes & 1 << shift == 0);
         self.create(39, shift, SIZE);
         self.create(40, other.unwrap_or(13), SIZE); // pages that there are not
-        self.create(40, shift, SIZE + page); // no power of two
         let window = self.create(40, shift, SIZE);
         self.create(40, shift, SIZE);
         if let Some(start) = window {

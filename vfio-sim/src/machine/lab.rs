@@ -1,6 +1,9 @@
 //! The machines of the project's lab, each with an `edu` and an `nvme` bound to `vfio-pci`; and two that are only
 //! simulated.
 
+use vfio_core::kernel::Errno;
+use vfio_core::uapi;
+
 use super::iommu::{Hardware, Platform, Spapr, Type1};
 use super::{Device, Group, IommuDriver, Machine, MakeModel};
 use crate::model::Nvme;
@@ -58,6 +61,7 @@ impl Machine {
             ],
             ..bare()
         }
+        .refuse(uapi::TYPE1_NESTING_IOMMU, Errno::PERM) // B18b
     }
 
     /// A POWER guest: sPAPR of both versions, one group for all devices of the host bridge.

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use zerocopy::FromBytes;
 
 use super::objects::Tag;
-use super::trace::{Field, fields};
+use super::trace::{Field, Scope, fields};
 
 /// The objects that were opened, and the memories that were mapped.
 #[derive(Debug, Default)]
@@ -51,8 +51,8 @@ impl Places {
         Some(found as Tag)
     }
 
-    /// An address: `m0+0x1000`, `nowhere` for that of nothing, `?` for one that is not known.
-    pub(crate) fn address(&self, addr: u64) -> String {
+    /// An address: `m0+0x1000`, or `m0` where the place in it is left out, for it can differ from run to run; `nowhere` for that of nothing, `?` for one that is not known.
+    pub(crate) fn address(&self, addr: u64, scope: Scope) -> String {
         if addr == 0 {
             return "nowhere".to_owned();
         }
@@ -62,16 +62,22 @@ impl Places {
         };
         let mut places = self.memories.iter().enumerate();
         let found = places.find_map(|(n, memory)| Some((n, offset_in(memory)?)));
-        found.map_or_else(|| "?".to_owned(), |(n, offset)| format!("m{n}+{offset:#x}"))
+        let Some((n, offset)) = found else {
+            return "?".to_owned();
+        };
+        match scope {
+            Scope::Everything => format!("m{n}"),
+            Scope::Public => format!("m{n}+{offset:#x}"),
+        }
     }
 
     /// What the masked parts of an argument stand for, in their order.
-    pub(crate) fn names(&self, call: &str, bytes: &[u8]) -> Vec<String> {
+    pub(crate) fn names(&self, call: &str, bytes: &[u8], scope: Scope) -> Vec<String> {
         let fields = fields(call, bytes);
         let name = |field: &Field| {
             let value = &bytes[field.place(bytes)?];
             Some(match field {
-                Field::Address(_) => self.address(u64::read_from_bytes(value).ok()?),
+                Field::Address(_) => self.address(u64::read_from_bytes(value).ok()?, scope),
                 Field::Fd(_) => match self.tag(RawFd::read_from_bytes(value).ok()?) {
                     Some(tag) => format!("#{tag}"),
                     None => "?".to_owned(),

@@ -32,18 +32,18 @@ struct Written {
 impl Recording {
     /// A recording of that kernel, which is to be watched with it.
     pub fn of(kernel: &dyn Kernel) -> Self {
-        Self::new(kernel, Vec::new(), Scope::Everything)
+        Self::new(About::of(kernel), Vec::new(), Scope::Everything)
     }
 
     /// A recording that can be given away, and [made again](super::again()) on a simulated machine with these devices:
     /// [no secret](super::trace#what-is-kept-back) is in it.
     pub fn to_give_away(kernel: &dyn Kernel, devices: Vec<PciDevice>) -> Self {
-        Self::new(kernel, devices, Scope::Public)
+        Self::new(About::of_process(kernel), devices, Scope::Public)
     }
 
-    fn new(kernel: &dyn Kernel, devices: Vec<PciDevice>, scope: Scope) -> Self {
+    fn new(machine: About, devices: Vec<PciDevice>, scope: Scope) -> Self {
         Self {
-            machine: About::of(kernel),
+            machine,
             devices,
             scope,
             written: Mutex::default(),

@@ -111,7 +111,10 @@ fn name(text: &str) -> Option<Name> {
         "nowhere" => Some(Name::Nowhere),
         "?" => Some(Name::Unknown),
         _ => {
-            let (memory, offset) = text.strip_prefix('m')?.split_once('+')?;
+            let memory = text.strip_prefix('m')?;
+            let Some((memory, offset)) = memory.split_once('+') else {
+                return memory.parse::<usize>().ok().map(|_| Name::Unknown);
+            };
             Some(Name::Memory(memory.parse().ok()?, hexadecimal(offset)?))
         }
     }
@@ -160,7 +163,7 @@ mod tests {
             "VFIO_SET_IOMMU 0 =3 #1",
             "VFIO_GROUP_SET_CONTAINER 1 x00000000",
             "VFIO_GROUP_SET_CONTAINER 1 x00000000 #1 #2",
-            "VFIO_GROUP_SET_CONTAINER 1 x00000000 m1",
+            "VFIO_GROUP_SET_CONTAINER 1 x00000000 m",
             "somersault 3",
         ] {
             assert_eq!(parse(text), None, "{text}");

@@ -49,7 +49,10 @@ pub(in super::super) fn asked(call: &Call<'_>, places: &Places, scope: Scope) ->
             format!("{name} {object} {len} at {offset:#x} {read}{write} align {align:#x}")
         }
         Request::Munmap { addr, len } | Request::KeepFromChildren { addr, len } => {
-            format!("{name} {} {len}", places.address(addr.addr().get() as u64))
+            format!(
+                "{name} {} {len}",
+                places.address(addr.addr().get() as u64, scope)
+            )
         }
         Request::Eventfd => name.into_owned(),
     }
@@ -61,7 +64,7 @@ fn argument(name: &str, bytes: &[u8], places: &Places, scope: Scope) -> String {
     if scope == Scope::Public {
         shown = public::argument(name, &shown);
     }
-    let names = places.names(name, bytes);
+    let names = places.names(name, bytes, scope);
     [vec![hex(&shown)], names].concat().join(" ")
 }
 

@@ -85,8 +85,11 @@ impl Trace {
     }
 
     fn type1(&self, hardware: &mut Type1) {
+        let types = [uapi::TYPE1_IOMMU, uapi::TYPE1V2_IOMMU].map(|it| format!(" ={it}"));
         let refused = |entry: &Entry| {
-            entry.asked.starts_with("VFIO_SET_IOMMU ") && entry.said == Said::Failed(Errno::PERM)
+            entry.asked.starts_with("VFIO_SET_IOMMU ")
+                && types.iter().any(|it| entry.asked.ends_with(it))
+                && entry.said == Said::Failed(Errno::PERM)
         };
         hardware.remaps_interrupts = !self.entries.iter().any(refused);
         let answers = self.answers("VFIO_IOMMU_GET_INFO");

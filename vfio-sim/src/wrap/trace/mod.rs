@@ -37,7 +37,8 @@
 //! Addresses of this process and fds differ from run to run. They are 0 in the text, in what was asked and in what
 //! came back. Behind the bytes that were given, each is said by its name, in the order of this table: `#1` is an
 //! object, `m0+0x1000` is in the memory that was mapped (`pages`) after 0 others, `nowhere` is the address 0, and `?` is
-//! what came from elsewhere. An fd that is negative takes something away, stays, and has no name:
+//! what came from elsewhere. (Only a trace to give away says where in a memory, and `m0` is all that another one has.)
+//! An fd that is negative takes something away, stays, and has no name:
 //!
 //! | call | bytes |
 //! |---|---|
@@ -135,6 +136,27 @@ impl About {
             memlock: kernel.memlock_limit(),
         }
     }
+
+    /// The same for a process that may have `CAP_IPC_LOCK`: then there is no limit.
+    pub(super) fn of_process(kernel: &dyn Kernel) -> Self {
+        let about = Self::of(kernel);
+        let status = kernel
+            .read("/proc/self/status".as_ref())
+            .unwrap_or_default();
+        Self {
+            memlock: about.memlock.filter(|_| !has_ipc_lock(&status)),
+            ..about
+        }
+    }
+}
+
+/// Whether a process whose status this is has `CAP_IPC_LOCK`.
+fn has_ipc_lock(status: &[u8]) -> bool {
+    const IPC_LOCK: u64 = 1 << 14;
+    let status = String::from_utf8_lossy(status);
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let bits = effective.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
+    bits.is_some_and(|bits| bits & IPC_LOCK != 0)
 }
 
 impl fmt::Display for Trace {
@@ -229,4 +251,35 @@ fn hex(bytes: &[u8]) -> String {
         };
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_the_right_to_lock_memory_has_no_limit() {
+        assert!(has_ipc_lock(b"Name:\tx\nCapEff:\t000001ffffffffff\n"));
+        assert!(has_ipc_lock(b"CapEff:\t0000000000004000\n"));
+        for status in [
+            "CapEff:\t0000000000000000\n",
+            "CapPrm:\t0000000000004000\n",
+            "",
+        ] {
+            assert!(!has_ipc_lock(status.as_bytes()), "{status}");
+        }
+    }
+
+    #[test]
+    fn many_zeros_are_written_as_their_number_and_few_are_not() {
+        for (bytes, text) in [
+            (&[0; 8][..], "x0000000000000000"),
+            (&[0; 9], "x[9]"),
+            (&[1, 0, 0, 2], "x01000002"),
+            (&[], "x"),
+        ] {
+            assert_eq!(hex(bytes), text);
+            assert_eq!(parse::bytes(text).as_deref(), Some(bytes));
+        }
+    }
 }

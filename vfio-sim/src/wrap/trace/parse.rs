@@ -186,7 +186,7 @@ mod tests {
         open /dev/vfio/vfio -> #0\nread /a\\x20b -> done x00ff\nmmap 4096 -> pages\n\
         map_region 0 4096 at 0x0 r- align 0x1000 -> registers\nVFIO_SET_IOMMU 0 =3 -> E22\n\
         VFIO_CHECK_EXTENSION 0 =3 -> 1\n\
-        VFIO_DEVICE_GET_INFO 1 x10000000[12] -> 0 x1000000003000000[9]01\nclose 1 -> done\n";
+        VFIO_DEVICE_GET_INFO 1 x10[15] -> 0 x1000000003[12]01\nclose 1 -> done\n";
 
     #[test]
     fn a_text_is_read_as_it_is_written() {

@@ -1,5 +1,7 @@
 //! What of a trace anybody may see, for one that is given away.
 
+use std::collections::BTreeSet;
+
 use super::super::call::{Call, Request};
 use crate::names::Kind;
 
@@ -62,13 +64,15 @@ fn config(bytes: &[u8]) -> Vec<u8> {
     };
     show(0, HEADER);
     let byte = |at: usize| bytes.get(at).copied().unwrap_or(0);
+    let mut list = BTreeSet::new();
     let mut at = usize::from(byte(FIRST) & !3);
-    for _ in 0..EXTENDED / LEAST {
-        if at < HEADER {
-            break;
-        }
-        show(at, capability(byte(at)).min(EXTENDED - at));
+    while at >= HEADER && list.insert(at) {
         at = usize::from(byte(at + 1) & !3);
+    }
+    for &at in &list {
+        // Old ones are shorter: what follows is another's.
+        let next = list.range(at + 1..).next().copied().unwrap_or(EXTENDED);
+        show(at, capability(byte(at)).min(next - at));
     }
     let mut at = EXTENDED;
     for _ in 0..bytes.len() / LEAST {
