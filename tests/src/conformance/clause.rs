@@ -41,6 +41,16 @@ pub enum Needs {
     TwoGroups,
     /// A device like that.
     Device(Trait),
+    /// MSI-X that can grow while it is in use.
+    DynamicMsix,
+    /// MSI-X that cannot.
+    StaticMsix,
+    /// Fewer MSI than devices offer.
+    ScarceMsi,
+    /// As many as they offer.
+    PlentyMsi,
+    /// Whether an eventfd can write 8 bytes.
+    WideIoEventFd(bool),
 }
 
 /// What a device can be like.
@@ -72,6 +82,16 @@ pub enum Trait {
     Rom,
     /// It has a BAR of memory space that is smaller than a page.
     SmallBar,
+    /// It has no line.
+    NoLine,
+    /// It has no MSI.
+    NoMsi,
+    /// It has no MSI-X.
+    NoMsix,
+    /// It has a line and MSI-X.
+    LineAndMsix,
+    /// It has several MSI, and MSI-X.
+    Messages,
 }
 
 pub(super) const fn both(
@@ -129,6 +149,11 @@ impl Needs {
             Self::Powernv => matches!(platform, Some(Platform::Powernv)),
             Self::TwoGroups => machine.groups.len() >= 2,
             Self::Device(like) => like.find(machine).is_some(),
+            Self::DynamicMsix => machine.dynamic_msix,
+            Self::StaticMsix => !machine.dynamic_msix,
+            Self::ScarceMsi => machine.most_msi.is_some(),
+            Self::PlentyMsi => machine.most_msi.is_none(),
+            Self::WideIoEventFd(wide) => machine.wide_ioeventfd == wide,
         }
     }
 }
@@ -170,6 +195,11 @@ impl Trait {
             Self::SmallBar => bars.any(|bar| {
                 bar.kind != vfio_sim::machine::BarKind::Io && bar.size < machine.page_size as u64
             }),
+            Self::NoLine => !device.interrupts.line,
+            Self::NoMsi => device.interrupts.msi == 0,
+            Self::NoMsix => device.interrupts.msix.is_none(),
+            Self::LineAndMsix => device.interrupts.line && device.interrupts.msix.is_some(),
+            Self::Messages => device.interrupts.msi > 1 && device.interrupts.msix.is_some(),
         }
     }
 }

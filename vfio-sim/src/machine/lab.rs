@@ -171,6 +171,8 @@ fn bare() -> Machine {
         release: "6.12.95".into(),
         page_size: 0,
         dynamic_msix: false,
+        most_msi: None,
+        wide_ioeventfd: true,
         io_space: true,
         container_node: Ok(()),
         iommus: Vec::new(),

@@ -2,10 +2,14 @@
 
 mod container;
 mod group;
+mod interrupts;
 
 use super::clause::Clause;
 
 /// Every clause.
 pub fn all() -> impl Iterator<Item = &'static Clause> {
-    [container::CLAUSES, group::CLAUSES].into_iter().flatten()
+    let files = [container::CLAUSES, group::CLAUSES];
+    let folders = [interrupts::CLAUSES];
+    let folders = folders.into_iter().flatten().copied();
+    files.into_iter().chain(folders).flatten()
 }
