@@ -1,8 +1,10 @@
 //! Eventfds of the caller: the kernel keeps references and signals them.
 #![allow(unsafe_code)] // Duplicates an fd of the caller by its number.
 
+use std::collections::BTreeSet;
 use std::io::IoSliceMut;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::readlink;
@@ -12,6 +14,22 @@ use vfio_core::kernel::{Errno, Result};
 /// An eventfd, held by the kernel. Whoever made it chose whether it blocks; the kernel never waits for it.
 #[derive(Debug)]
 pub(crate) struct EventFd(OwnedFd);
+
+/// The fds that simulated kernels of this process hold: a real one has none.
+static HELD: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
+
+fn held() -> MutexGuard<'static, BTreeSet<RawFd>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Which eventfd an fd is of.
+fn id(fd: RawFd) -> Option<u64> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+    let mut ids = info
+        .lines()
+        .filter_map(|line| line.strip_prefix("eventfd-id:"));
+    ids.next()?.trim().parse().ok()
+}
 
 impl EventFd {
     /// A reference of an eventfd of the caller's: `EBADF` for the number of no fd, `EINVAL` for another file.
@@ -25,7 +43,27 @@ impl EventFd {
         }
         // SAFETY: the number goes into one system call, which looks at it once and fails if it is that of no fd.
         let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-        rustix::io::fcntl_dupfd_cloexec(borrowed, 0).map(Self)
+        let fd = rustix::io::fcntl_dupfd_cloexec(borrowed, 0)?;
+        held().insert(fd.as_raw_fd());
+        Ok(Self(fd))
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let ours = id(self.0.as_raw_fd());
+        ours.is_some() && ours == id(other.0.as_raw_fd())
+    }
+
+    /// Whether its owner has closed it: this process has no fd of it but those of the kernel.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        let (Some(own), Ok(fds)) = (id(self.0.as_raw_fd()), std::fs::read_dir("/proc/self/fd"))
+        else {
+            return false;
+        };
+        let held = held();
+        let mut others = fds
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter(|fd| !held.contains(fd));
+        !others.any(|fd| id(fd) == Some(own))
     }
 
     /// Adds one to it. One that is full already says that something came: there a write would block.
@@ -46,6 +84,12 @@ impl EventFd {
     }
 }
 
+impl Drop for EventFd {
+    fn drop(&mut self) {
+        held().remove(&self.0.as_raw_fd());
+    }
+}
+
 impl AsFd for EventFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -56,7 +100,6 @@ impl AsFd for EventFd {
 mod tests {
     use super::*;
     use rustix::event::{EventfdFlags, eventfd};
-    use std::os::fd::AsRawFd;
     use std::sync::mpsc;
     use std::time::Duration;
 

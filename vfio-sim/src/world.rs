@@ -20,6 +20,7 @@ use crate::iommu::Hazard;
 use crate::machine::Machine;
 use crate::names::Kind;
 use crate::process::{ProcessId, Processes, Rights};
+use crate::watch::Waiter;
 
 #[derive(Debug)]
 pub(crate) struct World {
@@ -36,6 +37,8 @@ pub(crate) struct World {
     pub(crate) devices: BTreeMap<String, State>,
     /// The regions that are mapped.
     pub(crate) maps: Vec<RegionMap>,
+    /// Those who wait for eventfds.
+    pub(crate) waiters: Vec<Weak<Waiter>>,
     pub(crate) hazards: Vec<Hazard>,
     pub(crate) faults: Vec<Fault>,
     opened_containers: u64,
@@ -77,6 +80,7 @@ impl World {
             groups: BTreeMap::new(),
             devices: BTreeMap::new(),
             maps: Vec::new(),
+            waiters: Vec::new(),
             hazards: Vec::new(),
             faults: Vec::new(),
             opened_containers: 0,

@@ -45,6 +45,8 @@ pub enum Needs {
     DynamicMsix,
     /// MSI-X that cannot.
     StaticMsix,
+    /// An interrupt controller that finds a line which was asserted before anybody listened: not all of QEMU's do.
+    FindsAsserted,
     /// Fewer MSI than devices offer.
     ScarceMsi,
     /// As many as they offer.
@@ -92,6 +94,8 @@ pub enum Trait {
     LineAndMsix,
     /// It has several MSI, and MSI-X.
     Messages,
+    /// It is an NVMe controller.
+    Nvme,
 }
 
 pub(super) const fn both(
@@ -151,6 +155,7 @@ impl Needs {
             Self::Device(like) => like.find(machine).is_some(),
             Self::DynamicMsix => machine.dynamic_msix,
             Self::StaticMsix => !machine.dynamic_msix,
+            Self::FindsAsserted => machine.arch == "aarch64",
             Self::ScarceMsi => machine.most_msi.is_some(),
             Self::PlentyMsi => machine.most_msi.is_none(),
             Self::WideIoEventFd(wide) => machine.wide_ioeventfd == wide,
@@ -199,6 +204,7 @@ impl Trait {
             Self::NoMsi => device.interrupts.msi == 0,
             Self::NoMsix => device.interrupts.msix.is_none(),
             Self::LineAndMsix => device.interrupts.line && device.interrupts.msix.is_some(),
+            Self::Nvme => device.class == 0x01_0802,
             Self::Messages => device.interrupts.msi > 1 && device.interrupts.msix.is_some(),
         }
     }

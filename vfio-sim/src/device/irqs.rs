@@ -8,6 +8,7 @@ use zerocopy::FromBytes;
 
 use crate::arg;
 use crate::eventfd::EventFd;
+use crate::machine::Machine;
 use crate::watch::Watch;
 use crate::world::World;
 
@@ -32,12 +33,15 @@ pub(super) struct Irqs {
     pub(super) error: Option<EventFd>,
     pub(super) request: Option<EventFd>,
     is_dynamic: bool,
+    most_msi: Option<u32>,
 }
 
 /// A vector that the host may have allocated.
 #[derive(Debug, Default)]
 pub(super) struct Vector {
     pub(super) is_allocated: bool,
+    /// Whether the device has sent its message while there was no eventfd.
+    pub(super) is_pending: bool,
     pub(super) eventfd: Option<EventFd>,
 }
 
@@ -57,7 +61,7 @@ pub(super) struct Call {
 }
 
 impl Irqs {
-    pub(super) fn new(is_dynamic: bool) -> Self {
+    pub(super) fn of(machine: &Machine) -> Self {
         Self {
             on: None,
             vectors: Vec::new(),
@@ -65,8 +69,15 @@ impl Irqs {
             unmask: None,
             error: None,
             request: None,
-            is_dynamic,
+            is_dynamic: machine.dynamic_msix,
+            most_msi: machine.most_msi,
         }
+    }
+
+    /// How many vectors of an index the machine has to give.
+    pub(super) fn most(&self, index: u32) -> u32 {
+        let most = self.most_msi.filter(|_| index == uapi::PCI_MSI_IRQ_INDEX);
+        most.unwrap_or(u32::MAX)
     }
 
     /// Whether MSI-X vectors can be added while others are in use.
@@ -97,6 +108,13 @@ impl Irqs {
 }
 
 impl World {
+    pub(crate) fn request_release(&mut self, bdf: &str) {
+        self.notice_closed();
+        if let Some(eventfd) = &self.state(bdf).irqs.request {
+            eventfd.signal();
+        }
+    }
+
     pub(super) fn set_irqs(&mut self, bdf: &str, arg: &Arg<'_>) -> Result<u32> {
         let (set, data) = self.state(bdf).validate(arg)?;
         let call = Call {
@@ -187,7 +205,7 @@ fn event(slot: &mut Option<EventFd>, call: &Call) -> Result<u32> {
         Data::EventFds(fds) => match fds.first() {
             Some(-1) => *slot = None,
             Some(&fd) if fd >= 0 => *slot = Some(EventFd::of_number(fd)?),
-            _ => {} // the kernel does nothing, and says that it did
+            _ => return Err(Errno::INVAL),
         },
     }
     Ok(0)

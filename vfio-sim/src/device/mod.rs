@@ -115,7 +115,7 @@ impl State {
         let model = (description.model.0)();
         Self {
             config: Config::of(&description, machine),
-            irqs: Irqs::new(machine.dynamic_msix),
+            irqs: Irqs::of(machine),
             line: false,
             model: Some(model),
             memory: std::array::from_fn(|_| None),

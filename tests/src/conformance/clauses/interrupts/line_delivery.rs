@@ -4,7 +4,7 @@
 
 use vfio_core::uapi::PCI_INTX_IRQ_INDEX as INTX;
 
-use crate::conformance::clause::Needs::Device;
+use crate::conformance::clause::Needs::{Device, FindsAsserted};
 use crate::conformance::clause::Trait::Engine;
 use crate::conformance::clause::{Clause, both};
 use crate::conformance::rig::{COMMAND, Open, Signal};
@@ -156,7 +156,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["F83"],
         "a line that is asserted already signals when it is switched on",
-        &[Device(Engine)],
+        &[Device(Engine), FindsAsserted],
         |host| {
             let edu = Edu::open(host);
             edu.raise();
@@ -219,7 +219,9 @@ pub(super) const CLAUSES: &[Clause] = &[
             let first = on(&edu);
             off(&edu, INTX).unwrap();
             edu.raise();
+            edu.acknowledge();
             let second = on(&edu);
+            edu.raise();
             assert_eq!((second.wait(), first.count()), (1, 0));
         },
     ),

@@ -13,6 +13,8 @@ mod line_delivery;
 mod line_unmask;
 mod loopback;
 mod messages;
+mod nvme;
+mod release;
 mod request;
 mod scarce;
 mod vectors;
@@ -34,9 +36,11 @@ pub(super) const CLAUSES: &[&[Clause]] = &[
     vectors::CLAUSES,
     loopback::CLAUSES,
     messages::CLAUSES,
+    nvme::CLAUSES,
     growing::CLAUSES,
     scarce::CLAUSES,
     events::CLAUSES,
+    release::CLAUSES,
     ioeventfd::CLAUSES,
     ioeventfd_writes::CLAUSES,
 ];
