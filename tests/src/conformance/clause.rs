@@ -49,10 +49,8 @@ pub enum Needs {
     FindsAsserted,
     /// Fewer MSI than devices offer.
     ScarceMsi,
-    /// As many as they offer.
+    /// As many as they offer, whatever was asked for before: what an ITS of arm64 has for a device does not grow.
     PlentyMsi,
-    /// Whether an eventfd can write 8 bytes.
-    WideIoEventFd(bool),
 }
 
 /// What a device can be like.
@@ -157,8 +155,7 @@ impl Needs {
             Self::StaticMsix => !machine.dynamic_msix,
             Self::FindsAsserted => machine.arch == "aarch64",
             Self::ScarceMsi => machine.most_msi.is_some(),
-            Self::PlentyMsi => machine.most_msi.is_none(),
-            Self::WideIoEventFd(wide) => machine.wide_ioeventfd == wide,
+            Self::PlentyMsi => machine.most_msi.is_none() && machine.arch != "aarch64",
         }
     }
 }

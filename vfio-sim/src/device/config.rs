@@ -276,7 +276,6 @@ impl Config {
     pub(super) fn show_msi(&mut self, vectors: Option<u32>) {
         let rounded_up = |vectors: u32| vectors.next_power_of_two().trailing_zeros();
         self.msi_on = vectors.and_then(|vectors| u16::try_from(rounded_up(vectors)).ok());
-        self.limit_msi();
     }
 
     /// A driver cannot enable more of MSI than the kernel has.

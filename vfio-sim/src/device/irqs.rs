@@ -34,6 +34,8 @@ pub(super) struct Irqs {
     pub(super) request: Option<EventFd>,
     is_dynamic: bool,
     most_msi: Option<u32>,
+    /// Whether a message of MSI waits for an eventfd.
+    keeps_msi: bool,
 }
 
 /// A vector that the host may have allocated.
@@ -71,6 +73,7 @@ impl Irqs {
             request: None,
             is_dynamic: machine.dynamic_msix,
             most_msi: machine.most_msi,
+            keeps_msi: machine.arch == "x86_64",
         }
     }
 
@@ -83,6 +86,11 @@ impl Irqs {
     /// Whether MSI-X vectors can be added while others are in use.
     pub(super) fn is_dynamic(&self) -> bool {
         self.is_dynamic
+    }
+
+    /// Whether a message waits for an eventfd: in the device where MSI-X masks it, else in the interrupt controller.
+    pub(super) fn keeps_messages(&self) -> bool {
+        self.on == Some(uapi::PCI_MSIX_IRQ_INDEX) || self.keeps_msi
     }
 
     pub(super) fn sends_messages(&self) -> bool {

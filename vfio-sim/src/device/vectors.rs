@@ -92,13 +92,14 @@ impl Irqs {
         Ok(())
     }
 
-    /// A message of the device. It waits for an eventfd where there is none, but no second one does.
+    /// A message of the device. It may wait for an eventfd where there is none; a second one does not.
     pub(super) fn deliver(&mut self, number: u32) {
+        let is_kept = self.keeps_messages();
         let vector = self.vectors.get_mut(number as usize);
         if let Some(vector) = vector.filter(|it| it.is_allocated) {
             match &vector.eventfd {
                 Some(eventfd) => eventfd.signal(),
-                None => vector.is_pending = true,
+                None => vector.is_pending = is_kept,
             }
         }
     }

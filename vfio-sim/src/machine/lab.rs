@@ -64,6 +64,7 @@ impl Machine {
     pub fn pseries() -> Self {
         Self {
             name: "pseries".into(),
+            most_msi: Some(1),
             iommus: vec![IommuDriver::new(Hardware::Spapr(Spapr {
                 platform: Platform::Pseries {
                     largest_window: 1 << 40,
@@ -172,7 +173,6 @@ fn bare() -> Machine {
         page_size: 0,
         dynamic_msix: false,
         most_msi: None,
-        wide_ioeventfd: true,
         io_space: true,
         container_node: Ok(()),
         iommus: Vec::new(),

@@ -51,8 +51,6 @@ pub struct Machine {
     pub dynamic_msix: bool,
     /// How many MSI a device gets at most, however many it offers; `None`: all of them.
     pub most_msi: Option<u32>,
-    /// Whether an eventfd can write 8 bytes of registers.
-    pub wide_ioeventfd: bool,
     /// Whether there is I/O space; without it, VFIO shows nothing of a BAR of ports.
     pub io_space: bool,
     /// What opening `/dev/vfio/vfio` answers: `ENOENT` where VFIO is missing.

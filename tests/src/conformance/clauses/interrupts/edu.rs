@@ -11,6 +11,8 @@ use crate::conformance::rig::{COMMAND, Open, Rig};
 const MEMORY_AND_MASTER: u16 = 1 << 1 | 1 << 2;
 /// The lowest byte of its first register.
 const ID: u8 = 0xed;
+/// What is written there reads as its complement.
+pub(super) const LIVENESS: u64 = 0x04;
 pub(super) const RAISE: u64 = 0x60;
 const ACKNOWLEDGE: u64 = 0x64;
 
@@ -53,7 +55,7 @@ impl Edu {
         }
     }
 
-    fn write(&self, register: u64, value: u32) -> Result<usize> {
+    pub(super) fn write(&self, register: u64, value: u32) -> Result<usize> {
         self.open
             .pwrite(0, register, &self.order(value).to_le_bytes())
     }

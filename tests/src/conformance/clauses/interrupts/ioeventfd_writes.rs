@@ -8,7 +8,7 @@ use crate::conformance::clause::Trait::Engine;
 use crate::conformance::clause::{Clause, both};
 use crate::conformance::rig::{COMMAND, Signal};
 
-use super::edu::{Edu, RAISE};
+use super::edu::{Edu, LIVENESS, RAISE};
 use super::ioeventfd::{WORD, ask, write};
 use super::{fire, set, signals};
 
@@ -139,6 +139,30 @@ pub(super) const CLAUSES: &[Clause] = &[
             for kick in [&first, &second] {
                 kick.send();
                 assert_eq!(told.wait(), 1);
+            }
+        },
+    ),
+    both(
+        &["F90"],
+        "one eventfd writes all that it is to write",
+        &[Device(Engine)],
+        |host| {
+            const NUMBER: u32 = 0x1234_5678;
+            let edu = Edu::open(host);
+            let [told, kick] = signals(&edu);
+            set(&edu, MSI, 0, &told).unwrap();
+            let alive = DeviceIoEventFd {
+                data: edu.order(NUMBER).into(),
+                ..write(LIVENESS, WORD, kick.number())
+            };
+            assert_eq!(ask(&edu, alive), Ok(0));
+            assert_eq!(ask(&edu, raise(&edu, &kick)), Ok(0));
+            for _ in 0..2 {
+                edu.write(LIVENESS, 0).unwrap();
+                kick.send();
+                assert_eq!((told.wait(), kick.count()), (1, 0));
+                let answer = edu.order(!NUMBER).to_le_bytes();
+                assert_eq!(edu.pread(0, LIVENESS, 4), Ok(answer.to_vec()));
             }
         },
     ),

@@ -45,22 +45,23 @@ pub(super) const CLAUSES: &[Clause] = &[
     ),
     both(
         &["F85"],
-        "a message of a vector without an eventfd comes when it has one, and many come once",
+        "a message of MSI without an eventfd is kept, as one, on x86, and lost elsewhere",
         &[Device(Engine)],
         |host| {
             let edu = Edu::open(host);
             let [signal] = signals(&edu);
+            let kept = u64::from(host.machine().arch == "x86_64");
             edu.trigger(MSI, 0, &[-1]).unwrap();
-            for _ in 0..2 {
-                edu.raise();
-                edu.raise();
-                set(&edu, MSI, 0, &signal).unwrap();
-                assert_eq!(signal.wait(), 1);
-                edu.trigger(MSI, 0, &[-1]).unwrap();
-            }
+            edu.raise();
+            edu.raise();
             set(&edu, MSI, 0, &signal).unwrap();
             fire(&edu, MSI, 0).unwrap();
-            assert_eq!(signal.wait(), 1, "what was fired");
+            let mut came = 0;
+            while came < 1 + kept {
+                came += signal.wait();
+            }
+            fire(&edu, MSI, 0).unwrap();
+            assert_eq!((came, signal.wait()), (1 + kept, 1));
         },
     ),
     both(
@@ -107,7 +108,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     ),
     both(
         &["F79", "F85"],
-        "config space does not show that MSI is on, until its driver enables it there",
+        "config space shows of MSI what its driver enabled there, which it can while MSI is on",
         &[Device(Engine)],
         |host| {
             let (_rig, device) = host.open(Engine);
@@ -121,6 +122,8 @@ pub(super) const CLAUSES: &[Clause] = &[
             device.set_config(at, device.config(at) | MSI_ON);
             assert_eq!(device.config(at) & MSI_ON, MSI_ON);
             off(&device, MSI).unwrap();
+            assert_eq!(device.config(at) & MSI_ON, MSI_ON, "until it is written");
+            device.set_config(at, device.config(at));
             assert_eq!(device.config(at) & MSI_ON, 0);
         },
     ),

@@ -1,4 +1,4 @@
-//! F83, F85: an NVMe controller, which tells that it has done a command with its line or with its vector 0.
+//! F84, F85: an NVMe controller, which tells that it has done a command with its line or with its vector 0.
 
 use std::cell::Cell;
 
@@ -14,7 +14,7 @@ use crate::conformance::memory::Memory;
 use crate::conformance::raw::call;
 use crate::conformance::rig::{COMMAND, Open, Rig, Signal};
 
-use super::{NONE, UNMASK, fire, off, set, signals};
+use super::{off, set, signals};
 
 pub(super) const CLAUSES: &[Clause] = &[
     both(
@@ -50,25 +50,6 @@ pub(super) const CLAUSES: &[Clause] = &[
             nvme.wait_done();
             set(&nvme.open, MSIX, 0, &second).unwrap();
             assert_eq!((second.wait(), first.count()), (1, 0));
-        },
-    ),
-    both(
-        &["F83"],
-        "a line stays asserted until the device has what it wants",
-        &[Device(Trait::Nvme)],
-        |host| {
-            let nvme = Nvme::open(host);
-            let [signal] = signals(&nvme.open);
-            set(&nvme.open, INTX, 0, &signal).unwrap();
-            nvme.enable();
-            nvme.command();
-            assert_eq!(signal.wait(), 1);
-            let unmask = || nvme.open.irqs(INTX, NONE | UNMASK, (0, 1), &[]);
-            assert_eq!((unmask(), signal.wait()), (Ok(0), 1));
-            nvme.take();
-            assert_eq!(unmask(), Ok(0));
-            fire(&nvme.open, INTX, 0).unwrap();
-            assert_eq!(signal.wait(), 1, "what was fired");
         },
     ),
     both(
