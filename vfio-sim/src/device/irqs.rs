@@ -34,8 +34,8 @@ pub(super) struct Irqs {
     pub(super) request: Option<EventFd>,
     is_dynamic: bool,
     most_msi: Option<u32>,
-    /// Whether a message of MSI waits for an eventfd.
-    keeps_msi: bool,
+    /// Those of MSI and MSI-X whose messages wait for an eventfd.
+    kept: &'static [u32],
 }
 
 /// A vector that the host may have allocated.
@@ -73,7 +73,11 @@ impl Irqs {
             request: None,
             is_dynamic: machine.dynamic_msix,
             most_msi: machine.most_msi,
-            keeps_msi: machine.arch == "x86_64",
+            kept: match machine.arch.as_str() {
+                "x86_64" => &[uapi::PCI_MSI_IRQ_INDEX, uapi::PCI_MSIX_IRQ_INDEX],
+                "aarch64" => &[uapi::PCI_MSIX_IRQ_INDEX],
+                _ => &[],
+            },
         }
     }
 
@@ -88,9 +92,9 @@ impl Irqs {
         self.is_dynamic
     }
 
-    /// Whether a message waits for an eventfd: in the device where MSI-X masks it, else in the interrupt controller.
+    /// Whether a message waits for an eventfd where its vector has none.
     pub(super) fn keeps_messages(&self) -> bool {
-        self.on == Some(uapi::PCI_MSIX_IRQ_INDEX) || self.keeps_msi
+        self.on.is_some_and(|index| self.kept.contains(&index))
     }
 
     pub(super) fn sends_messages(&self) -> bool {

@@ -14,7 +14,7 @@ use crate::conformance::memory::Memory;
 use crate::conformance::raw::call;
 use crate::conformance::rig::{COMMAND, Open, Rig, Signal};
 
-use super::{off, set, signals};
+use super::{fire, off, set, signals};
 
 pub(super) const CLAUSES: &[Clause] = &[
     both(
@@ -36,11 +36,12 @@ pub(super) const CLAUSES: &[Clause] = &[
     ),
     both(
         &["F85"],
-        "a message of MSI-X without an eventfd comes when it has one",
+        "a message of MSI-X without an eventfd is kept on x86 and arm64, and lost on POWER",
         &[Device(Trait::Nvme)],
         |host| {
             let nvme = Nvme::open(host);
             let [first, second] = signals(&nvme.open);
+            let kept = u64::from(host.spapr().is_none());
             set(&nvme.open, MSIX, 0, &first).unwrap();
             nvme.enable();
             nvme.command();
@@ -49,7 +50,13 @@ pub(super) const CLAUSES: &[Clause] = &[
             nvme.command();
             nvme.wait_done();
             set(&nvme.open, MSIX, 0, &second).unwrap();
-            assert_eq!((second.wait(), first.count()), (1, 0));
+            fire(&nvme.open, MSIX, 0).unwrap();
+            let mut came = 0;
+            while came < 1 + kept {
+                came += second.wait();
+            }
+            fire(&nvme.open, MSIX, 0).unwrap();
+            assert_eq!((came, second.wait(), first.count()), (1 + kept, 1, 0));
         },
     ),
     both(
