@@ -19,7 +19,7 @@ impl World {
         }
         if self.device_objects().any(|it| it.bdf() == Some(bdf)) {
             if self.leaving.insert(bdf.to_owned()) {
-                self.state(bdf).ask_for_release();
+                self.request_release(bdf);
             }
             return Ok(false);
         }

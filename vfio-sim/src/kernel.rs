@@ -147,6 +147,12 @@ impl SimKernel {
         self.world().hazards.clone()
     }
 
+    /// Somebody wants this device for another driver: whoever has it open is asked to release it, by the eventfd that
+    /// it has set for that (F86). Linux asks again every ten seconds, this kernel each time that this is called.
+    pub fn request_release(&self, bdf: &str) {
+        self.world().request_release(bdf);
+    }
+
     fn each_iommu<T>(&self, ask: impl Fn(&Iommu) -> Vec<T>) -> Vec<T> {
         let mut world = self.world();
         world.notice_closed();

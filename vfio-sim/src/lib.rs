@@ -122,7 +122,7 @@
 //! - **Accounting**: `RLIMIT_MEMLOCK` and `CAP_IPC_LOCK`, of [several processes](SimKernel::process) with
 //!   [rights](Rights) of their own.
 //! - **Devices** (F): regions, read, written and mapped; config space as VFIO shows it; INTx that masks itself, MSI,
-//!   MSI-X with holes, errors and release requests; eventfds that unmask and that write registers; function level
+//!   MSI-X with holes, errors and [release requests](SimKernel::request_release); eventfds that unmask and that write registers; function level
 //!   reset, hot reset, low power. A [`Model`](model::Model) is behind the registers: QEMU's [`Edu`](model::Edu) and
 //!   [`Nvme`](model::Nvme), a [`Plain`](model::Plain) one, or yours.
 //! - **DMA**: a model reaches the memory of this process, where its container maps it, with that right, and only
@@ -139,8 +139,8 @@
 //! - iommufd and the character devices of devices (E).
 //! - Time: what a device does is done before the write that asked for it returns. Only what an eventfd causes
 //!   (unmasking, writing a register) happens on a thread of its own; a test waits for it with poll. No reset is slow,
-//!   nothing answers `EAGAIN` (A14, F87), and a release request is never made (F85b).
-//! - Scarce vectors (P4) and other calls that race (D53) or fail for want of memory.
+//!   nothing answers `EAGAIN` (A14, F87), and a release request is made when the test says so, not every ten seconds (F85b).
+//! - Calls that race (D53) or fail for want of memory or of vectors, but for MSI that a machine does not give (P4).
 //! - Others who use a device or a group: drivers that come and go, character devices, mediated devices, a guest's driver
 //!   that took the room for a window (`ENODEV` and `EBUSY` in A10, A12, A13, B32, C37c, F88).
 //! - The reserved ranges of single groups, and groups whose IOMMUs differ (B19, C37, D57): the ranges are the machine's.

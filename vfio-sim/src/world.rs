@@ -23,6 +23,7 @@ use crate::machine::Machine;
 use crate::memory::HugePages;
 use crate::names::{self, Kind};
 use crate::process::{ProcessId, Processes, Rights};
+use crate::watch::Waiter;
 
 #[derive(Debug)]
 pub(crate) struct World {
@@ -42,6 +43,8 @@ pub(crate) struct World {
     /// The regions that are mapped.
     pub(crate) maps: Vec<RegionMap>,
     pub(crate) huge_pages: HugePages,
+    /// Those who wait for eventfds.
+    pub(crate) waiters: Vec<Weak<Waiter>>,
     pub(crate) hazards: Vec<Hazard>,
     /// The groups for which the firmware has refused a window: they get none any more (C37c).
     pub(crate) refused: BTreeSet<u32>,
@@ -88,6 +91,7 @@ impl World {
             leaving: BTreeSet::new(),
             maps: Vec::new(),
             huge_pages: HugePages::default(),
+            waiters: Vec::new(),
             hazards: Vec::new(),
             refused: BTreeSet::new(),
             faults: Vec::new(),

@@ -49,6 +49,16 @@ pub enum Needs {
     Device(Trait),
     /// A bus on which an access that no device takes reads as something; on others it ends the kernel (H9).
     LenientBus,
+    /// MSI-X that can grow while it is in use.
+    DynamicMsix,
+    /// MSI-X that cannot.
+    StaticMsix,
+    /// An interrupt controller that finds a line which was asserted before anybody listened: not all of QEMU's do.
+    FindsAsserted,
+    /// Fewer MSI than devices offer.
+    ScarceMsi,
+    /// As many as they offer, whatever was asked for before: what an ITS of arm64 has for a device does not grow.
+    PlentyMsi,
 }
 
 /// What a device can be like.
@@ -122,6 +132,18 @@ pub enum Trait {
     FunctionLevelReset,
     /// It is a PCI Express device without one.
     NoFunctionLevelReset,
+    /// It has no line.
+    NoLine,
+    /// It has no MSI.
+    NoMsi,
+    /// It has no MSI-X.
+    NoMsix,
+    /// It has a line and MSI-X.
+    LineAndMsix,
+    /// It has several MSI, and MSI-X.
+    Messages,
+    /// It is an NVMe controller.
+    Nvme,
 }
 
 pub(super) const fn both(
@@ -185,6 +207,11 @@ impl Needs {
             Self::HugePages => matches!(platform, Some(Platform::Pseries { .. })),
             Self::Device(like) => like.find(machine).is_some(),
             Self::LenientBus => machine.arch != "aarch64",
+            Self::DynamicMsix => machine.dynamic_msix,
+            Self::StaticMsix => !machine.dynamic_msix,
+            Self::FindsAsserted => machine.arch == "aarch64",
+            Self::ScarceMsi => machine.most_msi.is_some(),
+            Self::PlentyMsi => machine.most_msi.is_none() && machine.arch != "aarch64",
         }
     }
 }
@@ -257,6 +284,12 @@ impl Trait {
             Self::Power => device.power_management,
             Self::FunctionLevelReset => device.has_function_level_reset(),
             Self::NoFunctionLevelReset => device.express && !device.has_function_level_reset(),
+            Self::NoLine => !device.interrupts.line,
+            Self::NoMsi => device.interrupts.msi == 0,
+            Self::NoMsix => device.interrupts.msix.is_none(),
+            Self::LineAndMsix => device.interrupts.line && device.interrupts.msix.is_some(),
+            Self::Nvme => device.class == 0x01_0802,
+            Self::Messages => device.interrupts.msi > 1 && device.interrupts.msix.is_some(),
         }
     }
 }

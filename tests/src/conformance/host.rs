@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use anyhow::Result;
 use vfio_core::kernel::{Arg, Kernel, Opcode};
@@ -184,6 +185,14 @@ impl Host {
         }
     }
 
+    /// Somebody takes a device away from VFIO, and waits until it is closed.
+    pub(super) fn reclaim(&self, bdf: &str) -> Unbinding {
+        match &self.simulation {
+            Some(simulation) => Unbinding::Simulated(simulation.clone(), bdf.to_owned()),
+            None => Unbinding::real(bdf),
+        }
+    }
+
     /// Until what comes back is dropped, this process may lock so many bytes, and has no right to more.
     pub(crate) fn limit(&self, bytes: u64) -> Limit<'_> {
         self.limit_of(bytes, false)
@@ -274,4 +283,40 @@ fn locked() -> Result<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmLck:"));
     let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
     Ok(kibibytes.map_or(Ok(0), |number| number.trim().parse::<u64>())? * 1024)
+}
+
+/// A device that is to be taken away from VFIO. With the end of this it is back: it must be closed before.
+#[derive(Debug)]
+pub(super) enum Unbinding {
+    Simulated(SimKernel, String),
+    Real(Option<JoinHandle<std::io::Result<()>>>),
+}
+
+impl Unbinding {
+    fn real(bdf: &str) -> Self {
+        let bdf = bdf.to_owned();
+        let there_and_back = move || {
+            const DRIVER: &str = "/sys/bus/pci/drivers/vfio-pci";
+            std::fs::write(format!("{DRIVER}/unbind"), &bdf)?;
+            std::fs::write(format!("{DRIVER}/bind"), &bdf)
+        };
+        Self::Real(Some(thread::spawn(there_and_back)))
+    }
+
+    /// Lets the kernel ask for the device once more. A real one does so in time.
+    pub(super) fn insist(&self) {
+        if let Self::Simulated(simulation, bdf) = self {
+            simulation.request_release(bdf);
+        }
+    }
+}
+
+impl Drop for Unbinding {
+    fn drop(&mut self) {
+        if let Self::Real(thread) = self {
+            let result = thread.take().map(JoinHandle::join);
+            let is_back = matches!(result, Some(Ok(Ok(()))));
+            assert!(is_back || thread::panicking(), "{result:?}");
+        }
+    }
 }

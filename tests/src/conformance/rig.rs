@@ -184,4 +184,18 @@ impl Signal {
         assert_eq!(poll(&mut fds, Some(&long)), Ok(1), "no signal came");
         self.count()
     }
+
+    /// Until the kernel has taken the count; what it does then is done when the next call is answered.
+    pub(super) fn wait_taken(&self) {
+        /// So often, at the very most.
+        const PATIENCE: u32 = 10_000_000;
+        for _ in 0..PATIENCE {
+            let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+            if poll(&mut fds, Some(&Timespec::default())) == Ok(0) {
+                return;
+            }
+            std::thread::yield_now();
+        }
+        panic!("nobody took the count");
+    }
 }

@@ -143,7 +143,7 @@ impl Bus for Way<'_> {
     fn send_message(&mut self, vector: u32) {
         let state = self.world.state(self.bdf);
         if state.config.is_master() {
-            state.irqs.signal_vector(vector);
+            state.irqs.deliver(vector);
         }
     }
 

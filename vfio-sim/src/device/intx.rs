@@ -85,6 +85,7 @@ impl State {
             self.irqs.on = INTX;
             self.irqs.vectors = vec![Vector {
                 is_allocated: true,
+                is_pending: false,
                 eventfd,
             }];
             self.update_line();
@@ -119,12 +120,14 @@ impl World {
     /// From now on, a signal of that eventfd unmasks the line.
     fn unmask_by(&mut self, bdf: &str, fd: i32) -> Result<()> {
         let eventfd = EventFd::of_number(fd)?;
-        if self.state(bdf).irqs.unmask.is_some() {
+        let before = &mut self.state(bdf).irqs.unmask;
+        if before.as_ref().is_some_and(|watch| !watch.is_abandoned()) {
             return Err(Errno::BUSY);
         }
+        *before = None;
         let bdf_there = bdf.to_owned();
         let act = move |world: &mut Self| world.state(&bdf_there).unmask_line();
-        let watch = Watch::new(self.me.clone(), eventfd, act)?;
+        let watch = Watch::new(self, eventfd, act)?;
         self.state(bdf).irqs.unmask = Some(watch);
         Ok(())
     }

@@ -5,6 +5,7 @@ use vfio_core::uapi::{self, DeviceIoEventFd};
 
 use crate::arg;
 use crate::eventfd::EventFd;
+use crate::iommu::Hazard;
 use crate::watch::Watch;
 use crate::world::World;
 
@@ -39,6 +40,10 @@ impl World {
         if request.flags != size || size.count_ones() != 1 || request.fd < -1 {
             return Err(Errno::INVAL);
         }
+        if request.offset > i64::MAX as u64 {
+            self.hazards.push(Hazard::H10);
+            return Err(Errno::INVAL);
+        }
         let index = u32::try_from(request.offset >> REGION_SHIFT).map_err(|_| Errno::INVAL)?;
         let offset = request.offset & ((1 << REGION_SHIFT) - 1);
         let state = self.state(bdf);
@@ -69,7 +74,7 @@ impl World {
             // A device that does not answer now misses the write.
             let _ = world.bar_transfer(&bdf_there, index, offset, bytes, size);
         };
-        let watch = Watch::new(self.me.clone(), eventfd, act)?;
+        let watch = Watch::new(self, eventfd, act)?;
         self.state(bdf).ioeventfds.push(IoEventFd {
             place: request.offset,
             data: request.data,

@@ -34,12 +34,17 @@ pub(super) struct Irqs {
     pub(super) request: Option<EventFd>,
     is_dynamic: bool,
     profile: Profile,
+    most_msi: Option<u32>,
+    /// Those of MSI and MSI-X whose messages wait for an eventfd.
+    kept: &'static [u32],
 }
 
 /// A vector that the host may have allocated.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Vector {
     pub(super) is_allocated: bool,
+    /// Whether the device has sent its message while there was no eventfd.
+    pub(super) is_pending: bool,
     pub(super) eventfd: Option<EventFd>,
 }
 
@@ -59,7 +64,7 @@ pub(super) struct Call {
 }
 
 impl Irqs {
-    pub(super) fn new(machine: &Machine) -> Self {
+    pub(super) fn of(machine: &Machine) -> Self {
         let profile = machine.profile();
         Self {
             on: None,
@@ -70,7 +75,19 @@ impl Irqs {
             request: None,
             is_dynamic: machine.dynamic_msix && profile.adds_vectors(),
             profile,
+            most_msi: machine.most_msi,
+            kept: match machine.arch.as_str() {
+                "x86_64" => &[uapi::PCI_MSI_IRQ_INDEX, uapi::PCI_MSIX_IRQ_INDEX],
+                "aarch64" => &[uapi::PCI_MSIX_IRQ_INDEX],
+                _ => &[],
+            },
         }
+    }
+
+    /// How many vectors of an index the machine has to give.
+    pub(super) fn most(&self, index: u32) -> u32 {
+        let most = self.most_msi.filter(|_| index == uapi::PCI_MSI_IRQ_INDEX);
+        most.unwrap_or(u32::MAX)
     }
 
     /// Whether MSI-X vectors can be added while others are in use.
@@ -81,6 +98,11 @@ impl Irqs {
     /// Whether a call may reach so far, where that is asked of the call as a whole (F85).
     pub(super) fn has_vectors(&self, end: usize) -> bool {
         self.profile.adds_vectors() || end <= self.vectors.len()
+    }
+
+    /// Whether a message waits for an eventfd where its vector has none.
+    pub(super) fn keeps_messages(&self) -> bool {
+        self.on.is_some_and(|index| self.kept.contains(&index))
     }
 
     pub(super) fn sends_messages(&self) -> bool {
@@ -106,6 +128,13 @@ impl Irqs {
 }
 
 impl World {
+    pub(crate) fn request_release(&mut self, bdf: &str) {
+        self.notice_closed();
+        if let Some(eventfd) = &self.state(bdf).irqs.request {
+            eventfd.signal();
+        }
+    }
+
     pub(super) fn set_irqs(&mut self, bdf: &str, arg: &Arg<'_>) -> Result<u32> {
         let (set, data) = self.state(bdf).validate(arg)?;
         let call = Call {
@@ -135,14 +164,6 @@ impl World {
         }
     }
 }
-
-impl State {
-    /// F85b
-    pub(crate) fn ask_for_release(&self) {
-        if let Some(request) = &self.irqs.request {
-            request.signal();
-        }
-    }
 
     /// F81
     fn validate(&self, arg: &Arg<'_>) -> Result<(IrqSet, Data)> {
@@ -203,7 +224,7 @@ fn event(slot: &mut Option<EventFd>, call: &Call) -> Result<u32> {
         Data::EventFds(fds) => match fds.first() {
             Some(-1) => *slot = None,
             Some(&fd) if fd >= 0 => *slot = Some(EventFd::of_number(fd)?),
-            _ => {} // the kernel does nothing, and says that it did
+            _ => return Err(Errno::INVAL),
         },
     }
     Ok(0)

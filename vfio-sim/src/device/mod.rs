@@ -132,7 +132,7 @@ impl State {
         let model = (description.model.0)();
         Self {
             config: Config::of(&description, machine),
-            irqs: Irqs::new(machine),
+            irqs: Irqs::of(machine),
             profile: machine.profile(),
             line: false,
             model: Some(model),

@@ -32,6 +32,9 @@ impl Irqs {
         match &call.data {
             Data::EventFds(fds) if is_on => self.set_block(call, fds)?,
             Data::EventFds(_) if last == 0 => return Err(Errno::RANGE), // no vectors cannot be had
+            Data::EventFds(_) if self.most(call.index) < call.start + call.count => {
+                return Ok(self.most(call.index)); // P4
+            }
             Data::EventFds(fds) => {
                 self.on = Some(call.index);
                 self.vectors = (0..last).map(|_| allocated()).collect();
@@ -85,12 +88,29 @@ impl Irqs {
             self.vectors.resize_with(most, Vector::default);
             self.vectors[number] = allocated();
         }
-        self.vectors[number].eventfd = Some(EventFd::of_number(fd)?);
+        let eventfd = EventFd::of_number(fd)?;
+        let vector = &mut self.vectors[number];
+        if std::mem::take(&mut vector.is_pending) {
+            eventfd.signal();
+        }
+        vector.eventfd = Some(eventfd);
         Ok(())
     }
 
+    /// A message of the device. It may wait for an eventfd where there is none; a second one does not.
+    pub(super) fn deliver(&mut self, number: u32) {
+        let is_kept = self.keeps_messages();
+        let vector = self.vectors.get_mut(number as usize);
+        if let Some(vector) = vector.filter(|it| it.is_allocated) {
+            match &vector.eventfd {
+                Some(eventfd) => eventfd.signal(),
+                None => vector.is_pending = is_kept,
+            }
+        }
+    }
+
     /// As if the device had sent the message.
-    pub(super) fn signal_vector(&self, number: u32) {
+    fn signal_vector(&self, number: u32) {
         let vector = self.vectors.get(number as usize);
         if let Some(eventfd) = vector.and_then(|it| it.eventfd.as_ref()) {
             eventfd.signal();
@@ -101,6 +121,6 @@ impl Irqs {
 fn allocated() -> Vector {
     Vector {
         is_allocated: true,
-        eventfd: None,
+        ..Vector::default()
     }
 }

@@ -55,6 +55,8 @@ pub enum Hazard {
     H6,
     /// Mapped the last address of all, on a kernel that cannot unmap it.
     H8,
+    /// Had an eventfd write a register at an offset that is negative.
+    H10,
 }
 
 /// An IOMMU context.

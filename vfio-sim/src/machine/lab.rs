@@ -68,6 +68,7 @@ impl Machine {
     pub fn pseries() -> Self {
         Self {
             name: "pseries".into(),
+            most_msi: Some(1),
             iommus: vec![IommuDriver::new(Hardware::Spapr(Spapr {
                 platform: Platform::Pseries {
                     largest_window: 1 << 41,
@@ -175,6 +176,7 @@ fn bare() -> Machine {
         release: "6.12.95".into(),
         page_size: 0,
         dynamic_msix: false,
+        most_msi: None,
         io_space: true,
         container_node: Ok(()),
         iommus: Vec::new(),

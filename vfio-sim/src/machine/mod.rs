@@ -50,6 +50,8 @@ pub struct Machine {
     pub page_size: usize,
     /// Whether MSI-X vectors can be added while others are in use, if the kernel can do that.
     pub dynamic_msix: bool,
+    /// How many MSI a device gets at most, however many it offers; `None`: all of them.
+    pub most_msi: Option<u32>,
     /// Whether there is I/O space; without it, VFIO shows nothing of a BAR of ports.
     pub io_space: bool,
     /// What opening `/dev/vfio/vfio` answers: `ENOENT` where VFIO is missing.

@@ -115,6 +115,7 @@ fn f79_msi_is_enabled_by_the_kernel_alone() {
         "no more than the kernel has"
     );
     device.irqs(MSI, OFF, (0, 0), &[]).unwrap();
+    device.set_config(control, device.config(control));
     assert_eq!(device.config(control) & 1, 0);
 }
 

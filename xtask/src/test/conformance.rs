@@ -27,12 +27,14 @@ const HOSTS: &[Host] = &[
             "edu,bus=bridge,addr=2",
             "secondary-vga",
             "sdhci-pci",
+            "nec-usb-xhci",
+            "pci-testdev",
         ],
         prepare: "true",
     },
     Host {
         machine: "aarch64",
-        devices: &["edu", "nvme"],
+        devices: &["edu", "nvme", "nec-usb-xhci", "pci-testdev"],
         prepare: "true",
     },
     Host {
@@ -41,6 +43,7 @@ const HOSTS: &[Host] = &[
             "edu",
             "nvme",
             "nec-usb-xhci",
+            "pci-testdev",
             "spapr-pci-host-bridge,index=1,id=second",
             "nvme,bus=second.0,addr=1",
         ],
@@ -48,7 +51,7 @@ const HOSTS: &[Host] = &[
     },
     Host {
         machine: "powernv9",
-        devices: &["nvme", "nvme", "edu"],
+        devices: &["nvme", "nvme", "edu", "nec-usb-xhci"],
         prepare: "true",
     },
 ];

@@ -5,6 +5,7 @@ mod device;
 mod feature;
 mod group;
 mod hot_reset;
+mod interrupts;
 mod lives;
 mod opening;
 mod reset;
@@ -26,6 +27,7 @@ const THEMES: &[&[&[Clause]]] = &[
     type1::CLAUSES,
     spapr::CLAUSES,
     device::CLAUSES,
+    interrupts::CLAUSES,
     &[reset::CLAUSES, hot_reset::CLAUSES, feature::CLAUSES],
 ];
 
