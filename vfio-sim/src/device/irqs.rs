@@ -68,7 +68,7 @@ impl Irqs {
             unmask: None,
             error: None,
             request: None,
-            is_dynamic: machine.dynamic_msix && profile.adds_vectors(),
+            is_dynamic: machine.dynamic_msix && profile.grows_msix(&machine.arch),
             profile,
         }
     }

@@ -233,6 +233,36 @@ fn f80_f85_vectors_are_added_one_by_one() {
 }
 
 #[test]
+fn f80_where_msix_grows() {
+    let x86 = Machine::x86_64 as fn() -> Machine;
+    for (machine, release, flags) in [
+        (x86, "6.1.0", 9),
+        (x86, "6.5.0", 1),
+        (Machine::aarch64, "7.2.13", 9),
+        (Machine::aarch64, "7.3.0", 1),
+        (Machine::pseries, "7.3.0", 9),
+    ] {
+        let machine = of(release, machine()).with_devices([probe::device(probe::NAME)]);
+        let spapr = matches!(machine.iommus[0].hardware, Hardware::Spapr(_));
+        let iommu = if spapr {
+            SPAPR_TCE_IOMMU
+        } else {
+            TYPE1V2_IOMMU
+        };
+        let rig = Rig::new(machine, iommu);
+        let device = rig.open(probe::NAME);
+        let mut info = uapi::IrqInfo {
+            argsz: 16,
+            index: uapi::PCI_MSIX_IRQ_INDEX,
+            ..Default::default()
+        };
+        let opcode = uapi::DEVICE_GET_IRQ_INFO;
+        crate::door::call(&rig.sim, &device.device, opcode, &mut info).unwrap();
+        assert_eq!(info.flags, flags, "{} {release}", rig.sim.identity().0);
+    }
+}
+
+#[test]
 fn f88_whether_fds_are_counted_first() {
     for (release, errno) in [("6.1.0", Errno::NODEV), ("6.6.0", Errno::INVAL)] {
         let (rig, device) = opened(release, probe::device(probe::NAME));
