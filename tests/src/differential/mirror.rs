@@ -11,7 +11,8 @@ use vfio_sim::machine::{Device, Group};
 /// Where the BARs are in config space, which firmware or the kernel has placed.
 const BARS: [u16; 6] = [0x10, 0x14, 0x18, 0x1c, 0x20, 0x24];
 
-/// The machine with the host's version of Linux and its groups; each device is described as one of the machine's that is of its kind.
+/// The machine with the host's version of Linux and its groups; each device is described as one of the machine's that
+/// is of its kind.
 pub(super) fn mirror(host: &dyn Kernel, machine: &Machine) -> Result<Machine> {
     let mut groups = Vec::new();
     for group in host::groups(host)? {
