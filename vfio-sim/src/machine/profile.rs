@@ -82,6 +82,11 @@ impl Profile {
         }
     }
 
+    /// F90: an eventfd can cause a write of 8 bytes. For a while, none could.
+    pub(crate) fn writes_wide_on_events(self) -> bool {
+        !self.is_at_least((6, 14, 0)) || self.is_at_least((7, 3, 0))
+    }
+
     /// F89: the second kind of information about copies in advance.
     pub(crate) fn knows_precopy_info(self) -> bool {
         self.is_at_least((7, 1, 0))

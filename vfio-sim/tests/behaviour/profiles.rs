@@ -293,6 +293,35 @@ fn f89_a_feature_of_migration() {
 }
 
 #[test]
+fn f90_eight_bytes_on_an_event() {
+    let wide = uapi::DEVICE_IOEVENTFD_64;
+    for (release, errno) in [
+        ("6.13.0", Errno::NODEV),
+        ("6.14.0", Errno::INVAL),
+        ("7.2.12", Errno::INVAL),
+        ("7.3.0", Errno::NODEV),
+    ] {
+        let (rig, device) = opened(release, probe::device(probe::NAME));
+        let ask = |flags| {
+            let request = uapi::DeviceIoEventFd {
+                argsz: 36,
+                flags,
+                fd: -1,
+                ..Default::default()
+            };
+            let arg = Arg::In(request.as_bytes());
+            ioctl(&rig.sim, &device.device, uapi::DEVICE_IOEVENTFD, arg)
+        };
+        assert_eq!(ask(wide), Err(errno), "{release}");
+        assert_eq!(
+            ask(uapi::DEVICE_IOEVENTFD_32),
+            Err(Errno::NODEV),
+            "no such one"
+        );
+    }
+}
+
+#[test]
 fn h1_p2_unmapping_past_a_window() {
     for (release, mended) in [
         ("6.12.95", false),
