@@ -147,8 +147,8 @@
 //! - What unmapping everything makes a kernel forget and leave mapped (H8): here it forgets nothing.
 //! - Pages: memory is this host's, with this host's pages, whatever [`Machine::page_size`] says. Nothing is pinned:
 //!   memory that is unmapped while it is mapped for a device is [stale](Why::Stale), not kept, and where a device of
-//!   Linux 6.1 would go on reading zeros (B25) it reads what was written. There are no huge
-//!   pages, so that no registered memory carries IOMMU pages larger than the machine's (D49b).
+//!   Linux 6.1 would go on reading zeros (B25) it reads what was written. There are no huge pages, so that no registered
+//!   memory carries IOMMU pages larger than the machine's (D49b).
 //! - `SIGBUS` (F77): mapped registers answer an error instead, and mapped memory of a BAR stays accessible while the device
 //!   decodes nothing.
 //! - Binding and unbinding: the drivers are those of the description. A process does not end, and no fd is its own:

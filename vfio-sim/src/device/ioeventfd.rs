@@ -52,6 +52,9 @@ impl World {
         {
             return Err(Errno::INVAL);
         }
+        if request.flags == uapi::DEVICE_IOEVENTFD_64 && !state.profile.writes_wide_on_events() {
+            return Err(Errno::INVAL);
+        }
         let is_same =
             |it: &IoEventFd| (it.place, it.data, it.size) == (request.offset, request.data, size);
         let known = state.ioeventfds.iter().position(is_same);

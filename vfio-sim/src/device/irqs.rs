@@ -73,7 +73,7 @@ impl Irqs {
             unmask: None,
             error: None,
             request: None,
-            is_dynamic: machine.dynamic_msix && profile.adds_vectors(),
+            is_dynamic: machine.dynamic_msix && profile.grows_msix(&machine.arch),
             profile,
             most_msi: machine.most_msi,
             kept: match machine.arch.as_str() {
@@ -165,6 +165,7 @@ impl World {
     }
 }
 
+impl State {
     /// F81
     fn validate(&self, arg: &Arg<'_>) -> Result<(IrqSet, Data)> {
         let set: IrqSet = arg::sized(arg)?;

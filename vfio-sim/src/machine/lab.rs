@@ -54,6 +54,7 @@ impl Machine {
             name: "aarch64".into(),
             arch: "aarch64".into(),
             page_size: 4096,
+            dynamic_msix: true,
             iommus: vec![type1(vec![(0, 0x7ff_ffff), (0x810_0000, 0xffff_ffff_ffff)])],
             groups: vec![
                 Group::new(0, [edu("0000:00:01.0", 0x1000_0000, 23)]),

@@ -35,8 +35,15 @@ impl Profile {
         self.is_at_least((6, 2, 0))
     }
 
-    /// F85: what an MSI or MSI-X call asks for beyond the vectors that were allocated is looked at vector by vector, and
-    /// MSI-X can get more of them.
+    /// F80: MSI-X vectors can be added on that architecture.
+    pub(crate) fn grows_msix(self, arch: &str) -> bool {
+        match arch {
+            "aarch64" => self.is_at_least((7, 3, 0)),
+            _ => self.adds_vectors(),
+        }
+    }
+
+    /// F85: what an MSI or MSI-X call asks for beyond the vectors that were allocated is looked at vector by vector.
     pub(crate) fn adds_vectors(self) -> bool {
         self.is_at_least((6, 5, 0))
     }
@@ -73,6 +80,11 @@ impl Profile {
             true => 8,
             false => 4,
         }
+    }
+
+    /// F90: an eventfd can cause a write of 8 bytes. For a while, none could.
+    pub(crate) fn writes_wide_on_events(self) -> bool {
+        !self.is_at_least((6, 14, 0)) || self.is_at_least((7, 3, 0))
     }
 
     /// F89: the second kind of information about copies in advance.

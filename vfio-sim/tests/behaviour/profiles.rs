@@ -233,6 +233,36 @@ fn f80_f85_vectors_are_added_one_by_one() {
 }
 
 #[test]
+fn f80_where_msix_grows() {
+    let x86 = Machine::x86_64 as fn() -> Machine;
+    for (machine, release, flags) in [
+        (x86, "6.1.0", 9),
+        (x86, "6.5.0", 1),
+        (Machine::aarch64, "7.2.13", 9),
+        (Machine::aarch64, "7.3.0", 1),
+        (Machine::pseries, "7.3.0", 9),
+    ] {
+        let machine = of(release, machine()).with_devices([probe::device(probe::NAME)]);
+        let spapr = matches!(machine.iommus[0].hardware, Hardware::Spapr(_));
+        let iommu = if spapr {
+            SPAPR_TCE_IOMMU
+        } else {
+            TYPE1V2_IOMMU
+        };
+        let rig = Rig::new(machine, iommu);
+        let device = rig.open(probe::NAME);
+        let mut info = uapi::IrqInfo {
+            argsz: 16,
+            index: uapi::PCI_MSIX_IRQ_INDEX,
+            ..Default::default()
+        };
+        let opcode = uapi::DEVICE_GET_IRQ_INFO;
+        crate::door::call(&rig.sim, &device.device, opcode, &mut info).unwrap();
+        assert_eq!(info.flags, flags, "{} {release}", rig.sim.identity().0);
+    }
+}
+
+#[test]
 fn f88_whether_fds_are_counted_first() {
     for (release, errno) in [("6.1.0", Errno::NODEV), ("6.6.0", Errno::INVAL)] {
         let (rig, device) = opened(release, probe::device(probe::NAME));
@@ -259,6 +289,35 @@ fn f89_a_feature_of_migration() {
         let arg = Arg::InOut(arg.as_mut_bytes());
         let answer = ioctl(&rig.sim, &device.device, uapi::DEVICE_FEATURE, arg);
         assert_eq!(answer, Err(errno), "{release}");
+    }
+}
+
+#[test]
+fn f90_eight_bytes_on_an_event() {
+    let wide = uapi::DEVICE_IOEVENTFD_64;
+    for (release, errno) in [
+        ("6.13.0", Errno::NODEV),
+        ("6.14.0", Errno::INVAL),
+        ("7.2.12", Errno::INVAL),
+        ("7.3.0", Errno::NODEV),
+    ] {
+        let (rig, device) = opened(release, probe::device(probe::NAME));
+        let ask = |flags| {
+            let request = uapi::DeviceIoEventFd {
+                argsz: 36,
+                flags,
+                fd: -1,
+                ..Default::default()
+            };
+            let arg = Arg::In(request.as_bytes());
+            ioctl(&rig.sim, &device.device, uapi::DEVICE_IOEVENTFD, arg)
+        };
+        assert_eq!(ask(wide), Err(errno), "{release}");
+        assert_eq!(
+            ask(uapi::DEVICE_IOEVENTFD_32),
+            Err(Errno::NODEV),
+            "no such one"
+        );
     }
 }
 
