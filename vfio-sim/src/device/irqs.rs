@@ -73,7 +73,7 @@ impl Irqs {
             unmask: None,
             error: None,
             request: None,
-            is_dynamic: machine.dynamic_msix && profile.grows_msix(&machine.arch),
+            is_dynamic: machine.can_grow_msix(),
             profile,
             most_msi: machine.most_msi,
             kept: match machine.arch.as_str() {

@@ -127,6 +127,11 @@ impl Machine {
         start % page == 0 && !others.any(|other| rest.contains(&other))
     }
 
+    /// Whether MSI-X vectors can be added while others are in use: the hardware can, and this Linux does.
+    pub fn can_grow_msix(&self) -> bool {
+        self.dynamic_msix && self.profile().grows_msix(&self.arch)
+    }
+
     /// Whether the kernel can reset a device alone: in a way of its own, or with the bus that it is alone on.
     pub fn can_reset(&self, device: &Device) -> bool {
         let on_bus = |bus| {
