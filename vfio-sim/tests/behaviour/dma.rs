@@ -4,9 +4,10 @@ use vfio_core::kernel::Arg;
 use vfio_core::uapi::{
     self, SPAPR_TCE_IOMMU, SPAPR_TCE_V2_IOMMU, SpaprRegisterMemory, TYPE1V2_IOMMU,
 };
+use vfio_sim::machine::Hardware;
 use vfio_sim::{Fault, Machine, Why};
 
-use crate::door::{BOTH, READ, WRITE, call, ioctl, joined_group, leave, map, unmap};
+use crate::door::{BOTH, READ, WRITE, call, ioctl, map, unmap};
 use crate::memory::{Memory, random};
 use crate::probe::{self, NAME};
 use crate::rig::{Open, Rig};
