@@ -113,8 +113,8 @@
 //! - **Container and group** (A): versions, extensions, refusals, viability, who holds whom; one open at a time;
 //!   tokens of virtual functions; a life that ends when the last fd or mapped region goes.
 //! - **Type1** (B), versions 1 and 2: mapping and unmapping as each of them cuts, the limit of entries, the usable
-//!   ranges, addresses that are forgotten and given anew; dirty pages (B34), which all of them are that a PCI device
-//!   can reach; the last page of all, which old kernels lose (H8).
+//!   ranges, addresses that are forgotten and given anew; dirty pages (B34): all
+//!   that a PCI device can reach; the last page of all, which old kernels lose (H8).
 //! - **sPAPR** (C, D), versions 1 and 2: the default window, dynamic windows with the tables that pseries and powernv
 //!   account for them, registered memory, the positive answers of failures (P). What a real kernel does not survive
 //!   or does wrong (H) is done the harmless way, and told by [`SimKernel::hazards`].

@@ -20,5 +20,4 @@ mod profiles;
 mod reset;
 mod rig;
 mod spapr;
-mod type1;
 mod windows;

@@ -384,16 +384,6 @@ fn h8_the_last_page_cannot_be_unmapped() {
 }
 
 #[test]
-fn h8_nothing_is_found_in_a_range_that_ends_there() {
-    let (rig, _pages) = with_the_last_page("6.12.95", TYPE1V2_IOMMU);
-    let other = Memory::new(&rig.sim, 1);
-    let before = LAST - PAGE;
-    rig.map(before, &other).unwrap();
-    assert_eq!(rig.unmap(before, 2 * PAGE), (Ok(0), 0));
-    assert_eq!(rig.unmap(before, PAGE), (Ok(0), PAGE));
-}
-
-#[test]
 fn h8_is_mended() {
     for release in ["6.18.0", "7.3.0"] {
         let (rig, _pages) = with_the_last_page(release, TYPE1V2_IOMMU);

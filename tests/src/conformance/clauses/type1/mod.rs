@@ -2,6 +2,7 @@
 
 mod attach;
 mod dirty;
+mod dirty_bits;
 mod extension;
 mod forget;
 mod info;
@@ -37,6 +38,7 @@ pub(super) const CLAUSES: &[&[Clause]] = &[
     renew::CLAUSES,
     info::CLAUSES,
     dirty::CLAUSES,
+    dirty_bits::CLAUSES,
     release::CLAUSES,
     last_page::CLAUSES,
 ];
