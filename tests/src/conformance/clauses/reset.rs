@@ -177,6 +177,7 @@ pub(super) const CLAUSES: &[Clause] = &[
             let (_rig, open) = host.open(Controller);
             let control = open.capability(POWER) + 4;
             open.set_config(control, open.config(control) | 3);
+            assert_eq!(open.config(control) & 3, 3);
             assert_eq!(open.pread(0, 8, 4), Err(Errno::IO));
             assert_eq!(reset(&open), Ok(0));
             assert_eq!(open.config(control) & 3, 0);
