@@ -12,8 +12,22 @@ use super::tally::Tally;
 struct Host {
     machine: &'static str,
     devices: &'static [&'static str],
+    /// What is plugged in and left to the kernel: arguments of QEMU.
+    kernels: &'static [&'static str],
     prepare: &'static str,
 }
+
+/// Every physical function makes a virtual one, which goes to VFIO; the physical one stays where it is.
+const VIRTUAL_FUNCTIONS: &str = "\
+    echo 1 >/sys/module/vfio_pci/parameters/enable_sriov; \
+    for file in /sys/bus/pci/devices/*/sriov_numvfs; do \
+        physical=${file%/*}; \
+        echo 0 >$physical/sriov_drivers_autoprobe; \
+        echo 1 >$file; \
+        virtual=$(readlink $physical/virtfn0); \
+        echo vfio-pci >$physical/virtfn0/driver_override; \
+        echo ${virtual##*/} >/sys/bus/pci/drivers/vfio-pci/bind; \
+    done";
 
 /// Between them they have what every clause needs. The first devices are those that open quickly.
 const HOSTS: &[Host] = &[
@@ -27,12 +41,23 @@ const HOSTS: &[Host] = &[
             "edu,bus=bridge,addr=2",
             "secondary-vga",
             "sdhci-pci",
+            "pci-serial,bus=bridge,addr=3",
+            "pcie-root-port,id=rp,disable-acs=on",
+            "igb,bus=rp,addr=0",
         ],
-        prepare: "true",
+        kernels: &[
+            "-device",
+            "nvme-subsys,id=subsystem",
+            "-device",
+            "nvme,subsys=subsystem,serial=sriov,sriov_max_vfs=1,sriov_vq_flexible=2,\
+             sriov_vi_flexible=1,max_ioqpairs=4,msix_qsize=5,addr=0x1c",
+        ],
+        prepare: VIRTUAL_FUNCTIONS,
     },
     Host {
         machine: "aarch64",
         devices: &["edu", "nvme"],
+        kernels: &[],
         prepare: "true",
     },
     Host {
@@ -41,14 +66,17 @@ const HOSTS: &[Host] = &[
             "edu",
             "nvme",
             "nec-usb-xhci",
+            "pci-serial",
             "spapr-pci-host-bridge,index=1,id=second",
             "nvme,bus=second.0,addr=1",
         ],
+        kernels: &[],
         prepare: "true",
     },
     Host {
         machine: "powernv9",
         devices: &["nvme", "nvme", "edu"],
+        kernels: &[],
         prepare: "true",
     },
 ];
@@ -65,11 +93,13 @@ pub(super) fn run(tally: &mut Tally) -> Result<()> {
         let Host {
             machine,
             devices,
+            kernels,
             prepare,
         } = host;
         let text = format!("{prepare} && hardware-tests --conformance --as-machine {machine}");
         let mut request = script(machine, devices, &text)?;
         request.timeout = LIMIT;
+        request.qemu_args = kernels.iter().map(|&word| word.to_owned()).collect();
         tally.check(&format!("conformance on {machine}"), |ui| {
             let (status, output) = boot(&request, ui)?;
             ensure!(status == 0, "status {status}:\n{output}");

@@ -13,7 +13,7 @@ use vfio_core::uapi::{
 
 use super::reset::{INTERRUPT_MASK, MASKED};
 use crate::conformance::clause::Needs::Device;
-use crate::conformance::clause::Trait::{Controller, Engine, Msi};
+use crate::conformance::clause::Trait::{Controller, Engine, Msi, Sleeper};
 use crate::conformance::clause::{Clause, Needs, Trait, both};
 use crate::conformance::host::Host;
 use crate::conformance::raw::{leave, status};
@@ -105,13 +105,13 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["F91"],
         "closing wakes up a device in D3",
-        CONTROLLER,
+        &[Device(Sleeper)],
         |host| {
-            let (rig, open) = host.open(Controller);
+            let (rig, open) = host.open(Sleeper);
             let control = open.capability(POWER) + 4;
             open.set_config(control, open.config(control) | 3);
             drop(open);
-            let again = rig.open(&host.place(Controller).1);
+            let again = rig.open(&host.place(Sleeper).1);
             assert_eq!(again.config(control) & 3, 0);
             assert!(again.pread(0, 8, 4).is_ok());
         },
