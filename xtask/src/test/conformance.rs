@@ -26,7 +26,8 @@ const VIRTUAL_FUNCTIONS: &str = "\
         echo 1 >$file; \
         virtual=$(readlink $physical/virtfn0); \
         echo vfio-pci >$physical/virtfn0/driver_override; \
-        echo ${virtual##*/} >/sys/bus/pci/drivers/vfio-pci/bind; \
+        [ -e $physical/virtfn0/driver ] || \
+            echo ${virtual##*/} >/sys/bus/pci/drivers/vfio-pci/bind || exit; \
     done";
 
 /// Between them they have what every clause needs. The first devices are those that open quickly.
