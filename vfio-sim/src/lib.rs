@@ -122,8 +122,9 @@
 //! - **Accounting**: `RLIMIT_MEMLOCK` and `CAP_IPC_LOCK`, of [several processes](SimKernel::process) with
 //!   [rights](Rights) of their own.
 //! - **Devices** (F): regions, read, written and mapped; config space as VFIO shows it; INTx that masks itself, MSI,
-//!   MSI-X with holes, errors and [release requests](SimKernel::request_release); eventfds that unmask and that write registers; function level
-//!   reset, hot reset, low power. A [`Model`](model::Model) is behind the registers: QEMU's [`Edu`](model::Edu) and
+//!   MSI-X with holes, errors and [release requests](SimKernel::request_release); eventfds that unmask and that write
+//!   registers; function level reset, hot reset, low power; drivers that come and go. A [`Model`](model::Model) is behind
+//!   the registers: QEMU's [`Edu`](model::Edu) and
 //!   [`Nvme`](model::Nvme), a [`Plain`](model::Plain) one, or yours.
 //! - **DMA**: a model reaches the memory of this process, where its container maps it, with that right, and only
 //!   as a bus master. What does not arrive is a [`Fault`], also where memory was given back and is mapped still.
@@ -139,10 +140,11 @@
 //! - iommufd and the character devices of devices (E).
 //! - Time: what a device does is done before the write that asked for it returns. Only what an eventfd causes
 //!   (unmasking, writing a register) happens on a thread of its own; a test waits for it with poll. No reset is slow,
-//!   nothing answers `EAGAIN` (A14, F87), and a release request is made when the test says so, not every ten seconds (F85b).
+//!   no opening answers `EAGAIN` (A14), and a release request comes again when the test says so, not every ten seconds
+//!   (F85b).
 //! - Calls that race (D53) or fail for want of memory or of vectors, but for MSI that a machine does not give (P4).
-//! - Others who use a device or a group: drivers that come and go, character devices, mediated devices, a guest's driver
-//!   that took the room for a window (`ENODEV` and `EBUSY` in A10, A12, A13, B32, C37c, F88).
+//! - Others who use a device or a group: character devices, mediated devices, a guest's driver that took the room for a
+//!   window (`EBUSY` in A10, B32, C37c).
 //! - The reserved ranges of single groups, and groups whose IOMMUs differ (B19, C37, D57): the ranges are the machine's.
 //! - What unmapping everything makes a kernel forget and leave mapped (H8): here it forgets nothing.
 //! - Pages: memory is this host's, with this host's pages, whatever [`Machine::page_size`] says. Nothing is pinned:
@@ -151,7 +153,8 @@
 //!   memory carries IOMMU pages larger than the machine's (D49b).
 //! - `SIGBUS` (F77): mapped registers answer an error instead, and mapped memory of a BAR stays accessible while the device
 //!   decodes nothing.
-//! - Binding and unbinding: the drivers are those of the description. A process does not end, and no fd is its own:
+//! - What drivers of the kernel do: they are [bound](SimKernel::bind) and [unbound](SimKernel::unbind), and own the DMA of
+//!   their group or not. Virtual functions do not go with their physical one. A process does not end, and no fd is its own:
 //!   a process is only who is accounted and asked for rights.
 mod arg;
 mod binding;

@@ -88,6 +88,8 @@ pub enum Trait {
     BesidePort,
     /// It is QEMU's `nvme`, which forgets its registers in a reset.
     Controller,
+    /// The same, where the kernel puts it into D3, which it does with no device of powernv.
+    Sleeper,
     /// The same, alone on a bus that is reset.
     ControllerOnBus,
     /// It is a physical function that has virtual ones.
@@ -257,6 +259,9 @@ impl Trait {
             Self::Shared | Self::Alone | Self::Serial | Self::BesidePort => false,
             Self::Controller => {
                 device.sriov == Sriov::None && (device.vendor, device.device) == (0x1b36, 0x0010)
+            }
+            Self::Sleeper => {
+                Self::Controller.is_of(device, machine) && !Needs::Powernv.met_by(machine)
             }
             Self::ControllerOnBus => {
                 Self::Controller.is_of(device, machine) && on_bus(device, machine) == 1

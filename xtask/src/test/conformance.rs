@@ -33,6 +33,19 @@ const HOST: Host = Host {
 /// What `ivshmem-plain` shares: a BAR of memory.
 const SHARED: &[&str] = &["-object", "memory-backend-ram,id=shared,size=1M,share=on"];
 
+/// Every physical function makes a virtual one, which goes to VFIO; the physical one stays where it is.
+const VIRTUAL_FUNCTIONS: &str = "\
+    echo 1 >/sys/module/vfio_pci/parameters/enable_sriov; \
+    for file in /sys/bus/pci/devices/*/sriov_numvfs; do \
+        physical=${file%/*}; \
+        echo 0 >$physical/sriov_drivers_autoprobe; \
+        echo 1 >$file; \
+        virtual=$(readlink $physical/virtfn0); \
+        echo vfio-pci >$physical/virtfn0/driver_override; \
+        [ -e $physical/virtfn0/driver ] || \
+            echo ${virtual##*/} >/sys/bus/pci/drivers/vfio-pci/bind || exit; \
+    done";
+
 /// Between them they have what every clause needs. The first devices are those that open quickly.
 const HOSTS: &[Host] = &[
     Host {
@@ -48,8 +61,20 @@ const HOSTS: &[Host] = &[
             "nec-usb-xhci",
             "pci-testdev",
             "ivshmem-plain,memdev=shared",
+            "pci-serial,bus=bridge,addr=3",
+            "pcie-root-port,id=rp,disable-acs=on",
+            "igb,bus=rp,addr=0",
         ],
-        qemu_args: SHARED,
+        qemu_args: &[
+            SHARED[0],
+            SHARED[1],
+            "-device",
+            "nvme-subsys,id=subsystem",
+            "-device",
+            "nvme,subsys=subsystem,serial=sriov,sriov_max_vfs=1,sriov_vq_flexible=2,\
+             sriov_vi_flexible=1,max_ioqpairs=4,msix_qsize=5,addr=0x1c",
+        ],
+        prepare: VIRTUAL_FUNCTIONS,
         ..HOST
     },
     // Interrupts are not remapped.
@@ -80,6 +105,7 @@ const HOSTS: &[Host] = &[
             "nvme",
             "nec-usb-xhci",
             "pci-testdev",
+            "pci-serial",
             "spapr-pci-host-bridge,index=1,id=second",
             "nvme,bus=second.0,addr=1",
         ],

@@ -8,7 +8,7 @@ use vfio_core::uapi::{
 
 use super::feature::feature;
 use crate::conformance::clause::Needs::Device;
-use crate::conformance::clause::Trait::{AloneOnBus, Controller, NoReset};
+use crate::conformance::clause::Trait::{AloneOnBus, Controller, NoReset, Sleeper};
 use crate::conformance::clause::{Clause, Trait, both};
 use crate::conformance::host::Host;
 use crate::conformance::raw::{call, ioctl};
@@ -172,11 +172,12 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["F87"],
         "a device in D3 is woken up",
-        &[Device(Controller)],
+        &[Device(Sleeper)],
         |host| {
-            let (_rig, open) = host.open(Controller);
+            let (_rig, open) = host.open(Sleeper);
             let control = open.capability(POWER) + 4;
             open.set_config(control, open.config(control) | 3);
+            assert_eq!(open.config(control) & 3, 3);
             assert_eq!(open.pread(0, 8, 4), Err(Errno::IO));
             assert_eq!(reset(&open), Ok(0));
             assert_eq!(open.config(control) & 3, 0);

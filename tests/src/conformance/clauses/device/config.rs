@@ -127,7 +127,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["F79"],
         "of several vectors of MSI as many can be on as the kernel has, rounded up",
-        &[Device(ManyMsi)],
+        &[PlentyMsi, Device(ManyMsi)],
         |host| {
             let (_rig, open) = host.open(ManyMsi);
             let signal = Signal::new(open.kernel());

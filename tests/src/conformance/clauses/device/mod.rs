@@ -11,7 +11,7 @@ mod regions;
 
 use vfio_core::kernel::{Arg, Result};
 use vfio_core::uapi::{self, RegionInfo};
-use vfio_sim::machine::{Bar, BarKind, Device};
+use vfio_sim::machine::{Bar, BarKind, Device, Sriov};
 
 use crate::conformance::clause::Clause;
 use crate::conformance::host::Host;
@@ -43,11 +43,19 @@ const BOTH: u32 = READ | uapi::REGION_FLAG_WRITE;
 const MMAP: u32 = uapi::REGION_FLAG_MMAP;
 const CAPS: u32 = uapi::REGION_FLAG_CAPS;
 
-/// Every device of the host, open, one after the other.
+/// Every device of the host that VFIO has and opens without a token, open, one after the other.
 fn each(host: &Host, ask: impl Fn(&Open, &Device)) {
     for group in &host.machine().groups {
+        let is_ours = |device: &&Device| {
+            let driver = device.driver.as_deref();
+            driver == Some("vfio-pci") && !matches!(device.sriov, Sriov::Virtual(_))
+        };
+        let devices: Vec<_> = group.devices.iter().filter(is_ours).collect();
+        if devices.is_empty() {
+            continue;
+        }
         let rig = Rig::new(host.kernel(), group.id, host.iommu());
-        for device in &group.devices {
+        for device in devices {
             ask(&rig.open(&device.bdf), device);
         }
     }
