@@ -21,4 +21,3 @@ mod reset;
 mod rig;
 mod spapr;
 mod type1;
-mod windows;
