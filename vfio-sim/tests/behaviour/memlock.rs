@@ -1,15 +1,11 @@
 //! B25 to B27, B32, D50: what is accounted, to whom, and what the limit does.
 
 use vfio_core::kernel::{Arg, Errno, Kernel, RegionMapping};
-use vfio_core::uapi::{
-    self, SPAPR_TCE_IOMMU, SPAPR_TCE_V2_IOMMU, SpaprRegisterMemory, SpaprTceCreate, TYPE1V2_IOMMU,
-};
+use vfio_core::uapi::{self, SPAPR_TCE_V2_IOMMU, SpaprRegisterMemory, TYPE1V2_IOMMU};
 use vfio_sim::{Machine, Rights, SimKernel};
 use zerocopy::IntoBytes;
 
-use crate::door::{
-    BOTH, call, ioctl, join, leave, map, open_container, open_group, set_iommu, unmap,
-};
+use crate::door::{BOTH, ioctl, join, map, open_container, open_group, set_iommu, unmap};
 use crate::memory::Memory;
 use crate::rig::Rig;
 
