@@ -116,7 +116,7 @@
 //!   ranges, addresses that are forgotten and given anew; dirty pages (B34): all
 //!   that a PCI device can reach; the last page of all, which old kernels lose (H8).
 //! - **sPAPR** (C, D), versions 1 and 2: the default window, dynamic windows with the tables that pseries and powernv
-//!   account for them, registered memory, the positive answers of failures (P). What a real kernel does not survive
+//!   account for them, several groups, registered memory, isolation units (D58), the positive answers of failures (P). What a real kernel does not survive
 //!   or does wrong (H) is done the harmless way, and told by [`SimKernel::hazards`].
 //! - **Groups without an IOMMU** (`noiommu`), which map nothing and want `CAP_SYS_RAWIO` at every step.
 //! - **Accounting**: `RLIMIT_MEMLOCK` and `CAP_IPC_LOCK`, of [several processes](SimKernel::process) with
@@ -136,21 +136,20 @@
 //!
 //! # What it does not model
 //!
-//! - EEH operations (D58), which are `ENOTTY`; KVM (D59, F92); migration.
+//! - KVM (D59, F92); migration. Isolation units (D58) are never in a state other than the good one.
 //! - iommufd and the character devices of devices (E).
 //! - Time: what a device does is done before the write that asked for it returns. Only what an eventfd causes
 //!   (unmasking, writing a register) happens on a thread of its own; a test waits for it with poll. No reset is slow,
 //!   no opening answers `EAGAIN` (A14), and a release request comes again when the test says so, not every ten seconds
 //!   (F85b).
 //! - Calls that race (D53) or fail for want of memory or of vectors, but for MSI that a machine does not give (P4).
-//! - Others who use a device or a group: character devices, mediated devices, a guest's driver that took the room for a
-//!   window (`EBUSY` in A10, B32, C37c).
-//! - The reserved ranges of single groups, and groups whose IOMMUs differ (B19, C37, D57): the ranges are the machine's.
+//! - Others who use a device or a group: character devices, mediated devices, (`EBUSY` in A10 and B32).
+//! - The reserved ranges of single groups, and groups whose IOMMUs differ (B19, C37): the ranges are the machine's.
 //! - What unmapping everything makes a kernel forget and leave mapped (H8): here it forgets nothing.
 //! - Pages: memory is this host's, with this host's pages, whatever [`Machine::page_size`] says. Nothing is pinned:
 //!   memory that is unmapped while it is mapped for a device is [stale](Why::Stale), not kept, and where a device of
-//!   Linux 6.1 would go on reading zeros (B25) it reads what was written. There are no huge pages, so that no registered
-//!   memory carries IOMMU pages larger than the machine's (D49b).
+//!   Linux 6.1 would go on reading zeros (B25) it reads what was written. Huge pages (D49b) are what
+//!   [`SimKernel::mmap_huge`] gave, and nothing else.
 //! - `SIGBUS` (F77): mapped registers answer an error instead, and mapped memory of a BAR stays accessible while the device
 //!   decodes nothing.
 //! - What drivers of the kernel do: they are [bound](SimKernel::bind) and [unbound](SimKernel::unbind), and own the DMA of

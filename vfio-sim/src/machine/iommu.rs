@@ -57,7 +57,7 @@ pub struct Spapr {
     pub levels: u32,
     /// Where windows above 4 GiB start.
     pub high_start: u64,
-    /// Whether errors are isolated.
+    /// Whether errors are isolated: without that, no operation finds a unit (D58).
     pub eeh: bool,
 }
 

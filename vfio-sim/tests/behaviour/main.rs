@@ -20,4 +20,3 @@ mod profiles;
 mod reset;
 mod rig;
 mod spapr;
-mod windows;

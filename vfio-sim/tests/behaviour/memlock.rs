@@ -1,15 +1,11 @@
-//! B25, B27, C41 to C43, D49, D50: what is accounted, to whom, and what the limit does.
+//! B25 to B27, B32, D50: what is accounted, to whom, and what the limit does.
 
 use vfio_core::kernel::{Arg, Errno};
-use vfio_core::uapi::{
-    self, SPAPR_TCE_IOMMU, SPAPR_TCE_V2_IOMMU, SpaprRegisterMemory, SpaprTceCreate, TYPE1V2_IOMMU,
-};
+use vfio_core::uapi::{self, SPAPR_TCE_V2_IOMMU, SpaprRegisterMemory, TYPE1V2_IOMMU};
 use vfio_sim::{Machine, Rights, SimKernel};
 use zerocopy::IntoBytes;
 
-use crate::door::{
-    BOTH, call, ioctl, join, leave, map, open_container, open_group, set_iommu, unmap,
-};
+use crate::door::{BOTH, ioctl, join, map, open_container, open_group, set_iommu, unmap};
 use crate::memory::Memory;
 use crate::rig::Rig;
 
@@ -82,89 +78,6 @@ fn b32_a_new_address_takes_the_account_with_it() {
     other.set_rights(Rights::user(2 * PAGE));
     assert_eq!(renew(), Ok(0));
     assert_eq!((rig.sim.locked(), other.locked()), (0, 2 * PAGE));
-}
-
-#[test]
-fn c41_c42_c43_v1_accounts_the_window_and_its_table() {
-    for (machine, window, table) in [
-        (Machine::pseries(), 1 << 30, 2 << 20),
-        (Machine::powernv9(), 2 << 30, 8 << 20),
-    ] {
-        let rig = limited(machine, SPAPR_TCE_IOMMU, window - 1);
-        let enable = || ioctl(&rig.sim, &rig.container, uapi::SPAPR_ENABLE, Arg::None);
-        let memory = Memory::new(&rig.sim, 1);
-        assert_eq!((enable(), rig.sim.locked()), (Err(Errno::NOMEM), 0));
-        rig.sim.set_rights(Rights::user(window));
-        assert_eq!((enable(), rig.sim.locked()), (Ok(0), window));
-        assert_eq!(
-            rig.map(0, &memory),
-            Err(Errno::NOMEM),
-            "the table is too much"
-        );
-        rig.sim.set_rights(Rights::user(window + table));
-        assert_eq!(
-            (rig.map(0, &memory), rig.sim.locked()),
-            (Ok(0), window + table)
-        );
-        ioctl(&rig.sim, &rig.container, uapi::SPAPR_DISABLE, Arg::None).unwrap();
-        assert_eq!(rig.sim.locked(), table, "the table stays");
-        leave(&rig.sim, &rig.group).unwrap();
-        assert_eq!(rig.sim.locked(), 0, "C48");
-    }
-}
-
-#[test]
-fn d49_d54_v2_accounts_blocks_and_tables() {
-    let rig = limited(Machine::powernv9(), SPAPR_TCE_V2_IOMMU, 0);
-    let memory = Memory::new(&rig.sim, 2);
-    assert_eq!(
-        register(&rig.sim, &rig.container, &memory),
-        Err(Errno::NOMEM)
-    );
-    rig.sim.set_rights(Rights::user(memory.len()));
-    assert_eq!(register(&rig.sim, &rig.container, &memory), Ok(0));
-    let mut create = SpaprTceCreate {
-        argsz: 40,
-        page_shift: 16,
-        window_size: 8 << 30,
-        levels: 1,
-        ..SpaprTceCreate::default()
-    };
-    let mut ask = || {
-        call(
-            &rig.sim,
-            &rig.container,
-            uapi::SPAPR_TCE_CREATE,
-            &mut create,
-        )
-    };
-    assert_eq!(ask(), Err(Errno::NOMEM), "the default window");
-    rig.sim.set_rights(Rights::user(memory.len() + (8 << 20)));
-    assert_eq!(ask(), Err(Errno::NOMEM), "the new one");
-    rig.sim.set_rights(Rights::user(memory.len() + (10 << 20)));
-    assert_eq!(ask(), Ok(0));
-    assert_eq!(rig.sim.locked(), memory.len() + (10 << 20));
-    leave(&rig.sim, &rig.group).unwrap();
-    assert_eq!(rig.sim.locked(), 0);
-}
-
-#[test]
-fn d50_two_containers_share_a_block() {
-    let first = Rig::new(Machine::powernv9(), SPAPR_TCE_V2_IOMMU);
-    let sim = &first.sim;
-    let memory = Memory::new(sim, 2);
-    let container = open_container(sim);
-    let group = open_group(sim, 1).unwrap();
-    join(sim, &group, &container).unwrap();
-    set_iommu(sim, &container, SPAPR_TCE_V2_IOMMU).unwrap();
-    for container in [&first.container, &container] {
-        assert_eq!(register(sim, container, &memory), Ok(0));
-        assert_eq!(sim.locked(), memory.len(), "counted once");
-    }
-    leave(sim, &first.group).unwrap();
-    assert_eq!(sim.locked(), memory.len(), "the other holds it");
-    leave(sim, &group).unwrap();
-    assert_eq!(sim.locked(), 0);
 }
 
 #[test]

@@ -52,11 +52,6 @@ impl Memory {
             .collect()
     }
 
-    /// Nobody may write these bytes any more, whole pages.
-    pub(crate) fn freeze(&self, range: Range<usize>) {
-        self.protect(range, MprotectFlags::READ);
-    }
-
     /// These bytes are not there any more, whole pages. Their addresses stay taken: if they were unmapped, another
     /// test could get them, and a device would write into its memory.
     pub(crate) fn lose(&self, range: Range<usize>) {

@@ -108,6 +108,8 @@ const HOSTS: &[Host] = &[
             "pci-serial",
             "spapr-pci-host-bridge,index=1,id=second",
             "nvme,bus=second.0,addr=1",
+            "spapr-pci-host-bridge,index=2,id=spare",
+            "nvme,bus=spare.0,addr=1",
         ],
         ..HOST
     },
@@ -121,8 +123,8 @@ const HOSTS: &[Host] = &[
 /// Of so many clauses, one may be asked of the simulation alone.
 const SIMULATED_SHARE: usize = 8;
 
-/// Longer than all clauses take on a slow machine.
-const LIMIT: Duration = Duration::from_secs(400);
+/// Longer than all clauses take on a slow machine: a hypervisor is called for every page of a window that goes.
+const LIMIT: Duration = Duration::from_secs(1500);
 
 pub(super) fn run(tally: &mut Tally) -> Result<()> {
     let mut clauses = BTreeMap::new();

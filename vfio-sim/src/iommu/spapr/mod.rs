@@ -92,12 +92,13 @@ impl Spapr {
         }
     }
 
-    /// C37c: a firmware that has refused a window once is not asked again.
-    fn may_ask_for_windows(&self, env: &Env<'_>) -> Result<()> {
-        match env.groups.iter().any(|group| env.refused.contains(group)) {
-            true => Err(Errno::NODEV),
-            false => Ok(()),
+    /// C37c: a firmware that has refused a window once is not asked again. The table was accounted already, for good.
+    fn may_ask_for_windows(&self, env: &mut Env<'_>) -> Result<()> {
+        if env.groups.iter().any(|group| env.refused.contains(group)) {
+            env.hazards.push(Hazard::H5);
+            return Err(Errno::NODEV);
         }
+        Ok(())
     }
 
     /// C48
@@ -198,9 +199,8 @@ impl Spapr {
             let owner = self.owner.unwrap_or(env.caller);
             let window = Window::default_of(&self.hardware, env.host_page);
             env.processes.lock(owner, window.table_bytes())?;
-            let may = self.may_ask_for_windows(env);
-            let may = may.and_then(|()| self.may_have_windows(env));
-            if let Err(errno) = may {
+            self.may_ask_for_windows(env)?;
+            if let Err(errno) = self.may_have_windows(env) {
                 env.processes.unlock(owner, window.table_bytes());
                 return Err(errno);
             }
@@ -400,8 +400,7 @@ impl Spapr {
         }
         let table = Table::of(&self.hardware, &create, env.host_page).ok_or(Errno::INVAL)?;
         env.processes.lock(env.caller, table.bytes())?;
-        self.may_ask_for_windows(env)
-            .inspect_err(|_| env.hazards.push(Hazard::H5))?;
+        self.may_ask_for_windows(env)?;
         let is_taken = |start| self.windows.iter().flatten().any(|it| it.start() == start);
         let made = Window::created(
             &self.hardware,

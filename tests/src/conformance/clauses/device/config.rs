@@ -1,10 +1,9 @@
 //! F79: the capabilities of config space.
 
-use vfio_core::kernel::Errno;
 use vfio_core::uapi::{self, PCI_MSI_IRQ_INDEX as MSI, PCI_MSIX_IRQ_INDEX as MSIX};
 
 use super::{CONFIG, each, long, set_long};
-use crate::conformance::clause::Needs::Device;
+use crate::conformance::clause::Needs::{Device, PlentyMsi};
 use crate::conformance::clause::Trait::{
     Express, FunctionLevelReset, ManyMsi, Msi, Msix, NoFunctionLevelReset, Power,
 };

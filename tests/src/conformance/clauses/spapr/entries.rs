@@ -125,6 +125,7 @@ pub(super) const CLAUSES: &[Clause] = &[
             let reads = [0, 1, 2, 3]
                 .map(|n: u16| engine.reads(u64::from(n) * TCE, usize::from(n) * 0x1000));
             assert_eq!(reads, [false, false, true, true]);
+            assert!(!engine.reads(0, 0xe000) && !engine.reads(TCE, 0xf000));
         },
     ),
     both(
@@ -173,6 +174,7 @@ pub(super) const CLAUSES: &[Clause] = &[
             let reads = [0, 1, 2, 3]
                 .map(|n: u16| engine.reads(u64::from(n) * TCE, usize::from(n) * 0x1000));
             assert_eq!(reads, [false, false, true, true]);
+            assert!(!engine.reads(0, 0x1_e000) && !engine.reads(TCE, 0x1_f000));
         },
     ),
     both(
