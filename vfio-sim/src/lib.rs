@@ -148,8 +148,10 @@
 //! - Pages: memory is this host's, with this host's pages, whatever [`Machine::page_size`] says. Nothing is pinned:
 //!   memory that is unmapped while it is mapped for a device is [stale](Why::Stale), not kept. There are no huge
 //!   pages, so that no registered memory carries IOMMU pages larger than the machine's (D49b).
-//! - `SIGBUS` (F77): mapped registers answer an error instead, and mapped memory of a BAR stays accessible while the device
-//!   decodes nothing.
+//! - The signal of mapped registers (F77), which are no memory and answer an error instead; an access to mapped memory of a
+//!   BAR is the `SIGBUS` that it is on a real host.
+//! - Messages in the hardware's MSI-X table, which a mapping shows: the kernel writes none there.
+//! - VGA (F75), as the kernels of the lab do not.
 //! - Binding and unbinding: the drivers are those of the description. A process does not end, and no fd is its own:
 //!   a process is only who is accounted and asked for rights.
 mod arg;

@@ -189,7 +189,7 @@ impl State {
             return Err(Errno::INVAL);
         }
         if !self.decodes_memory() {
-            return Err(Errno::IO);
+            return Err(Errno::NOMEM); // the kernel looks for an image, and finds none
         }
         let left = usize::try_from(self.description.rom - offset).unwrap_or(usize::MAX);
         let most = bytes.len().min(left);
@@ -206,9 +206,16 @@ impl State {
 
     /// A part of the MSI-X table, by where it is in its BAR.
     fn table_at(&mut self, at: u64, size: usize) -> &mut [u8] {
-        let first = self.description.interrupts.msix.map_or(0, |msix| msix.table);
+        let first = self
+            .description
+            .interrupts
+            .msix
+            .map_or(0, |msix| msix.table);
         let at = usize::try_from(at - u64::from(first)).unwrap_or(usize::MAX);
-        let part = self.table.get_mut(at..).and_then(|rest| rest.get_mut(..size));
+        let part = self
+            .table
+            .get_mut(at..)
+            .and_then(|rest| rest.get_mut(..size));
         part.unwrap_or_default()
     }
 

@@ -66,9 +66,7 @@ impl State {
         match index {
             0..6 => Ok(match self.bar(index) {
                 None => (0, 0),
-                Some(Bar { size, .. }) if self.maps(index) => {
-                    (size, both | uapi::REGION_FLAG_MMAP)
-                }
+                Some(Bar { size, .. }) if self.maps(index) => (size, both | uapi::REGION_FLAG_MMAP),
                 Some(Bar { size, .. }) => (size, both),
             }),
             uapi::PCI_ROM_REGION_INDEX => Ok(match self.description.rom {

@@ -311,7 +311,10 @@ impl Device {
         const FUNCTION_RESET: u32 = 1 << 28;
         let mut told = self.config.iter().rev();
         let told = told.find(|(place, _)| *place == CAPABILITIES);
-        self.express && told.map_or(self.function_reset, |(_, value)| value & FUNCTION_RESET != 0)
+        self.express
+            && told.map_or(self.function_reset, |(_, value)| {
+                value & FUNCTION_RESET != 0
+            })
     }
 
     /// Where a BAR is, as far as the description says it: 0 where it does not.

@@ -1,10 +1,9 @@
 //! F79: the capabilities of config space.
 
-use vfio_core::kernel::Errno;
 use vfio_core::uapi::{self, PCI_MSI_IRQ_INDEX as MSI, PCI_MSIX_IRQ_INDEX as MSIX};
 
 use super::{CONFIG, each, long, set_long};
-use crate::conformance::clause::Needs::Device;
+use crate::conformance::clause::Needs::{Device, Type1};
 use crate::conformance::clause::Trait::{
     Express, FunctionLevelReset, ManyMsi, Msi, Msix, NoFunctionLevelReset, Power,
 };
@@ -127,7 +126,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["F79"],
         "of several vectors of MSI as many can be on as the kernel has, rounded up",
-        &[Device(ManyMsi)],
+        &[Device(ManyMsi), Type1], // of POWER's few there may not be two (P4)
         |host| {
             let (_rig, open) = host.open(ManyMsi);
             let signal = Signal::new(open.kernel());

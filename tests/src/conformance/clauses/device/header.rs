@@ -4,9 +4,7 @@ use std::os::fd::AsFd;
 
 use vfio_core::kernel::Errno;
 
-use super::{
-    CONFIG, IO_SPACE, MEMORY_SPACE, bars, each, is_ports, long, missing_bar, set_long,
-};
+use super::{CONFIG, IO_SPACE, MEMORY_SPACE, bars, each, is_ports, long, missing_bar, set_long};
 use crate::conformance::clause::Needs::Device;
 use crate::conformance::clause::Trait::{
     Any, Conventional, Engine, Express, HiddenPorts, Line, NoRom, Rom,
@@ -70,18 +68,13 @@ pub(super) const CLAUSES: &[Clause] = &[
             });
         },
     ),
-    both(
-        &["F79"],
-        "the ids are the device's",
-        &[],
-        |host| {
-            each(host, |open, device| {
-                let ids = (open.config(0), open.config(2));
-                assert_eq!(ids, (device.vendor, device.device));
-                assert_eq!(long(open, 0x08) >> 8, device.class);
-            });
-        },
-    ),
+    both(&["F79"], "the ids are the device's", &[], |host| {
+        each(host, |open, device| {
+            let ids = (open.config(0), open.config(2));
+            assert_eq!(ids, (device.vendor, device.device));
+            assert_eq!(long(open, 0x08) >> 8, device.class);
+        });
+    }),
     both(
         &["F79"],
         "the size of a cache line is written",
@@ -108,17 +101,12 @@ pub(super) const CLAUSES: &[Clause] = &[
             }
         },
     ),
-    both(
-        &["F79"],
-        "the pin of what has no line is 0",
-        &[],
-        |host| {
-            each(host, |open, device| {
-                let pin = u8::from(device.interrupts.line);
-                assert_eq!(open.pread(CONFIG, PIN, 1), Ok(vec![pin]));
-            });
-        },
-    ),
+    both(&["F79"], "the pin of what has no line is 0", &[], |host| {
+        each(host, |open, device| {
+            let pin = u8::from(device.interrupts.line);
+            assert_eq!(open.pread(CONFIG, PIN, 1), Ok(vec![pin]));
+        });
+    }),
     both(
         &["F79"],
         "the list of capabilities cannot be moved, nor can any of it",

@@ -125,9 +125,7 @@ fn is_deadly(touch: impl FnOnce()) -> bool {
         unsafe { libc::_exit(0) }
     }
     let child = Pid::from_raw(child).unwrap();
-    let (_, status) = waitpid(Some(child), WaitOptions::empty())
-        .unwrap()
-        .unwrap();
+    let (_, status) = waitpid(Some(child), WaitOptions::empty()).unwrap().unwrap();
     match status.terminating_signal() {
         Some(signal) => {
             assert_eq!(signal, Signal::BUS.as_raw());
