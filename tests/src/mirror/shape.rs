@@ -172,7 +172,8 @@ mod tests {
             device: 0x5678,
             class: 0x02_0000,
             driver: Some("vfio-pci".into()),
-            iommu_group: Some(1),
+            group: Some(1),
+            numa_node: None,
         }
     }
 

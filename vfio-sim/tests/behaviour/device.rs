@@ -4,18 +4,15 @@
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
-use vfio_core::kernel::{Arg, Errno, Kernel, Protection, RegionMapping, Result};
-use vfio_core::uapi::{self, DeviceInfo, RegionInfo, SPAPR_TCE_IOMMU, TYPE1V2_IOMMU};
+use vfio_core::kernel::{Errno, Kernel, Protection, RegionMapping, Result};
+use vfio_core::uapi::{self, RegionInfo, SPAPR_TCE_IOMMU, TYPE1V2_IOMMU};
 use vfio_sim::machine::{Bar, Device, Group};
 use vfio_sim::{Machine, Object, SimKernel};
 
-use crate::door::{call, ioctl, leave, status};
-use crate::memory::random;
+use crate::door::{call, leave, status};
 use crate::probe::{self, BUFFER, KEEP, PENDING, TABLE};
 use crate::rig::{COMMAND, Open, Rig};
 
-const CONFIG: u32 = uapi::PCI_CONFIG_REGION_INDEX;
-const ROM: u32 = uapi::PCI_ROM_REGION_INDEX;
 const MEMORY_SPACE: u16 = 1 << 1;
 
 pub(crate) fn map_region(
