@@ -150,8 +150,10 @@
 //!   memory that is unmapped while it is mapped for a device is [stale](Why::Stale), not kept, and where a device of
 //!   Linux 6.1 would go on reading zeros (B25) it reads what was written. Huge pages (D49b) are what
 //!   [`SimKernel::mmap_huge`] gave, and nothing else.
-//! - `SIGBUS` (F77): mapped registers answer an error instead, and mapped memory of a BAR stays accessible while the device
-//!   decodes nothing.
+//! - The signal of mapped registers (F77), which are no memory and answer an error instead; an access to mapped memory of a
+//!   BAR is the `SIGBUS` that it is on a real host.
+//! - Messages in the hardware's MSI-X table, which a mapping shows: the kernel writes none there.
+//! - VGA (F75), as the kernels of the lab do not.
 //! - What drivers of the kernel do: they are [bound](SimKernel::bind) and [unbound](SimKernel::unbind), and own the DMA of
 //!   their group or not. Virtual functions do not go with their physical one. A process does not end, and no fd is its own:
 //!   a process is only who is accounted and asked for rights.

@@ -126,8 +126,14 @@ pub enum Trait {
     HiddenPorts,
     /// It has no ROM.
     NoRom,
-    /// It can be put to sleep.
+    /// It has power management.
     Power,
+    /// It can be put to sleep by that.
+    Sleeps,
+    /// It can be put to sleep, and has a BAR that can be mapped.
+    MappedPower,
+    /// Its MSI-X table is in a BAR that can be mapped.
+    MappedMsix,
     /// It offers several vectors of MSI.
     ManyMsi,
     /// It has a function level reset.
@@ -287,6 +293,14 @@ impl Trait {
             Self::Memory => bars.any(|bar| matches!(bar.kind, BarKind::Memory { .. })),
             Self::Mappable => (0..6).any(|n| machine.is_mappable(device, n)),
             Self::Power => device.power_management,
+            Self::Sleeps => device.power_management && machine.lets_devices_sleep(),
+            Self::MappedPower => {
+                Self::Sleeps.is_of(device, machine) && Self::Mappable.is_of(device, machine)
+            }
+            Self::MappedMsix => {
+                let msix = device.interrupts.msix;
+                msix.is_some_and(|msix| machine.is_mappable(device, msix.bar.into()))
+            }
             Self::FunctionLevelReset => device.has_function_level_reset(),
             Self::NoFunctionLevelReset => device.express && !device.has_function_level_reset(),
             Self::NoLine => !device.interrupts.line,

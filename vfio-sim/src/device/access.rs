@@ -205,7 +205,7 @@ impl State {
             return Err(Errno::INVAL);
         }
         if !self.decodes_memory() {
-            return Err(Errno::IO);
+            return Err(Errno::NOMEM); // the kernel looks for an image, and finds none
         }
         let left = usize::try_from(self.description.rom - offset).unwrap_or(usize::MAX);
         let most = bytes.len().min(left);

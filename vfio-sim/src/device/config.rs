@@ -66,6 +66,8 @@ pub(super) struct Config {
     /// Where the control register of MSI-X is.
     msix_control: Option<usize>,
     has_io_space: bool,
+    /// Whether the device can be put into D3hot.
+    can_sleep: bool,
 }
 
 /// What a write has caused.
@@ -91,6 +93,7 @@ impl Config {
             msi_on: None,
             msix_control: None,
             has_io_space: machine.io_space,
+            can_sleep: machine.lets_devices_sleep(),
         };
         config.header(device, machine);
         config.bars(device);
@@ -306,7 +309,7 @@ impl Config {
         }
     }
 
-    /// D1 and D2 are there where the capability says so.
+    /// D1 and D2 are there where the capability says so, D3hot where the kernel lets devices sleep.
     fn has_power_state(&self, state: u16) -> bool {
         const D1: u16 = 1 << 9;
         const D2: u16 = 1 << 10;
@@ -314,6 +317,7 @@ impl Config {
         match state {
             1 => can & D1 != 0,
             2 => can & D2 != 0,
+            3 => self.can_sleep,
             _ => true,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! - `info`: what GET_INFO and its like answer.
 //! - `access`, `config`: reading and writing regions; config space, of which VFIO invents a part.
-//! - `map`: mapped regions.
+//! - `map`, `memory`: mapped regions, and what is behind BARs of memory.
 //! - `irqs`, `intx`, `vectors`: interrupts, delivered to eventfds.
 //! - `reset`, `feature`, `ioeventfd`: what their names say.
 //! - `bus`: what a model reaches of the rest of the machine.

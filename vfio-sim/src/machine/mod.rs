@@ -132,6 +132,15 @@ impl Machine {
         self.dynamic_msix && self.profile().grows_msix(&self.arch)
     }
 
+    /// Whether the kernel puts a device to sleep (D3hot) when a program asks for it in config space: powernv's does not.
+    pub fn lets_devices_sleep(&self) -> bool {
+        let is_powernv = |iommu: &IommuDriver| match &iommu.hardware {
+            Hardware::Spapr(spapr) => matches!(spapr.platform, Platform::Powernv),
+            _ => false,
+        };
+        !self.iommus.iter().any(is_powernv)
+    }
+
     /// Whether the kernel can reset a device alone: in a way of its own, or with the bus that it is alone on.
     pub fn can_reset(&self, device: &Device) -> bool {
         let on_bus = |bus| {

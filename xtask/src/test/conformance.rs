@@ -56,7 +56,7 @@ const HOSTS: &[Host] = &[
             "pcie-pci-bridge,id=bridge",
             "edu,bus=bridge,addr=1",
             "edu,bus=bridge,addr=2",
-            "secondary-vga",
+            "secondary-vga,vgamem_mb=1",
             "sdhci-pci",
             "nec-usb-xhci",
             "pci-testdev",
@@ -64,6 +64,8 @@ const HOSTS: &[Host] = &[
             "pci-serial,bus=bridge,addr=3",
             "pcie-root-port,id=rp,disable-acs=on",
             "igb,bus=rp,addr=0",
+            "e1000e",
+            "VGA",
         ],
         qemu_args: &[
             SHARED[0],
@@ -94,6 +96,10 @@ const HOSTS: &[Host] = &[
             "nec-usb-xhci",
             "pci-testdev",
             "ivshmem-plain,memdev=shared",
+            "sdhci-pci",
+            "sdhci-pci",
+            "secondary-vga,vgamem_mb=1",
+            "e1000e",
         ],
         qemu_args: SHARED,
         ..HOST
@@ -110,12 +116,21 @@ const HOSTS: &[Host] = &[
             "nvme,bus=second.0,addr=1",
             "spapr-pci-host-bridge,index=2,id=spare",
             "nvme,bus=spare.0,addr=1",
+            "sdhci-pci",
+            "e1000e",
         ],
         ..HOST
     },
     Host {
         machine: "powernv9",
-        devices: &["nvme", "nvme", "edu", "nec-usb-xhci"],
+        devices: &[
+            "nvme",
+            "nvme",
+            "edu",
+            "nec-usb-xhci",
+            "e1000e",
+            "secondary-vga,vgamem_mb=1",
+        ],
         ..HOST
     },
 ];

@@ -8,7 +8,9 @@ use super::{
     CONFIG, NO_REGION, ROM, VGA, bar_of, bars, each, is_memory, is_ports, missing_bar, table,
 };
 use crate::conformance::clause::Needs::{Device, LenientBus};
-use crate::conformance::clause::Trait::{Any, Engine, Memory, Msix, NoRom, Ports, Rom, SmallBar};
+use crate::conformance::clause::Trait::{
+    Any, Engine, MappedMsix, Memory, Msix, NoRom, Ports, Rom, SmallBar,
+};
 use crate::conformance::clause::{Clause, both, simulated};
 use crate::conformance::host::Host;
 use crate::conformance::memory::random;
@@ -194,10 +196,10 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["F78"],
         "the MSI-X table reads as ones, and what is written there is counted and dropped",
-        &[Device(Msix)],
+        &[Device(MappedMsix)],
         |host| {
-            let (_rig, open) = host.open(Msix);
-            let (index, start, end) = table(host.device(Msix));
+            let (_rig, open) = host.open(MappedMsix);
+            let (index, start, end) = table(host.device(MappedMsix));
             let len = usize::try_from(end - start).unwrap();
             assert_eq!(open.pwrite(index, start, &vec![0; len]), Ok(len));
             assert_eq!(open.pread(index, start, len), Ok(vec![0xff; len]));

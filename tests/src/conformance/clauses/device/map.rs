@@ -12,7 +12,7 @@ use super::{
 };
 use crate::conformance::clause::Needs::Device;
 use crate::conformance::clause::Trait::{
-    Any, Engine, Mappable, Memory, Msix, Ports, Power, Rom, SharedPage, SmallBar,
+    Any, Engine, Mappable, MappedMsix, MappedPower, Memory, Ports, Rom, SharedPage, SmallBar,
 };
 use crate::conformance::clause::{Clause, both};
 use crate::conformance::host::Host;
@@ -192,11 +192,11 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["F77"],
         "in D3 an access is SIGBUS, and not afterwards",
-        &[Device(Power)],
+        &[Device(MappedPower)],
         |host| {
-            let (_rig, open) = host.open(Power);
+            let (_rig, open) = host.open(MappedPower);
             let control = open.capability(0x01) + CONTROL;
-            let (index, _) = mappable_bar(host, Power);
+            let (index, _) = mappable_bar(host, MappedPower);
             comes_and_goes(host, &open, index, |gone| {
                 open.set_config(control, if gone { D3 } else { 0 });
             });
@@ -227,10 +227,10 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["F77", "F78"],
         "mapped, the MSI-X table is the hardware's: masked, and empty",
-        &[Device(Msix)],
+        &[Device(MappedMsix)],
         |host| {
-            let (_rig, open) = host.open(Msix);
-            let (index, start, _) = table(host.device(Msix));
+            let (_rig, open) = host.open(MappedMsix);
+            let (index, start, _) = table(host.device(MappedMsix));
             let page = host.page();
             let mapped = Mapped::new(host, &open, (index, start / page * page), page).unwrap();
             let entry = [0, 4, 8, 12].map(|at| mapped.get(start % page + at));

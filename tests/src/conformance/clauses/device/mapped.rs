@@ -77,8 +77,8 @@ impl Mapped {
         let (reading, writing) = match self.mapping() {
             RegionMapping::Pages(start) => {
                 let place = self.place(*start, 0);
-                // SAFETY: inside the mapping, as `place` asserts; if that is not there, it ends a child.
                 let reading = || {
+                    // SAFETY: inside the mapping, as `place` asserts; if that is not there, it ends a child.
                     let _ = unsafe { place.read_volatile() };
                 };
                 // SAFETY: as for reading.

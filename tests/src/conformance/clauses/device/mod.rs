@@ -43,12 +43,19 @@ const BOTH: u32 = READ | uapi::REGION_FLAG_WRITE;
 const MMAP: u32 = uapi::REGION_FLAG_MMAP;
 const CAPS: u32 = uapi::REGION_FLAG_CAPS;
 
-/// Every device of the host that VFIO has and opens without a token, open, one after the other.
+/// Every device of the host that VFIO has and opens without a token, open, one after the other, but for those that are
+/// reset with a bus of their own: to open one takes seconds.
 fn each(host: &Host, ask: impl Fn(&Open, &Device)) {
+    let is_quick = |device: &Device| device.function_reset || !host.machine().can_reset(device);
+    each_like(host, is_quick, ask);
+}
+
+fn each_like(host: &Host, like: impl Fn(&Device) -> bool, ask: impl Fn(&Open, &Device)) {
     for group in &host.machine().groups {
         let is_ours = |device: &&Device| {
             let driver = device.driver.as_deref();
-            driver == Some("vfio-pci") && !matches!(device.sriov, Sriov::Virtual(_))
+            let is_virtual = matches!(device.sriov, Sriov::Virtual(_));
+            driver == Some("vfio-pci") && !is_virtual && like(device)
         };
         let devices: Vec<_> = group.devices.iter().filter(is_ours).collect();
         if devices.is_empty() {
