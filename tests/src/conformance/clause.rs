@@ -57,6 +57,8 @@ pub enum Needs {
     FindsAsserted,
     /// Fewer MSI than devices offer.
     ScarceMsi,
+    /// Not the ITS of arm64, which keeps a message of MSI that nobody waits for, or loses it.
+    NoIts,
     /// As many as they offer, whatever was asked for before: what an ITS of arm64 has for a device does not grow.
     PlentyMsi,
 }
@@ -219,6 +221,7 @@ impl Needs {
             Self::StaticMsix => !machine.can_grow_msix(),
             Self::FindsAsserted => machine.arch == "aarch64",
             Self::ScarceMsi => machine.most_msi.is_some(),
+            Self::NoIts => machine.arch != "aarch64",
             Self::PlentyMsi => machine.most_msi.is_none() && machine.arch != "aarch64",
         }
     }

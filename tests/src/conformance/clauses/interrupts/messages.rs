@@ -2,7 +2,7 @@
 
 use vfio_core::uapi::{PCI_MSI_IRQ_INDEX as MSI, PCI_MSIX_IRQ_INDEX as MSIX};
 
-use crate::conformance::clause::Needs::Device;
+use crate::conformance::clause::Needs::{Device, NoIts};
 use crate::conformance::clause::Trait::{Engine, Msix};
 use crate::conformance::clause::{Clause, both};
 
@@ -46,7 +46,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["F85"],
         "a message of MSI without an eventfd is kept, as one, on x86, and lost elsewhere",
-        &[Device(Engine)],
+        &[NoIts, Device(Engine)],
         |host| {
             let edu = Edu::open(host);
             let [signal] = signals(&edu);
