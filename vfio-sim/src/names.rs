@@ -104,7 +104,7 @@ pub(crate) fn in_table(opcode: Opcode, of: Kind) -> Option<String> {
     let is_of_both = matches!(opcode, uapi::IOMMU_MAP_DMA | uapi::IOMMU_UNMAP_DMA);
     Some(match of {
         Kind::Spapr if is_of_both => format!("{name} (sPAPR)"),
-        _ if is_of_both => format!("{name} (type1)"),
+        Kind::Container | Kind::Type1 if is_of_both => format!("{name} (type1)"),
         _ => name.to_owned(),
     })
 }
@@ -143,6 +143,17 @@ mod tests {
             Some("VFIO_IOMMU_SPAPR_TCE_CREATE")
         );
         assert_eq!(ioctl(0x1234, None), None);
+    }
+
+    #[test]
+    fn the_table_tells_calls_of_both_iommus_apart() {
+        for (of, expected) in [
+            (Kind::Type1, "VFIO_IOMMU_MAP_DMA (type1)"),
+            (Kind::Spapr, "VFIO_IOMMU_MAP_DMA (sPAPR)"),
+            (Kind::Device, "VFIO_DEVICE_PCI_HOT_RESET"),
+        ] {
+            assert_eq!(in_table(uapi::vfio(13), of).as_deref(), Some(expected));
+        }
     }
 
     #[test]

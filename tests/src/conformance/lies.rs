@@ -13,10 +13,16 @@ use super::attempt::attempt;
 use super::clause::Proof;
 use super::clauses;
 use super::host::Host;
+use super::rig;
 use crate::differential;
 
 /// So many random calls look for a lie that no clause has found.
 const CALLS: usize = 1500;
+/// Clauses that make more calls than this are not asked: while a kernel lies, it keeps what it knows at each call.
+const MOST_CALLS: u64 = 500;
+/// So many seconds a clause waits for a signal. One that comes late would be taken for a lie that is found: what comes at
+/// all is sent before a call returns, or by a thread that has nothing else to do.
+const PATIENCE: i64 = 3;
 /// Any number would do; with the same one, the same lies are found.
 const SEED: u64 = 1;
 
@@ -47,6 +53,7 @@ impl Lies {
         let lies = Mutex::new(Lie::all().filter(|lie| lie.to_string().contains(filter)));
         let next = || lies.lock().unwrap_or_else(PoisonError::into_inner).next();
         let look = || -> Result<Vec<_>> {
+            rig::wait_at_most(PATIENCE);
             let mut found = Vec::new();
             while let Some(lie) = next() {
                 found.push((lie, look_for(lie, machines, &chances)?));
@@ -92,7 +99,11 @@ fn chances(machines: &[Machine]) -> Vec<Chance<'_>> {
             let counting = Arc::new(Counting::default());
             let host = Host::of_simulation(SimKernel::new(machine.clone())).watched(&counting);
             let _ = attempt(|| ask(&host)); // one that is not so without a lie is found elsewhere
-            let calls = counting.take().into_keys().collect();
+            let counts = counting.take();
+            if counts.values().sum::<u64>() > MOST_CALLS {
+                continue;
+            }
+            let calls = counts.into_keys().collect();
             chances.push(Chance {
                 machine,
                 ask,

@@ -1,5 +1,6 @@
 //! A group in a container, and a device that is open.
 
+use std::cell::Cell;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -152,6 +153,16 @@ impl Open {
 #[derive(Debug)]
 pub(super) struct Signal(OwnedFd);
 
+thread_local! {
+    /// How many seconds this thread waits for a signal.
+    static PATIENCE: Cell<i64> = const { Cell::new(60) };
+}
+
+/// From now on this thread waits for signals this long: a simulated kernel that lies never sends some.
+pub(super) fn wait_at_most(seconds: i64) {
+    PATIENCE.set(seconds);
+}
+
 impl Signal {
     pub(super) fn new(kernel: &dyn Kernel) -> Self {
         Self(kernel.eventfd().unwrap())
@@ -177,7 +188,7 @@ impl Signal {
     /// The same, once it was signalled at all; what never comes is a failure, after long enough.
     pub(super) fn wait(&self) -> u64 {
         let long = Timespec {
-            tv_sec: 60,
+            tv_sec: PATIENCE.get(),
             tv_nsec: 0,
         };
         let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
@@ -188,8 +199,8 @@ impl Signal {
     /// Until the kernel has taken the count; what it does then is done when the next call is answered.
     pub(super) fn wait_taken(&self) {
         /// So often, at the very most.
-        const PATIENCE: u32 = 10_000_000;
-        for _ in 0..PATIENCE {
+        const TIMES: u32 = 10_000_000;
+        for _ in 0..TIMES {
             let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
             if poll(&mut fds, Some(&Timespec::default())) == Ok(0) {
                 return;

@@ -1,189 +1,58 @@
 //! Every clause of the page of kernel behaviours, on each machine's kernel and on its simulation.
 
+mod hosts;
+
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 
 use super::machines::{boot, script};
 use super::tally::Tally;
-
-/// A machine, what is plugged in, and what is done there before the kernel is asked.
-struct Host {
-    machine: &'static str,
-    devices: &'static [&'static str],
-    qemu_args: &'static [&'static str],
-    /// More of the kernel's command line.
-    append: &'static str,
-    prepare: &'static str,
-    /// Clauses with this in their numbers or their sentence.
-    filter: &'static str,
-}
-
-/// A machine, with the devices of [`HOSTS`] to be named.
-const HOST: Host = Host {
-    machine: "",
-    devices: &[],
-    qemu_args: &[],
-    append: "",
-    prepare: "true",
-    filter: "",
-};
-
-/// What `ivshmem-plain` shares: a BAR of memory.
-const SHARED: &[&str] = &["-object", "memory-backend-ram,id=shared,size=1M,share=on"];
-
-/// Every physical function makes a virtual one, which goes to VFIO; the physical one stays where it is.
-const VIRTUAL_FUNCTIONS: &str = "\
-    echo 1 >/sys/module/vfio_pci/parameters/enable_sriov; \
-    for file in /sys/bus/pci/devices/*/sriov_numvfs; do \
-        physical=${file%/*}; \
-        echo 0 >$physical/sriov_drivers_autoprobe; \
-        echo 1 >$file; \
-        virtual=$(readlink $physical/virtfn0); \
-        echo vfio-pci >$physical/virtfn0/driver_override; \
-        [ -e $physical/virtfn0/driver ] || \
-            echo ${virtual##*/} >/sys/bus/pci/drivers/vfio-pci/bind || exit; \
-    done";
-
-/// Between them they have what every clause needs. The first devices are those that open quickly.
-const HOSTS: &[Host] = &[
-    Host {
-        machine: "x86_64",
-        devices: &[
-            "edu",
-            "nvme",
-            "pcie-pci-bridge,id=bridge",
-            "edu,bus=bridge,addr=1",
-            "edu,bus=bridge,addr=2",
-            "secondary-vga,vgamem_mb=1",
-            "sdhci-pci",
-            "nec-usb-xhci",
-            "pci-testdev",
-            "ivshmem-plain,memdev=shared",
-            "pci-serial,bus=bridge,addr=3",
-            "pcie-root-port,id=rp,disable-acs=on",
-            "igb,bus=rp,addr=0",
-            "e1000e",
-            "VGA",
-        ],
-        qemu_args: &[
-            SHARED[0],
-            SHARED[1],
-            "-device",
-            "nvme-subsys,id=subsystem",
-            "-device",
-            "nvme,subsys=subsystem,serial=sriov,sriov_max_vfs=1,sriov_vq_flexible=2,\
-             sriov_vi_flexible=1,max_ioqpairs=4,msix_qsize=5,addr=0x1c",
-        ],
-        prepare: VIRTUAL_FUNCTIONS,
-        ..HOST
-    },
-    // Interrupts are not remapped.
-    Host {
-        machine: "x86_64",
-        devices: &["edu", "nvme"],
-        append: "intremap=off",
-        prepare: "echo Y >/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
-        filter: "B19",
-        ..HOST
-    },
-    Host {
-        machine: "aarch64",
-        devices: &[
-            "edu",
-            "nvme",
-            "nec-usb-xhci",
-            "pci-testdev",
-            "ivshmem-plain,memdev=shared",
-            "sdhci-pci",
-            "sdhci-pci",
-            "secondary-vga,vgamem_mb=1",
-            "e1000e",
-        ],
-        qemu_args: SHARED,
-        ..HOST
-    },
-    Host {
-        machine: "pseries",
-        devices: &[
-            "edu",
-            "nvme",
-            "nec-usb-xhci",
-            "pci-testdev",
-            "pci-serial",
-            "spapr-pci-host-bridge,index=1,id=second",
-            "nvme,bus=second.0,addr=1",
-            "spapr-pci-host-bridge,index=2,id=spare",
-            "nvme,bus=spare.0,addr=1",
-            "sdhci-pci",
-            "e1000e",
-        ],
-        ..HOST
-    },
-    Host {
-        machine: "powernv9",
-        devices: &[
-            "nvme",
-            "nvme",
-            "edu",
-            "nec-usb-xhci",
-            "e1000e",
-            "secondary-vga,vgamem_mb=1",
-        ],
-        ..HOST
-    },
-];
+use crate::ui::Ui;
+use hosts::{HOSTS, Host};
 
 /// Of so many clauses, one may be asked of the simulation alone.
 const SIMULATED_SHARE: usize = 8;
 
-/// Longer than all clauses take on a slow machine: a hypervisor is called for every page of a window that goes.
-const LIMIT: Duration = Duration::from_secs(1500);
+/// Longer than all clauses take on a slow machine.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// So many machines run at once: QEMU emulates with one thread each.
+const AT_ONCE: usize = 2;
 
 pub(super) fn run(tally: &mut Tally) -> Result<()> {
-    let mut clauses = BTreeMap::new();
-    for host in HOSTS {
-        let Host {
-            machine,
-            devices,
-            qemu_args,
-            append,
-            prepare,
-            filter,
-        } = host;
-        let text =
-            format!("{prepare} && hardware-tests --conformance --as-machine {machine} '{filter}'");
-        let mut request = script(machine, devices, &text)?;
-        request.qemu_args = qemu_args.iter().map(ToString::to_string).collect();
-        request.append = (!append.is_empty()).then(|| append.to_string());
-        request.timeout = LIMIT;
-        let name = format!("conformance on {machine} {append}");
-        tally.check(name.trim_end(), |ui| {
-            let (status, output) = boot(&request, ui)?;
-            ensure!(status == 0, "status {status}:\n{output}");
-            let (said, table) = output.trim_end().rsplit_once("\n\n").unwrap_or_default();
-            ui.note(table);
-            for (clause, outcome) in said.lines().filter_map(|line| line.rsplit_once(" ... ")) {
-                let best: &mut Outcome = clauses.entry(clause.to_owned()).or_default();
-                *best = (*best).max(Outcome::of(outcome.trim_end()));
+    let mut best = BTreeMap::new();
+    let mut rows = Vec::new();
+    for (host, answers) in HOSTS.iter().zip(ask_all(tally.ui)) {
+        let name = host.name();
+        tally.check(&format!("conformance on {name}"), |_| {
+            let Answers { clauses, differ } = answers?;
+            rows.push(row(&name, &clauses));
+            for (clause, outcome) in clauses {
+                let best: &mut Outcome = best.entry(clause).or_default();
+                *best = (*best).max(outcome);
             }
+            ensure!(differ.is_empty(), "\n{}", differ.join("\n"));
             Ok(())
         });
     }
+    tally.ui.note(format_args!(
+        "{:<24} behaviours  run on both  agree  differ  simulation only\n{}",
+        "",
+        rows.join("\n")
+    ));
     tally.check(
-        "every clause is asked of a real kernel, or is simulated for a reason",
+        "each clause is asked of a real kernel, or simulated for a reason",
         |ui| {
-            let having = |wanted| {
-                clauses
-                    .iter()
-                    .filter(move |(_, outcome)| **outcome == wanted)
-            };
-            let missing: Vec<_> = having(Outcome::Nowhere)
+            let having = |wanted| best.iter().filter(move |(_, outcome)| **outcome == wanted);
+            let nowhere: Vec<_> = having(Outcome::NotHere)
                 .map(|(clause, _)| clause.as_str())
                 .collect();
-            ensure!(missing.is_empty(), "asked nowhere:\n{}", missing.join("\n"));
-            let (all, simulated) = (clauses.len(), having(Outcome::Simulated).count());
+            ensure!(nowhere.is_empty(), "asked nowhere:\n{}", nowhere.join("\n"));
+            let (all, simulated) = (best.len(), having(Outcome::Simulated).count());
             ui.note(format_args!(
                 "{all} clauses, {simulated} of them on the simulation alone"
             ));
@@ -197,21 +66,164 @@ pub(super) fn run(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// What a machine has shown of a clause, the least first.
+/// What the kernel of a host has answered.
+struct Answers {
+    clauses: Vec<(String, Outcome)>,
+    /// Those that differ, with what was said.
+    differ: Vec<String>,
+}
+
+/// Asks every host, some of them at once.
+fn ask_all(ui: &Ui) -> Vec<Result<Answers>> {
+    let waiting = Mutex::new(HOSTS.iter().enumerate());
+    let next = || {
+        waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .next()
+    };
+    let answers = Mutex::new(BTreeMap::new());
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some((n, host)) = next() {
+                    let asked = host.ask(ui);
+                    let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
+                    answers.insert(n, asked);
+                }
+            });
+        }
+    });
+    let mut answers = answers.into_inner().unwrap_or_else(PoisonError::into_inner);
+    (0..HOSTS.len())
+        .map(|n| {
+            answers
+                .remove(&n)
+                .unwrap_or_else(|| Err(anyhow!("it was not asked")))
+        })
+        .collect()
+}
+
+impl Host {
+    /// What tells it from the others.
+    fn name(&self) -> String {
+        let parts = [self.machine, self.append, self.filter];
+        let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        parts.join(", ")
+    }
+
+    fn ask(&self, ui: &Ui) -> Result<Answers> {
+        let text = format!(
+            "{} && hardware-tests --conformance --as-machine {} '{}'",
+            self.prepare, self.machine, self.filter
+        );
+        let mut request = script(self.machine, self.devices, &text)?;
+        request.qemu_args = self.qemu_args.iter().map(ToString::to_string).collect();
+        request.append = (!self.append.is_empty()).then(|| self.append.to_owned());
+        request.timeout = LIMIT;
+        let (status, output) = boot(&request, ui)?;
+        let clauses: Vec<_> = output.lines().filter_map(parse).collect();
+        ensure!(
+            (0..=1).contains(&status) && output.contains("\nagree"),
+            "status {status}:\n{output}"
+        );
+        Ok(Answers {
+            clauses,
+            differ: differing(&output),
+        })
+    }
+}
+
+/// A clause, and what came of it.
+fn parse(line: &str) -> Option<(String, Outcome)> {
+    let (clause, word) = line.trim_end().rsplit_once(" ... ")?;
+    let outcome = match word {
+        "agree" => Outcome::Agree,
+        "simulated" => Outcome::Simulated,
+        "DIFFER" => Outcome::Differ,
+        "not here" => Outcome::NotHere,
+        _ => return None,
+    };
+    Some((clause.to_owned(), outcome))
+}
+
+/// The clauses that differ, each with the lines behind it up to the next one.
+fn differing(output: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut is_open = false;
+    for line in output.lines() {
+        match parse(line) {
+            Some((_, outcome)) => {
+                is_open = outcome == Outcome::Differ;
+                if is_open {
+                    found.push(line.to_owned());
+                }
+            }
+            None if is_open && !line.is_empty() => {
+                if let Some(last) = found.last_mut() {
+                    last.push_str("\n  ");
+                    last.push_str(line);
+                }
+            }
+            None => is_open = false,
+        }
+    }
+    found
+}
+
+fn row(name: &str, clauses: &[(String, Outcome)]) -> String {
+    let count = |wanted| clauses.iter().filter(|(_, it)| *it == wanted).count();
+    let is_number = |word: &&str| {
+        word.starts_with(|c: char| c.is_ascii_uppercase())
+            && word.ends_with(|c: char| c.is_ascii_digit() || c.is_ascii_lowercase())
+            && word[1..].starts_with(|c: char| c.is_ascii_digit())
+    };
+    let asked = clauses
+        .iter()
+        .filter(|(_, outcome)| *outcome != Outcome::NotHere);
+    let behaviours: std::collections::BTreeSet<_> = asked
+        .flat_map(|(clause, _)| clause.split(' ').take_while(is_number))
+        .collect();
+    let (agree, differ) = (count(Outcome::Agree), count(Outcome::Differ));
+    format!(
+        "{name:<24} {:>10}  {:>11}  {agree:>5}  {differ:>6}  {:>15}",
+        behaviours.len(),
+        agree + differ,
+        count(Outcome::Simulated)
+    )
+}
+
+/// What came of a clause, the least first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Outcome {
     #[default]
-    Nowhere,
+    NotHere,
     Simulated,
-    Real,
+    Differ,
+    Agree,
 }
 
-impl Outcome {
-    fn of(word: &str) -> Self {
-        match word {
-            "agree" => Self::Real,
-            "simulated" => Self::Simulated,
-            _ => Self::Nowhere,
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTPUT: &str = "A1 one ... agree\n  that took 3.0 s\nA2 F85b two ... DIFFER\nreal: x\nsimulated: y\n\
+                          B3 three ... not here\nB4 four ... simulated\n\nagree 1\n";
+
+    #[test]
+    fn what_differs_is_told_with_what_was_said() {
+        assert_eq!(
+            differing(OUTPUT),
+            ["A2 F85b two ... DIFFER\n  real: x\n  simulated: y"]
+        );
+    }
+
+    #[test]
+    fn a_row_counts() {
+        let clauses: Vec<_> = OUTPUT.lines().filter_map(parse).collect();
+        let row = row("x", &clauses);
+        let numbers: Vec<_> = row.split_whitespace().collect();
+        // A1, A2, F85b, B4; one that agrees, one that differs, one simulated.
+        assert_eq!(numbers, ["x", "4", "2", "1", "1", "1"]);
     }
 }
