@@ -2,7 +2,7 @@
 
 mod hosts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -173,16 +173,11 @@ fn differing(output: &str) -> Vec<String> {
 
 fn row(name: &str, clauses: &[(String, Outcome)]) -> String {
     let count = |wanted| clauses.iter().filter(|(_, it)| *it == wanted).count();
-    let is_number = |word: &&str| {
-        word.starts_with(|c: char| c.is_ascii_uppercase())
-            && word.ends_with(|c: char| c.is_ascii_digit() || c.is_ascii_lowercase())
-            && word[1..].starts_with(|c: char| c.is_ascii_digit())
-    };
     let asked = clauses
         .iter()
         .filter(|(_, outcome)| *outcome != Outcome::NotHere);
-    let behaviours: std::collections::BTreeSet<_> = asked
-        .flat_map(|(clause, _)| clause.split(' ').take_while(is_number))
+    let behaviours: BTreeSet<_> = asked
+        .flat_map(|(clause, _)| clause.split(' ').take_while(|word| is_number(word)))
         .collect();
     let (agree, differ) = (count(Outcome::Agree), count(Outcome::Differ));
     format!(
@@ -191,6 +186,15 @@ fn row(name: &str, clauses: &[(String, Outcome)]) -> String {
         agree + differ,
         count(Outcome::Simulated)
     )
+}
+
+/// Whether a word is the name of a behaviour: `F85b`.
+fn is_number(word: &str) -> bool {
+    let mut letters = word.chars();
+    letters
+        .next()
+        .is_some_and(|first| first.is_ascii_uppercase())
+        && letters.next().is_some_and(|second| second.is_ascii_digit())
 }
 
 /// What came of a clause, the least first.
