@@ -214,7 +214,11 @@ impl Call {
     pub(super) fn changes_iommu(&self) -> bool {
         match self {
             Self::Ioctl { on, number, .. } => match on {
-                Slot::Container(_) => matches!(number, 2 | 13..=20),
+                // Of type1, 17 only keeps track.
+                Slot::Container(_) => match number {
+                    17 => cfg!(target_arch = "powerpc64"),
+                    _ => matches!(number, 2 | 13..=20),
+                },
                 Slot::Group(_) => matches!(number, 4 | 5),
                 _ => false,
             },

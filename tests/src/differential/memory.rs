@@ -24,14 +24,17 @@ pub(super) enum Sort {
     Torn,
     /// That of which nothing was ever touched.
     Untouched,
+    /// A huge page of 2 MiB, where the host has reserved some.
+    Huge,
 }
 
-pub(super) const SORTS: [Sort; 5] = [
+pub(super) const SORTS: [Sort; 6] = [
     Sort::Private,
     Sort::Shared,
     Sort::ReadOnly,
     Sort::Torn,
     Sort::Untouched,
+    Sort::Huge,
 ];
 
 /// One memory of each kind, at addresses that are multiples of [`ALIGN`], each filled with a number of its own.
@@ -125,7 +128,14 @@ impl Room {
                 )?;
                 room._file = Some(file);
             } else {
-                mmap_anonymous(place, len, rights, MapFlags::PRIVATE | MapFlags::FIXED)?;
+                let flags = MapFlags::PRIVATE | MapFlags::FIXED;
+                let huge = flags | MapFlags::HUGETLB | MapFlags::HUGE_2MB;
+                let whole = usize::try_from(ALIGN)?;
+                let is_huge =
+                    sort == Sort::Huge && mmap_anonymous(place, whole, rights, huge).is_ok();
+                if !is_huge {
+                    mmap_anonymous(place, len, rights, flags)?;
+                }
             }
             if sort != Sort::Untouched {
                 let fill = u8::try_from(n + 1)?;

@@ -134,3 +134,17 @@ fn groups(devices: &[PciDevice]) -> Vec<u32> {
     }
     groups
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::machines;
+
+    #[test]
+    fn a_machine_is_like_itself() {
+        for machine in machines() {
+            let sim = SimKernel::new(machine.clone());
+            assert!(!differs(&sim, 1500, 3).unwrap(), "{}", machine.name);
+        }
+    }
+}

@@ -255,7 +255,8 @@ impl Generator {
         }
     }
 
-    /// Writes anything anywhere to config space, the header and what capabilities there are at its beginning.
+    /// Writes anything to config space, to the header or the first capability. What is in no capability reaches the
+    /// hardware, and would be there still in the next sequence.
     fn write_config(&mut self, device: Slot) -> Call {
         let len = self.random.choice([1, 2, 2, 4]).unwrap_or(2);
         let bytes = std::iter::repeat_with(|| self.random.u8(..))
@@ -264,7 +265,7 @@ impl Generator {
         Call::Write {
             device,
             region: 7,
-            offset: self.random.u64(..0xb0),
+            offset: self.random.u64(..0x49),
             bytes,
         }
     }

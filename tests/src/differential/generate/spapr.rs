@@ -18,7 +18,8 @@ impl Generator {
             .random
             .choice(context.mappings.iter().copied().collect::<Vec<_>>());
         let version_1 = context.iommu == Some(2);
-        match self.random.u32(..20) {
+        match self.random.u32(..21) {
+            20 => self.isolation(on),
             0 => Call::plain(on, 15),
             1 => Call::plain(on, 16),
             2..=4 if version_1 => Call::plain(on, 15),
@@ -75,6 +76,27 @@ impl Generator {
                 Call::unmap(on, argsz, 0, iova, size)
             }
         }
+    }
+
+    /// An operation of the isolation unit: mostly not a reset, which takes seconds.
+    fn isolation(&mut self, on: Slot) -> Call {
+        let op = match self.one_in(12) {
+            true => self.random.u32(5..8),
+            false => self.random.choice([0, 1, 2, 3, 4, 8, 9, 10]).unwrap_or(4),
+        };
+        let argsz = self.argsz(40);
+        let flags = u32::from(self.one_in(16));
+        let words = vec![
+            Word::U32(argsz),
+            Word::U32(flags),
+            Word::U32(op),
+            Word::U32(0),
+            Word::U32(self.random.u32(..3)),
+            Word::U32(self.random.u32(..24)),
+            Word::U64(0),
+            Word::U64(0),
+        ];
+        Call::with(on, 21, words)
     }
 
     fn register(&mut self, on: Slot, number: u8, place: Place, size: u64) -> Call {

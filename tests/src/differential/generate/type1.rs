@@ -42,10 +42,11 @@ impl Generator {
         let Some(known) = known else {
             return self.map(on);
         };
-        match self.random.u32(..20) {
+        match self.random.u32(..21) {
             0..6 => self.map(on),
             6..14 => self.unmap(on, known),
             14 => self.unmap_all(on),
+            20 => self.dirty_pages(on, known),
             // Forgets the address of a mapping, or gives it one.
             15 | 16 => Call::unmap(on, 24, uapi::DMA_UNMAP_FLAG_VADDR, known.0, known.1),
             _ => {
@@ -53,6 +54,36 @@ impl Generator {
                 Call::map(on, 32, uapi::DMA_MAP_FLAG_VADDR, place, known.0, known.1)
             }
         }
+    }
+
+    /// Starts and stops to keep track of dirty pages, and asks for those of a range.
+    fn dirty_pages(&mut self, on: Slot, (iova, size): (u64, u64)) -> Call {
+        const GET: u32 = 1 << 2;
+        let flags = self
+            .random
+            .choice([1, 1, 2, GET, GET, GET, 3])
+            .unwrap_or(GET);
+        if flags != GET {
+            let argsz = self.argsz(8);
+            return Call::with(on, 17, vec![Word::U32(argsz), Word::U32(flags)]);
+        }
+        let page = self.places.page;
+        let page = self
+            .random
+            .choice([page, page, page, 2 * page])
+            .unwrap_or(page);
+        let bitmap = self.random.choice([8, 8, 8, 16, 0, 7]).unwrap_or(8);
+        let argsz = self.argsz(48);
+        let words = vec![
+            Word::U32(argsz),
+            Word::U32(flags),
+            Word::U64(iova),
+            Word::U64(size),
+            Word::U64(page),
+            Word::U64(bitmap),
+            Word::At(self.place()),
+        ];
+        Call::with(on, 17, words)
     }
 
     fn unmap_all(&mut self, on: Slot) -> Call {
