@@ -1,11 +1,9 @@
 //! Whether a wrong simulation is seen: each [`Lie`] is told, one at a time, and clauses and random calls look for it.
 
 use std::collections::BTreeSet;
-use std::num::NonZero;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use vfio_sim::wrap::{Counting, Name};
 use vfio_sim::{Lie, Machine, SimKernel, What};
 
@@ -19,7 +17,7 @@ use crate::differential;
 /// So many random calls look for a lie that no clause has found.
 const CALLS: usize = 1500;
 /// Clauses that make more calls than this are not asked: while a kernel lies, it keeps what it knows at each call.
-const MOST_CALLS: u64 = 500;
+const MOST_CALLS: u64 = 1100;
 /// So many seconds a clause waits for a signal. One that comes late would be taken for a lie that is found: what comes at
 /// all is sent before a call returns, or by a thread that has nothing else to do.
 const PATIENCE: i64 = 3;
@@ -39,57 +37,42 @@ pub enum Found {
     NeverTold,
 }
 
-/// What became of every lie.
-#[derive(Debug, Default)]
-pub struct Lies(Vec<(Lie, Found)>);
+/// Clauses and random calls, which look for lies.
+#[derive(Debug)]
+pub struct Search {
+    machines: Vec<Machine>,
+    chances: Vec<Chance>,
+}
 
-impl Lies {
-    /// Tells every lie whose text contains the filter on these machines.
+impl Search {
+    /// Gets ready to look on these machines.
+    pub fn on(machines: Vec<Machine>) -> Self {
+        rig::wait_at_most(PATIENCE);
+        Self {
+            chances: chances(&machines),
+            machines,
+        }
+    }
+
+    /// Tells a lie, and looks for it. What a device is led to by it may be any memory of this process: what is found may
+    /// be its end.
     ///
     /// # Errors
     /// The random calls cannot be made.
-    pub fn tell(machines: &[Machine], filter: &str) -> Result<Self> {
-        let chances = chances(machines);
-        let lies = Mutex::new(Lie::all().filter(|lie| lie.to_string().contains(filter)));
-        let next = || lies.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let look = || -> Result<Vec<_>> {
-            rig::wait_at_most(PATIENCE);
-            let mut found = Vec::new();
-            while let Some(lie) = next() {
-                found.push((lie, look_for(lie, machines, &chances)?));
-            }
-            Ok(found)
-        };
-        let threads = thread::available_parallelism().map_or(1, NonZero::get);
-        let mut all = Vec::new();
-        thread::scope(|scope| {
-            let running: Vec<_> = (0..threads).map(|_| scope.spawn(look)).collect();
-            for thread in running {
-                let found = thread
-                    .join()
-                    .map_err(|_| anyhow!("a search has panicked"))?;
-                all.extend(found?);
-            }
-            Ok(Self(all))
-        })
-    }
-
-    /// Those of which that became.
-    pub fn of(&self, found: Found) -> impl Iterator<Item = Lie> {
-        let lies = self.0.iter();
-        lies.filter(move |(_, it)| *it == found)
-            .map(|(lie, _)| *lie)
+    pub fn look_for(&self, lie: Lie) -> Result<Found> {
+        look_for(lie, &self.machines, &self.chances)
     }
 }
 
 /// A clause on a machine, and the calls that it makes there.
-struct Chance<'a> {
-    machine: &'a Machine,
+#[derive(Debug)]
+struct Chance {
+    machine: Machine,
     ask: fn(&Host),
     calls: BTreeSet<Name>,
 }
 
-fn chances(machines: &[Machine]) -> Vec<Chance<'_>> {
+fn chances(machines: &[Machine]) -> Vec<Chance> {
     let mut chances = Vec::new();
     for machine in machines {
         for clause in clauses::all().filter(|clause| clause.fits(machine)) {
@@ -105,7 +88,7 @@ fn chances(machines: &[Machine]) -> Vec<Chance<'_>> {
             }
             let calls = counts.into_keys().collect();
             chances.push(Chance {
-                machine,
+                machine: machine.clone(),
                 ask,
                 calls,
             });
@@ -114,14 +97,14 @@ fn chances(machines: &[Machine]) -> Vec<Chance<'_>> {
     chances
 }
 
-impl Chance<'_> {
+impl Chance {
     fn is_one_of(&self, lie: Lie) -> bool {
         let call = lie.call.split(' ').next().unwrap_or_default();
         call == "close" || self.calls.iter().any(|name| name == call)
     }
 }
 
-fn look_for(lie: Lie, machines: &[Machine], chances: &[Chance<'_>]) -> Result<Found> {
+fn look_for(lie: Lie, machines: &[Machine], chances: &[Chance]) -> Result<Found> {
     let mut was_told = false;
     for chance in chances.iter().filter(|chance| chance.is_one_of(lie)) {
         let sim = SimKernel::new(chance.machine.clone());

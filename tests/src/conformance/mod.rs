@@ -25,6 +25,6 @@ mod table;
 pub use clause::{Clause, Needs, Proof};
 pub use clauses::all;
 pub use host::Host;
-pub use lies::{Found, Lies};
+pub use lies::{Found, Search};
 pub use machines::machines;
 pub use report::{Conformance, Outcome};

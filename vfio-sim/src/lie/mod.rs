@@ -55,7 +55,7 @@ pub struct Lie {
 pub enum What {
     /// Where it answers that, it answers something else.
     Swapped {
-        /// What is so.
+        /// What is so. A positive number stands for every one.
         truth: Answer,
         /// What is said.
         instead: Answer,

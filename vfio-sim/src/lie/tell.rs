@@ -90,7 +90,11 @@ impl World {
                     Ok(value) => value.number().map(Answer::Returned),
                     Err(errno) => Some(Answer::Errno(*errno)),
                 };
-                if said != Some(truth) {
+                let is_meant = match (said, truth) {
+                    (Some(Answer::Returned(number)), Answer::Returned(_)) => number > 0,
+                    (said, truth) => said == Some(truth),
+                };
+                if !is_meant {
                     return answer;
                 }
                 self.told.has_lied = true;

@@ -3,15 +3,15 @@
 mod hosts;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 
+use super::at_once::at_once;
 use super::machines::{boot, script};
 use super::tally::Tally;
 use crate::ui::Ui;
+use crate::workspace;
 use hosts::{HOSTS, Host};
 
 /// Of so many clauses, one may be asked of the simulation alone.
@@ -20,13 +20,10 @@ const SIMULATED_SHARE: usize = 8;
 /// Longer than all clauses take on a slow machine.
 const LIMIT: Duration = Duration::from_secs(900);
 
-/// So many machines run at once: QEMU emulates with one thread each.
-const AT_ONCE: usize = 2;
-
 pub(super) fn run(tally: &mut Tally) -> Result<()> {
     let mut best = BTreeMap::new();
     let mut rows = Vec::new();
-    for (host, answers) in HOSTS.iter().zip(ask_all(tally.ui)) {
+    for (host, answers) in HOSTS.iter().zip(at_once(HOSTS, |host| host.ask(tally.ui))) {
         let name = host.name();
         tally.check(&format!("conformance on {name}"), |_| {
             let Answers { clauses, differ } = answers?;
@@ -39,6 +36,7 @@ pub(super) fn run(tally: &mut Tally) -> Result<()> {
             Ok(())
         });
     }
+    tally.check("lies of the simulation are found", lies_are_found);
     tally.ui.note(format_args!(
         "{:<24} behaviours  run on both  agree  differ  simulation only\n{}",
         "",
@@ -66,42 +64,30 @@ pub(super) fn run(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
+/// A wrong simulation is seen: what says so needs a release build.
+fn lies_are_found(ui: &Ui) -> Result<()> {
+    let mut command = workspace::cargo();
+    command.args([
+        "test",
+        "--locked",
+        "--release",
+        "-q",
+        "-p",
+        "vfio-tests",
+        "--test",
+        "lies",
+    ]);
+    let (success, text) = workspace::output(&mut command)?;
+    ensure!(success, "\n{text}");
+    ui.note(text.lines().last().unwrap_or_default());
+    Ok(())
+}
+
 /// What the kernel of a host has answered.
 struct Answers {
     clauses: Vec<(String, Outcome)>,
     /// Those that differ, with what was said.
     differ: Vec<String>,
-}
-
-/// Asks every host, some of them at once.
-fn ask_all(ui: &Ui) -> Vec<Result<Answers>> {
-    let waiting = Mutex::new(HOSTS.iter().enumerate());
-    let next = || {
-        waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .next()
-    };
-    let answers = Mutex::new(BTreeMap::new());
-    thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                while let Some((n, host)) = next() {
-                    let asked = host.ask(ui);
-                    let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
-                    answers.insert(n, asked);
-                }
-            });
-        }
-    });
-    let mut answers = answers.into_inner().unwrap_or_else(PoisonError::into_inner);
-    (0..HOSTS.len())
-        .map(|n| {
-            answers
-                .remove(&n)
-                .unwrap_or_else(|| Err(anyhow!("it was not asked")))
-        })
-        .collect()
 }
 
 impl Host {

@@ -8,15 +8,12 @@ use anyhow::{Context, Result, bail, ensure};
 use super::tally::Tally;
 use crate::cross;
 use crate::lab::{self, FileSpec, Machine, Request};
-use crate::packages::{Arch, Suite};
+use crate::packages::Arch;
 use crate::ui::Ui;
 use crate::workspace;
 
 /// Longer than any suite takes on a slow machine.
 const LIMIT: Duration = Duration::from_secs(240);
-
-/// Longer than so many random calls take on a slow machine, and than shrinking what they find.
-const LONG_LIMIT: Duration = Duration::from_secs(900);
 
 /// The hardware suite, on devices with DMA engines and every kind of interrupt; and what every backend must do
 /// alike, with the one that opens quickly everywhere.
@@ -82,38 +79,6 @@ pub(super) fn programs(tally: &mut Tally) -> Result<()> {
             "user 65534: DMA both ways",
         ];
         expect(tally, &format!("programs on {name}"), &request, 0, &words);
-    }
-    Ok(())
-}
-
-/// Random calls on each machine's kernel, on an old and on the newest one, and on the simulated machine of its name:
-/// nothing may differ.
-pub(super) fn differential(tally: &mut Tally) -> Result<()> {
-    const CALLS: usize = 10_000;
-    const OLD: Option<Suite> = Some(Suite::Bookworm);
-    const NEWEST: Option<Suite> = Some(Suite::TrixieBackports);
-    for (name, kernel, devices) in [
-        ("x86_64", None, ["edu", "nvme"]),
-        ("x86_64", OLD, ["edu", "nvme"]),
-        ("x86_64", NEWEST, ["edu", "nvme"]),
-        ("aarch64", None, ["edu", "nvme"]),
-        ("pseries", None, ["edu", "nvme"]),
-        ("powernv9", None, ["nvme", "nvme"]), // each opening of `edu` takes seconds there
-    ] {
-        let text = format!("hardware-tests --compare {CALLS} --as-machine {name}");
-        let mut request = script(name, &devices, &text)?;
-        request.kernel = kernel;
-        request.timeout = LONG_LIMIT;
-        let kernel = kernel.map_or(String::new(), |suite| {
-            format!(" with the kernel of {}", suite.name())
-        });
-        let label = format!("random calls on {name}{kernel} and its simulation");
-        tally.check(&label, |ui| {
-            let (status, output) = boot(&request, ui)?;
-            ensure!(status == 0, "status {status}:\n{output}");
-            ui.note(&output);
-            Ok(())
-        });
     }
     Ok(())
 }

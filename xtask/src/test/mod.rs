@@ -1,7 +1,9 @@
 //! `cargo xtask test`: everything that proves the project, in suites.
 
+mod at_once;
 mod broken;
 mod conformance;
+mod differential;
 mod fresh;
 mod licences;
 mod long;
@@ -164,10 +166,10 @@ const SUITES: &[Suite] = &[
         conformance::run,
     ),
     suite(
-        Needs::Time,
+        Needs::Lab,
         "differential",
         "random calls: a real kernel and its simulation answer alike",
-        machines::differential,
+        differential::run,
     ),
     suite(
         Needs::Lab,
