@@ -9,7 +9,7 @@ mod type1;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::call::{Call, Name, Place, Slot};
+use super::call::{Call, Place, Slot};
 use super::memory::{PAGES, SORTS};
 use learn::Context;
 pub(super) use places::Places;
@@ -26,8 +26,6 @@ pub(super) struct Generator {
     contexts: BTreeMap<Slot, Context>,
     /// The groups that are in a container whose fd was closed.
     lost: BTreeSet<usize>,
-    /// Whether devices are opened that take seconds for it.
-    is_patient: bool,
 }
 
 const CONTAINERS: u8 = 2;
@@ -38,10 +36,8 @@ const WAITED_FOR: Slot = Slot::Signal(SIGNALS);
 
 impl Generator {
     pub(in crate::differential) fn new(seed: u64, places: &Places) -> Self {
-        let mut random = fastrand::Rng::with_seed(seed);
         Self {
-            is_patient: random.u32(..16) == 0 || places.slow.iter().all(|slow| *slow),
-            random,
+            random: fastrand::Rng::with_seed(seed),
             places: places.clone(),
             open: BTreeSet::new(),
             groups: BTreeMap::new(),
@@ -59,23 +55,6 @@ impl Generator {
 
     /// The next call.
     pub(in crate::differential) fn next(&mut self) -> Call {
-        loop {
-            let call = self.any_call();
-            let is_slow = match &call {
-                Call::OpenDevice {
-                    name: Name::Of(n), ..
-                } => self.places.slow[*n],
-                // Whoever has the group open opens the device.
-                Call::OpenGroup(_, group) => self.places.is_slow_group(*group),
-                _ => false,
-            };
-            if !is_slow || self.is_patient {
-                return call;
-            }
-        }
-    }
-
-    fn any_call(&mut self) -> Call {
         if let Some(step) = self.missing_step() {
             if !self.one_in(4) {
                 return step;

@@ -2,7 +2,7 @@
 
 use vfio_core::host::PciDevice;
 use vfio_sim::Machine;
-use vfio_sim::machine::{Device, Hardware, IommuDriver};
+use vfio_sim::machine::{Hardware, IommuDriver};
 
 use crate::engine;
 
@@ -14,8 +14,6 @@ pub(in crate::differential) struct Places {
     pub(super) groups_of: Vec<usize>,
     /// Which of them can be told to do DMA.
     pub(super) engines: Vec<bool>,
-    /// Which devices take seconds to be opened: their bus is reset.
-    pub(super) slow: Vec<bool>,
     /// Where the MSI-X table of each device is: the BAR, and how far into it.
     pub(super) tables: Vec<Option<(u32, u64)>>,
     /// Addresses where something begins or ends for the IOMMU.
@@ -54,10 +52,6 @@ impl Places {
                 .iter()
                 .map(|it| engine::is_engine((it.vendor, it.device)))
                 .collect(),
-            slow: devices
-                .iter()
-                .map(|device| is_slow(machine, device))
-                .collect(),
             tables: devices
                 .iter()
                 .map(|device| table(machine, device))
@@ -67,29 +61,14 @@ impl Places {
         }
     }
 
-    /// Whether every device of a group is [slow](Self::slow).
-    pub(super) fn is_slow_group(&self, group: usize) -> bool {
-        let devices = self.groups_of.iter().zip(&self.slow);
-        let mut inside = devices.filter(|(of, _)| **of == group);
-        inside.all(|(_, slow)| *slow)
-    }
-
     pub(super) fn groups(&self) -> usize {
         self.groups_of.iter().max().map_or(0, |last| last + 1)
     }
 }
 
-fn described<'a>(machine: &'a Machine, device: &PciDevice) -> Option<&'a Device> {
+fn table(machine: &Machine, device: &PciDevice) -> Option<(u32, u64)> {
     let name = device.bdf.to_string();
     let mut all = machine.groups.iter().flat_map(|group| &group.devices);
-    all.find(|it| it.bdf == name)
-}
-
-fn is_slow(machine: &Machine, device: &PciDevice) -> bool {
-    described(machine, device).is_some_and(|it| !it.function_reset && machine.can_reset(it))
-}
-
-fn table(machine: &Machine, device: &PciDevice) -> Option<(u32, u64)> {
-    let msix = described(machine, device)?.interrupts.msix?;
+    let msix = all.find(|it| it.bdf == name)?.interrupts.msix?;
     Some((msix.bar.into(), msix.table.into()))
 }

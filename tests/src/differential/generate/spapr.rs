@@ -80,7 +80,7 @@ impl Generator {
 
     /// An operation of the isolation unit: mostly not a reset, which takes seconds.
     fn isolation(&mut self, on: Slot) -> Call {
-        let op = match self.one_in(12) {
+        let op = match self.one_in(40) {
             true => self.random.u32(5..8),
             false => self.random.choice([0, 1, 2, 3, 4, 8, 9, 10]).unwrap_or(4),
         };
