@@ -112,7 +112,12 @@ impl Generator {
                 Call::with(on, 13, words)
             }
             _ => {
-                let size = self.random.choice([1, 2, 4, 8, 3]).unwrap_or(4);
+                // A write that a device does not take is the end of the kernel on arm64 (H9).
+                let sizes: &[u32] = match cfg!(target_arch = "aarch64") {
+                    true => &[4, 3],
+                    false => &[1, 2, 4, 8, 3],
+                };
+                let size = self.random.choice(sizes).copied().unwrap_or(4);
                 let region = self.random.u64(..3);
                 let offset = self.random.u64(..0x40) * 4;
                 Call::with(
