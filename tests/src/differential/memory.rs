@@ -97,22 +97,46 @@ impl Memories {
 }
 
 impl Room {
-    fn new(sort: Sort, page: u64, n: usize) -> Result<Self> {
-        let len = usize::try_from(PAGES * page)?;
+    /// Addresses at which nothing is yet.
+    fn reserved(len: usize) -> Result<Self> {
         let size = len + usize::try_from(ALIGN)? * 2;
         // SAFETY: no address is asked for, so that no mapping of this process is replaced.
         let start =
             unsafe { mmap_anonymous(ptr::null_mut(), size, ProtFlags::empty(), MapFlags::PRIVATE) }
                 .context("reserve addresses")?;
-        let at = (start as u64).next_multiple_of(ALIGN);
-        let mut room = Self {
+        Ok(Self {
             start: start.cast(),
             size,
-            at,
+            at: (start as u64).next_multiple_of(ALIGN),
             _file: None,
-        };
-        let place = at as *mut std::ffi::c_void;
+        })
+    }
+
+    /// A huge page, if there is one to be had. It is not put where something is: a kernel that has none to give has taken
+    /// that away by then.
+    fn huge(rights: ProtFlags) -> Option<Self> {
+        let size = usize::try_from(ALIGN).ok()?;
+        let flags = MapFlags::PRIVATE | MapFlags::HUGETLB | MapFlags::HUGE_2MB;
+        // SAFETY: as above.
+        let start = unsafe { mmap_anonymous(ptr::null_mut(), size, rights, flags) }.ok()?;
+        Some(Self {
+            start: start.cast(),
+            size,
+            at: start as u64,
+            _file: None,
+        })
+    }
+
+    fn new(sort: Sort, page: u64, n: usize) -> Result<Self> {
         let rights = ProtFlags::READ | ProtFlags::WRITE;
+        let len = usize::try_from(PAGES * page)?;
+        let huge = (sort == Sort::Huge).then(|| Self::huge(rights)).flatten();
+        let is_empty = huge.is_none();
+        let mut room = match huge {
+            Some(room) => room,
+            None => Self::reserved(len)?,
+        };
+        let place = room.at as *mut std::ffi::c_void;
         // SAFETY: inside the room, which is nobody else's.
         unsafe {
             if sort == Sort::Shared {
@@ -127,15 +151,8 @@ impl Room {
                     0,
                 )?;
                 room._file = Some(file);
-            } else {
-                let flags = MapFlags::PRIVATE | MapFlags::FIXED;
-                let huge = flags | MapFlags::HUGETLB | MapFlags::HUGE_2MB;
-                let whole = usize::try_from(ALIGN)?;
-                let is_huge =
-                    sort == Sort::Huge && mmap_anonymous(place, whole, rights, huge).is_ok();
-                if !is_huge {
-                    mmap_anonymous(place, len, rights, flags)?;
-                }
+            } else if is_empty {
+                mmap_anonymous(place, len, rights, MapFlags::PRIVATE | MapFlags::FIXED)?;
             }
             if sort != Sort::Untouched {
                 let fill = u8::try_from(n + 1)?;
