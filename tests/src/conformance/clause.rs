@@ -263,7 +263,7 @@ impl Trait {
             Self::ManyMsi => device.interrupts.msi > 1,
             Self::Msix => device.interrupts.msix.is_some(),
             Self::FunctionReset => device.function_reset,
-            Self::NoReset => !machine.can_reset(device) && on_bus(device, machine) != 1,
+            Self::NoReset => !machine.can_reset(device),
             Self::HotReset => device.reset_bus.is_some(),
             Self::Shared | Self::Alone | Self::Serial | Self::BesidePort => false,
             Self::Controller => {
@@ -273,7 +273,7 @@ impl Trait {
                 Self::Controller.is_of(device, machine) && !Needs::Powernv.met_by(machine)
             }
             Self::ControllerOnBus => {
-                Self::Controller.is_of(device, machine) && on_bus(device, machine) == 1
+                Self::Controller.is_of(device, machine) && machine.on_reset_bus_of(device) == 1
             }
             Self::Physical => device.sriov == Sriov::Physical,
             Self::Virtual => physical(device, machine).is_some_and(is_bound_to_vfio),
@@ -282,8 +282,8 @@ impl Trait {
                 is_virtual && !physical(device, machine).is_some_and(is_bound_to_vfio)
             }
             Self::NoHotReset => device.reset_bus.is_none(),
-            Self::ResetWithOthers => on_bus(device, machine) > 1,
-            Self::AloneOnBus => !device.function_reset && on_bus(device, machine) == 1,
+            Self::ResetWithOthers => machine.on_reset_bus_of(device) > 1,
+            Self::AloneOnBus => !device.function_reset && machine.on_reset_bus_of(device) == 1,
             Self::Express => device.express,
             Self::Conventional => !device.express,
             Self::Ports => machine.io_space && bars.any(|bar| bar.kind == BarKind::Io),
@@ -322,13 +322,6 @@ fn is_bound_to_vfio(device: &Device) -> bool {
 
 fn is_port(device: &Device) -> bool {
     device.driver.as_deref() == Some("pcieport")
-}
-
-/// How many devices are reset with its bus.
-fn on_bus(device: &Device, machine: &Machine) -> usize {
-    let devices = machine.groups.iter().flat_map(|group| &group.devices);
-    let there = devices.filter(|other| device.reset_bus == other.reset_bus);
-    device.reset_bus.map_or(0, |_| there.count())
 }
 
 /// The physical function of a virtual one.

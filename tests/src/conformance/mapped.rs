@@ -8,8 +8,8 @@ use std::sync::Arc;
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use vfio_core::kernel::{Kernel, Protection, RegionMapping, Result};
 
-use crate::conformance::host::Host;
-use crate::conformance::rig::Open;
+use super::host::Host;
+use super::rig::Open;
 
 /// What a register is at least.
 const REGISTER: usize = 4;

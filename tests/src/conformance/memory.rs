@@ -17,6 +17,8 @@ pub(super) struct Memory {
     kernel: Arc<dyn Kernel>,
     start: NonNull<u8>,
     len: usize,
+    /// It stays mapped.
+    is_kept: bool,
 }
 
 impl Memory {
@@ -31,6 +33,7 @@ impl Memory {
             kernel: Arc::clone(kernel),
             start,
             len,
+            is_kept: false,
         };
         memory.put(0, &random(len));
         memory
@@ -48,6 +51,7 @@ impl Memory {
                 kernel: Arc::clone(kernel),
                 start,
                 len,
+                is_kept: false,
             },
             other => panic!("memory is mapped as pages: {other:?}"),
         }
@@ -110,6 +114,11 @@ impl Memory {
         self.protect(range, MprotectFlags::empty());
     }
 
+    /// Its addresses stay taken as long as the process lives.
+    pub(super) fn keep(mut self) {
+        self.is_kept = true;
+    }
+
     fn protect(&self, range: Range<usize>, rights: MprotectFlags) {
         assert!(range.end <= self.len);
         // SAFETY: inside the mapping, as was just asserted, to which no reference exists.
@@ -122,6 +131,9 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
+        if self.is_kept {
+            return;
+        }
         // SAFETY: what `mmap` or `map_region` gave, once; what a device reaches of it is pinned, or looked for first by a
         // simulated one.
         unsafe { self.kernel.munmap(self.start, self.len).unwrap() };

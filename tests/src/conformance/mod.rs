@@ -16,6 +16,7 @@ mod driver;
 mod host;
 mod lies;
 mod machines;
+mod mapped;
 mod memory;
 mod raw;
 mod report;

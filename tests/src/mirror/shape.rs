@@ -1,6 +1,7 @@
 //! What a device is like, for the simulation, by what sysfs shows of it.
 
 use vfio_core::host::PciDevice;
+use vfio_sim::machine::config_space::{capability, doubleword};
 use vfio_sim::machine::{Bar, BarKind, Device, Interrupts, Msix};
 
 /// Of `resource` in sysfs.
@@ -11,13 +12,11 @@ const WIDE: u64 = 1 << 20;
 const REVISION: usize = 0x08;
 const BARS: usize = 0x10;
 const SUBSYSTEM: usize = 0x2c;
-const CAPABILITIES: usize = 0x34;
 const LINE_PIN: usize = 0x3d;
 
 const POWER_MANAGEMENT: u8 = 0x01;
 const MSI: u8 = 0x05;
 const EXPRESS: u8 = 0x10;
-const MSIX: u8 = 0x11;
 
 /// Where the simulation has power management, PCI Express, and what that can do.
 const OUR_POWER: u16 = 0x60;
@@ -48,7 +47,7 @@ pub(super) fn of(device: &PciDevice, files: &Files) -> Device {
         function_reset: has_own_reset(&files.reset_method),
         config: [REVISION, SUBSYSTEM]
             .into_iter()
-            .filter_map(|at| Some((u16::try_from(at).ok()?, dword(config, at))))
+            .filter_map(|at| Some((u16::try_from(at).ok()?, doubleword(config, at))))
             .collect(),
         ..Device::bare(
             &device.bdf.to_string(),
@@ -58,22 +57,22 @@ pub(super) fn of(device: &PciDevice, files: &Files) -> Device {
         )
     };
     if let Some(at) = express {
-        let can = dword(config, at + 4);
+        let can = doubleword(config, at + 4);
         let next = if power.is_some() { OUR_POWER << 8 } else { 0 };
-        let head = dword(config, at) & !0xffff | u32::from(next) | u32::from(EXPRESS);
+        let head = doubleword(config, at) & !0xffff | u32::from(next) | u32::from(EXPRESS);
         shape.config.push((OUR_EXPRESS, head));
         shape.config.push((OUR_EXPRESS_CAPABILITIES, can));
     }
     if let Some(at) = power {
         const NEXT: u32 = 0xff00;
-        let head = dword(config, at) & !NEXT;
+        let head = doubleword(config, at) & !NEXT;
         shape.config.push((OUR_POWER, head));
     }
     let resources = String::from_utf8_lossy(&files.resource);
     let resources: Vec<_> = resources.lines().map(resource).collect();
     for (n, bar) in shape.bars.iter_mut().enumerate() {
         let is_upper = n > 0 && is_wide(resources.get(n - 1).copied().flatten());
-        let hidden = || hidden_ports(dword(config, BARS + 4 * n)).filter(|_| !is_upper);
+        let hidden = || hidden_ports(doubleword(config, BARS + 4 * n)).filter(|_| !is_upper);
         *bar = resources.get(n).copied().flatten().or_else(hidden);
     }
     let rom = resources.get(shape.bars.len()).copied().flatten();
@@ -124,38 +123,12 @@ fn hidden_ports(bar: u32) -> Option<Bar> {
 }
 
 fn interrupts(config: &[u8]) -> Interrupts {
-    let control = |at: usize| dword(config, at) >> 16;
+    let control = |at: usize| doubleword(config, at) >> 16;
     Interrupts {
         line: config.get(LINE_PIN).is_some_and(|pin| *pin != 0),
         msi: capability(config, MSI).map_or(0, |at| 1 << (control(at) >> 1 & 7)),
-        msix: capability(config, MSIX).map(|at| Msix {
-            vectors: (control(at) & 0x7ff) + 1,
-            bar: dword(config, at + 4).to_le_bytes()[0] & 7,
-            table: dword(config, at + 4) & !7,
-            pending: dword(config, at + 8) & !7,
-        }),
+        msix: Msix::of(config),
     }
-}
-
-/// Where a capability is.
-fn capability(config: &[u8], id: u8) -> Option<usize> {
-    /// As many as there is room for.
-    const MOST: usize = 48;
-    let mut at = usize::from(*config.get(CAPABILITIES)?);
-    for _ in 0..MOST {
-        let &[found, next] = config.get(at..)?.first_chunk()?;
-        if at == 0 || found == id {
-            return (at != 0).then_some(at);
-        }
-        at = usize::from(next);
-    }
-    None
-}
-
-/// Zeros behind the end.
-fn dword(config: &[u8], at: usize) -> u32 {
-    let bytes = config.get(at..).and_then(<[u8]>::first_chunk);
-    u32::from_le_bytes(bytes.copied().unwrap_or_default())
 }
 
 #[cfg(test)]

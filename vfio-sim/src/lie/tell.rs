@@ -123,7 +123,7 @@ impl World {
     }
 
     /// Changes something, but for a part of it, if it is done.
-    pub(crate) fn leave_out<T>(
+    fn leave_out<T>(
         &mut self,
         part: Part,
         change: impl FnOnce(&mut Self) -> Result<T>,

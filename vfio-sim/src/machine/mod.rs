@@ -1,5 +1,6 @@
 //! Machines, described as data.
 
+pub mod config_space;
 mod device;
 mod iommu;
 mod lab;
@@ -143,11 +144,14 @@ impl Machine {
 
     /// Whether the kernel can reset a device alone: in a way of its own, or with the bus that it is alone on.
     pub fn can_reset(&self, device: &Device) -> bool {
-        let on_bus = |bus| {
-            let devices = self.groups.iter().flat_map(|group| &group.devices);
-            devices.filter(|it| it.reset_bus == Some(bus)).count()
-        };
-        device.function_reset || device.reset_bus.is_some_and(|bus| on_bus(bus) == 1)
+        device.function_reset || self.on_reset_bus_of(device) == 1
+    }
+
+    /// How many devices are reset with the bus of a device, this one among them; 0 if its bus cannot be reset.
+    pub fn on_reset_bus_of(&self, device: &Device) -> usize {
+        let devices = self.groups.iter().flat_map(|group| &group.devices);
+        let there = devices.filter(|other| device.reset_bus == other.reset_bus);
+        device.reset_bus.map_or(0, |_| there.count())
     }
 
     pub(crate) fn group(&self, id: u32) -> Option<&Group> {

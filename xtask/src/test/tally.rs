@@ -16,6 +16,13 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    fn of(result: anyhow::Result<()>) -> Self {
+        match result {
+            Ok(()) => Self::Passed,
+            Err(error) => Self::Failed(format!("{error:#}")),
+        }
+    }
+
     /// Of two outcomes of one case on two devices, the heavier counts.
     fn weight(&self) -> u8 {
         match self {
@@ -48,12 +55,14 @@ impl<'a> Tally<'a> {
     pub(crate) fn check(&mut self, name: &str, check: impl FnOnce(&Ui) -> anyhow::Result<()>) {
         let started = Instant::now();
         let step = self.ui.step(name);
-        let outcome = match check(self.ui) {
-            Ok(()) => Outcome::Passed,
-            Err(error) => Outcome::Failed(format!("{error:#}")),
-        };
+        let result = check(self.ui);
         drop(step);
-        self.record_timed(name, outcome, Some(started));
+        self.record_timed(name, Outcome::of(result), Some(started));
+    }
+
+    /// Records what was checked already, beside others.
+    pub(crate) fn record_result(&mut self, name: &str, result: anyhow::Result<()>) {
+        self.record(name, Outcome::of(result));
     }
 
     /// Records one check.

@@ -1,11 +1,7 @@
 //! A11b, F91: what opening and closing a device do.
-#![allow(unsafe_code)] // Gives back what was mapped of a device.
-
-use std::os::fd::AsFd;
-use std::sync::Arc;
 
 use vfio_core::group_node;
-use vfio_core::kernel::{Errno, Kernel, Protection, RegionMapping};
+use vfio_core::kernel::Errno;
 use vfio_core::uapi::{
     self, PCI_INTX_IRQ_INDEX as INTX, PCI_MSI_IRQ_INDEX as MSI, PCI_MSIX_IRQ_INDEX as MSIX,
     PCI_REQ_IRQ_INDEX as REQUEST,
@@ -16,6 +12,7 @@ use crate::conformance::clause::Needs::Device;
 use crate::conformance::clause::Trait::{Controller, Engine, Msi, Sleeper};
 use crate::conformance::clause::{Clause, Needs, Trait, both};
 use crate::conformance::host::Host;
+use crate::conformance::mapped::Mapped;
 use crate::conformance::raw::{leave, status};
 use crate::conformance::rig::{COMMAND, Open, Rig, Signal};
 
@@ -181,7 +178,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         &[Device(Engine)],
         |host| {
             let (rig, open) = host.open(Engine);
-            let mapped = Mapped::of(host, &open);
+            let mapped = first_page(host, &open);
             drop(open);
             assert_eq!(leave(rig.kernel(), &rig.group), Err(Errno::BUSY));
             drop(mapped);
@@ -195,7 +192,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         |host| {
             let (rig, open) = host.open(Engine);
             open.set_config(LINE, 0x155);
-            let _mapped = Mapped::of(host, &open);
+            let _mapped = first_page(host, &open);
             drop(open);
             let again = rig.open(&host.place(Engine).1);
             assert_eq!(again.config(COMMAND) & MASTER, MASTER);
@@ -208,7 +205,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         &[Device(Engine)],
         |host| {
             let (rig, open) = host.open(Engine);
-            let mapped = Mapped::of(host, &open);
+            let mapped = first_page(host, &open);
             drop(open);
             drop(rig);
             let node = group_node(host.place(Engine).0);
@@ -226,7 +223,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         &[Device(Engine)],
         |host| {
             let (rig, open) = host.open(Engine);
-            drop(Mapped::of(host, &open));
+            drop(first_page(host, &open));
             assert_eq!(open.config(COMMAND) & MASTER, MASTER);
             assert_eq!(leave(rig.kernel(), &rig.group), Err(Errno::BUSY));
         },
@@ -242,34 +239,6 @@ fn opened(host: &Host, like: Trait) -> (Rig, Open) {
 }
 
 /// A page of the first BAR, mapped.
-struct Mapped {
-    kernel: Arc<dyn Kernel>,
-    mapping: Option<RegionMapping>,
-    len: usize,
-}
-
-impl Mapped {
-    fn of(host: &Host, open: &Open) -> Self {
-        let kernel = Arc::clone(host.kernel());
-        let rights = Protection {
-            read: true,
-            write: true,
-        };
-        let len = kernel.page_size();
-        let mapping = kernel.map_region(open.device.as_fd(), 0, len, rights, len);
-        Self {
-            kernel,
-            mapping: Some(mapping.unwrap()),
-            len,
-        }
-    }
-}
-
-impl Drop for Mapped {
-    fn drop(&mut self) {
-        if let Some(RegionMapping::Pages(start)) = self.mapping.take() {
-            // SAFETY: what `map_region` gave, once; nobody reads or writes it.
-            unsafe { self.kernel.munmap(start, self.len).unwrap() };
-        }
-    }
+fn first_page(host: &Host, open: &Open) -> Mapped {
+    Mapped::new(host, open, (0, 0), host.page()).unwrap()
 }

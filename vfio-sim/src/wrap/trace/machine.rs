@@ -14,6 +14,7 @@ use zerocopy::FromBytes;
 
 use super::super::objects::Tag;
 use super::{Ask, Entry, Given, Said, Trace, parse_ask};
+use crate::machine::config_space::doubleword;
 use crate::machine::{
     Bar, BarKind, Device, Group, Hardware, Interrupts, MakeModel, Msix, Spapr, Sriov, Type1,
 };
@@ -207,7 +208,7 @@ impl Seen {
         let done = said == Said::Number(0);
         match call {
             "VFIO_DEVICE_GET_INFO" if done => {
-                let flags = part(output, offset_of!(DeviceInfo, flags));
+                let flags = doubleword(output, offset_of!(DeviceInfo, flags));
                 self.can_reset = flags & uapi::DEVICE_FLAGS_RESET != 0;
             }
             "VFIO_DEVICE_GET_REGION_INFO" if done => {
@@ -226,34 +227,15 @@ impl Seen {
                 let token = uapi::DEVICE_FEATURE_PCI_VF_TOKEN
                     | uapi::DEVICE_FEATURE_PROBE
                     | uapi::DEVICE_FEATURE_SET;
-                self.has_token |= done && part(given, offset_of!(DeviceFeature, flags)) == token;
+                self.has_token |=
+                    done && doubleword(given, offset_of!(DeviceFeature, flags)) == token;
             }
             _ => {}
         }
     }
 
     fn config(&self, at: usize) -> u32 {
-        part(&self.config, at)
-    }
-
-    /// Where the table and the pending bits are, as config space says.
-    fn msix(&self, vectors: u32) -> Option<Msix> {
-        const ID: u8 = 0x11;
-        let byte = |at: usize| self.config.get(at).copied();
-        let mut at = usize::from(byte(0x34)?);
-        for _ in 0..48 {
-            if byte(at)? == ID {
-                let (table, pending) = (self.config(at + 4), self.config(at + 8));
-                return Some(Msix {
-                    vectors,
-                    bar: u8::try_from(table & 7).ok()?,
-                    table: table & !7,
-                    pending: pending & !7,
-                });
-            }
-            at = usize::from(byte(at + 1)?);
-        }
-        None
+        doubleword(&self.config, at)
     }
 
     fn bar(&self, index: u32) -> Option<Bar> {
@@ -290,7 +272,10 @@ impl Seen {
                 msi: self.count(uapi::PCI_MSI_IRQ_INDEX),
                 msix: Some(self.count(MSIX))
                     .filter(|count| *count > 0)
-                    .and_then(|count| self.msix(count)),
+                    .and_then(|vectors| {
+                        let seen = Msix::of(&self.config)?;
+                        Some(Msix { vectors, ..seen })
+                    }),
             },
             express: self.config.len() > 0x100,
             function_reset: self.can_reset,
@@ -337,12 +322,6 @@ fn describe(machine: &Machine, device: &PciDevice, seen: Option<&Seen>) -> Devic
         model: MakeModel(|| Box::new(Plain::default())),
         ..described
     }
-}
-
-/// The doubleword there, which is 0 beyond the end.
-fn part(bytes: &[u8], at: usize) -> u32 {
-    let bytes = bytes.get(at..).and_then(|bytes| bytes.first_chunk());
-    bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
 /// The ranges that can be mapped, as the capability has them.

@@ -3,7 +3,6 @@
 use vfio_core::kernel::Errno;
 use vfio_sim::Machine;
 
-use super::mapped::Mapped;
 use super::{
     CONFIG, NO_REGION, ROM, VGA, bar_of, bars, each, is_memory, is_ports, missing_bar, table,
 };
@@ -13,6 +12,7 @@ use crate::conformance::clause::Trait::{
 };
 use crate::conformance::clause::{Clause, both, simulated};
 use crate::conformance::host::Host;
+use crate::conformance::mapped::Mapped;
 use crate::conformance::memory::random;
 use crate::conformance::rig::Open;
 

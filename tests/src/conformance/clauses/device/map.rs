@@ -4,7 +4,6 @@ use vfio_core::kernel::{Arg, Errno};
 use vfio_core::uapi::{self, DeviceFeature};
 use zerocopy::IntoBytes;
 
-use super::mapped::Mapped;
 use super::regions::small;
 use super::{
     CONFIG, NO_REGION, ROM, VGA, bar_of, decode, is_memory, is_ports, mappable_bar, missing_bar,
@@ -16,6 +15,7 @@ use crate::conformance::clause::Trait::{
 };
 use crate::conformance::clause::{Clause, both};
 use crate::conformance::host::Host;
+use crate::conformance::mapped::Mapped;
 use crate::conformance::memory::random;
 use crate::conformance::raw::ioctl;
 use crate::conformance::rig::Open;

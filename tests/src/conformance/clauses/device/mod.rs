@@ -6,7 +6,6 @@ mod decoding;
 mod header;
 mod info;
 mod map;
-mod mapped;
 mod regions;
 
 use vfio_core::kernel::{Arg, Result};

@@ -400,7 +400,7 @@ pub(super) const CLAUSES: &[Clause] = &[
             assert_eq!(again, Err(Errno::NOENT));
             assert_eq!(rig.unmap(0, 0x2_0000).0, Ok(0));
             assert_eq!(host.locked(), locked);
-            std::mem::forget(memory); // its addresses are registered as long as the process lives
+            memory.keep(); // its addresses are registered as long as the process lives
         },
     ),
 ];
