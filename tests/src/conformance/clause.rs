@@ -4,7 +4,7 @@ use vfio_sim::Machine;
 use vfio_sim::machine::{BarKind, Device, Hardware, Platform, Sriov};
 
 use super::host::Host;
-use crate::engine;
+use crate::engine::edu;
 
 /// One thing that kernels answer.
 #[derive(Debug)]
@@ -257,7 +257,7 @@ impl Trait {
             size > 0 && size < machine.page_size as u64 && !is_ports
         };
         match self {
-            Self::Engine => engine::is_engine((device.vendor, device.device)),
+            Self::Engine => (device.vendor, device.device) == edu::IDS,
             Self::Line => device.interrupts.line,
             Self::Msi => device.interrupts.msi > 0,
             Self::ManyMsi => device.interrupts.msi > 1,

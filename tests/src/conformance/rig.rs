@@ -13,7 +13,7 @@ use zerocopy::IntoBytes;
 
 use super::memory::Memory;
 use super::raw::{BOTH, join, map, open_device, set_iommu, set_irqs, unmap};
-use crate::engine;
+use crate::engine::edu;
 
 /// Where the command register is.
 pub(super) const COMMAND: u64 = 0x04;
@@ -128,7 +128,7 @@ impl Open {
 
     /// DMA of an [engine](super::clause::Trait::Engine) from memory to memory: whatever cannot be reached is left out.
     pub(super) fn copy(&self, from: u64, to: u64, len: u64) {
-        engine::copy(self.kernel(), self.device.as_fd(), from, to, len).unwrap();
+        edu::copy(self.kernel(), self.device.as_fd(), from, to, len).unwrap();
     }
 
     /// Sets interrupts by eventfds; -1 stands for none.

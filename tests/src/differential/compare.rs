@@ -74,6 +74,11 @@ impl Pair {
             tally.count(&call, &answer);
             sequence.calls.push(call);
         }
+        for call in generator.reach() {
+            let answer = simulation.executor.make(&call);
+            tally.count(&call, &answer);
+            sequence.calls.push(call);
+        }
         simulation.executor.finish();
         Ok(sequence)
     }

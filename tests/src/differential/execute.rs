@@ -126,7 +126,7 @@ impl Executor {
                 Ok((0, Vec::new()))
             }),
             Call::Dma { device, iova } => self.on(*device, |this, fd| {
-                engine::clear(&*this.kernel, fd.as_fd(), *iova)?;
+                engine::touch(&*this.kernel, fd.as_fd(), *iova)?;
                 Ok((0, Vec::new()))
             }),
             Call::Drain(slot) => self.on(*slot, |_, fd| {

@@ -11,6 +11,8 @@ use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mmap_anonymous, mprot
 
 /// Every memory has so many pages.
 pub(super) const PAGES: u64 = 16;
+/// What memory has first: an NVMe controller that reads it has no such command, nor the next ones.
+const NO_COMMAND: u8 = 0x91;
 /// The name of the file behind shared memory.
 const NAME: &CStr = c"shared";
 
@@ -155,7 +157,7 @@ impl Room {
                 mmap_anonymous(place, len, rights, MapFlags::PRIVATE | MapFlags::FIXED)?;
             }
             if sort != Sort::Untouched {
-                let fill = u8::try_from(n + 1)?;
+                let fill = NO_COMMAND + u8::try_from(n)?;
                 for offset in 0..len {
                     place.cast::<u8>().add(offset).write_volatile(fill);
                 }

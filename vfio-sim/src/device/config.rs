@@ -24,7 +24,8 @@ const COMMAND_INTX_DISABLE: u16 = 1 << 10;
 const COMMAND_BITS: u16 =
     COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER | 1 << 6 | 1 << 8 | COMMAND_INTX_DISABLE;
 
-/// In the status register: there is a list of capabilities.
+/// In the status register: the interrupt line is asserted; there is a list of capabilities.
+const STATUS_INTERRUPT: u16 = 1 << 3;
 const STATUS_CAPABILITIES: u16 = 1 << 4;
 const MULTI_FUNCTION: u8 = 1 << 7;
 
@@ -349,6 +350,17 @@ impl Config {
             let value = if enabled { rest | ENABLE } else { rest };
             self.put(control, &value.to_le_bytes());
         }
+    }
+
+    /// Whether the device asserts its line, whatever keeps it quiet.
+    pub(super) fn show_line(&mut self, asserted: bool) {
+        let rest = self.word(STATUS) & !STATUS_INTERRUPT;
+        let value = if asserted {
+            rest | STATUS_INTERRUPT
+        } else {
+            rest
+        };
+        self.put(STATUS, &value.to_le_bytes());
     }
 
     fn word(&self, at: usize) -> u16 {

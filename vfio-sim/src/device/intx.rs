@@ -15,6 +15,7 @@ const INTX: Option<u32> = Some(uapi::PCI_INTX_IRQ_INDEX);
 impl State {
     /// The line or what keeps it quiet has changed: it is delivered, and masked until somebody unmasks it.
     pub(super) fn update_line(&mut self) {
+        self.config.show_line(self.line);
         let quiet = self.irqs.is_masked || self.config.keeps_line_quiet();
         if self.line && !quiet && self.irqs.on == INTX {
             self.irqs.is_masked = true;

@@ -175,6 +175,7 @@ impl State {
 
     fn reset_model(&mut self) {
         self.line = false;
+        self.config.show_line(false);
         self.table = access::masked_table(&self.description);
         if let Some(model) = &mut self.model {
             model.reset();

@@ -27,7 +27,7 @@ struct Host {
 const DEVICES: &[&str] = &["edu", "nvme"];
 
 const HOSTS: &[Host] = &[
-    // The one that takes longest. Each opening of `edu` would take ten seconds there, so that no DMA is compared.
+    // The one that takes longest. Each opening of `edu` would take ten seconds there.
     host("powernv9", None, &["nvme", "nvme"]),
     host(
         "pseries",

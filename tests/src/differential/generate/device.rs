@@ -11,24 +11,35 @@ const DMA_BUF: u32 = 11;
 impl Generator {
     /// Has a device write where something is mapped, or was, or nearly.
     pub(super) fn dma(&mut self) -> Option<Call> {
-        let engines = self
-            .devices
-            .iter()
-            .filter(|(_, n)| self.places.engines[**n]);
-        let engines: Vec<_> = engines.map(|(slot, n)| (*slot, *n)).collect();
-        let (device, n) = self.random.choice(engines)?;
-        let group = self.places.groups_of.get(n)?;
-        let context = self
-            .contexts
-            .values()
-            .find(|it| it.groups.contains(group))?;
-        let near: Vec<_> = context.mappings.iter().copied().collect();
-        let iova = match (self.random.choice(near), self.random.u32(..6)) {
+        let engines: Vec<_> = self.engines().collect();
+        let (device, mappings) = self.random.choice(engines)?;
+        let iova = match (self.random.choice(mappings), self.random.u32(..6)) {
             (Some((iova, size)), 0) => iova.wrapping_add(size),
             (Some((iova, _)), _) => iova,
             (None, _) => self.iova(),
         };
         Some(Call::Dma { device, iova })
+    }
+
+    /// Has each device write to all that it may reach.
+    pub(in crate::differential) fn reach(&self) -> Vec<Call> {
+        let all = self.engines().flat_map(|(device, mappings)| {
+            let each = mappings.into_iter();
+            each.map(move |(iova, _)| Call::Dma { device, iova })
+        });
+        all.collect()
+    }
+
+    /// The open devices that can be told to do DMA, and what is mapped for them.
+    fn engines(&self) -> impl Iterator<Item = (Slot, Vec<(u64, u64)>)> {
+        let open = self.devices.iter();
+        let engines = open.filter(|(_, n)| self.places.engines[**n]);
+        engines.filter_map(|(slot, n)| {
+            let group = self.places.groups_of.get(*n)?;
+            let mut contexts = self.contexts.values();
+            let context = contexts.find(|it| it.groups.contains(group))?;
+            Some((*slot, context.mappings.iter().copied().collect()))
+        })
     }
 
     pub(super) fn device_call(&mut self) -> Call {

@@ -16,11 +16,14 @@ pub(super) fn execute(
     page_size: u64,
     command: &Command,
 ) -> Status {
-    if command.opcode != Command::IDENTIFY {
+    if ![Command::IDENTIFY, Command::DELETE_QUEUE].contains(&command.opcode) {
         return Status::INVALID_OPCODE;
     }
     if command.is_special() {
         return Status::INVALID_FIELD;
+    }
+    if command.opcode == Command::DELETE_QUEUE {
+        return Status::INVALID_QUEUE; // there is none but the administrator's
     }
     let data = match command.subject {
         CONTROLLER => identify::controller(serial),

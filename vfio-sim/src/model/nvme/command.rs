@@ -23,6 +23,8 @@ pub(super) struct Command {
 impl Command {
     /// The opcode of Identify.
     pub(super) const IDENTIFY: u8 = 0x06;
+    /// The opcode of Delete I/O Submission Queue.
+    pub(super) const DELETE_QUEUE: u8 = 0x00;
 
     /// Whether it is one of two that are fused, or has a scatter gather list: neither is for administrators.
     pub(super) fn is_special(&self) -> bool {
@@ -67,6 +69,8 @@ impl Status {
     pub(super) const SUCCESS: Self = Self(0);
     pub(super) const INVALID_OPCODE: Self = Self(0x01 | Self::DO_NOT_RETRY);
     pub(super) const INVALID_FIELD: Self = Self(0x02 | Self::DO_NOT_RETRY);
+    /// There is no such queue.
+    pub(super) const INVALID_QUEUE: Self = Self(0x101 | Self::DO_NOT_RETRY);
     pub(super) const INVALID_NAMESPACE: Self = Self(0x0b | Self::DO_NOT_RETRY);
     /// The second page does not begin where a page begins.
     pub(super) const INVALID_OFFSET: Self = Self(0x13 | Self::DO_NOT_RETRY);

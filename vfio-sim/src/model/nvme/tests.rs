@@ -192,7 +192,8 @@ fn what_it_does_not_know_it_refuses() {
         change(&mut command);
         bench.ask(command)
     };
-    assert_eq!(ask(|command| command.opcode = 0), Status::INVALID_OPCODE);
+    assert_eq!(ask(|command| command.opcode = 0), Status::INVALID_QUEUE);
+    assert_eq!(ask(|command| command.opcode = 1), Status::INVALID_OPCODE);
     assert_eq!(ask(|command| command.opcode = 0xff), Status::INVALID_OPCODE);
     assert_eq!(ask(|command| command.subject = 0x1c), Status::INVALID_FIELD);
     assert_eq!(ask(|command| command.flags = 0x40), Status::INVALID_FIELD);

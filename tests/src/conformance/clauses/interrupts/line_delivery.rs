@@ -14,6 +14,9 @@ use super::{BOOL, MASK, NONE, UNMASK, fire, off, set, signals};
 
 /// The bit of the command register that switches the line off.
 const LINE_OFF: u16 = 1 << 10;
+const STATUS: u64 = 6;
+/// The bit of the status register that shows the line.
+const LINE_ASSERTED: u16 = 1 << 3;
 
 pub(super) const CLAUSES: &[Clause] = &[
     both(
@@ -25,6 +28,28 @@ pub(super) const CLAUSES: &[Clause] = &[
             let signal = on(&edu);
             edu.raise();
             assert_eq!(signal.wait(), 1);
+        },
+    ),
+    both(
+        &["F83"],
+        "the status register shows the line, also while nobody listens or it is off or masked",
+        &[Device(Engine)],
+        |host| {
+            let edu = Edu::open(host);
+            let shows = || edu.config(STATUS) & LINE_ASSERTED != 0;
+            let assert_shown = |when: &str| {
+                assert!(!shows(), "{when}");
+                edu.raise();
+                assert!(shows(), "{when}");
+                edu.acknowledge();
+                assert!(!shows(), "{when}");
+            };
+            assert_shown("nobody listens");
+            let _signal = on(&edu);
+            mask(&edu);
+            assert_shown("masked");
+            edu.set_config(COMMAND, edu.config(COMMAND) | LINE_OFF);
+            assert_shown("off");
         },
     ),
     both(

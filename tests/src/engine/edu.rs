@@ -4,6 +4,8 @@ use std::os::fd::BorrowedFd;
 
 use vfio_core::kernel::{Errno, Kernel, Result};
 
+use super::as_master;
+
 /// Where the device's own buffer is, for its engine.
 const BUFFER: u64 = 0x4_0000;
 const SOURCE: u64 = 0x80;
@@ -15,22 +17,15 @@ const RUN: u64 = 1;
 /// So many bytes are written: zeros, which is what the buffer has.
 const SIZE: u64 = 64;
 
-/// The command register of config space, and what it must have.
-const CONFIG: u64 = 7 << 40;
-const PCI_COMMAND: u64 = CONFIG + 4;
-const MEMORY_AND_MASTER: u16 = 1 << 1 | 1 << 2;
-
 /// The device answers this often before a transfer is over, at the very most.
 const PATIENCE: u32 = 10_000_000;
 
-/// Whether a device of that vendor and device id has the engine.
-pub(crate) fn is_engine(ids: (u16, u16)) -> bool {
-    ids == (0x1234, 0x11e8)
-}
+/// Its vendor and device id.
+pub(crate) const IDS: (u16, u16) = (0x1234, 0x11e8);
 
 /// Writes zeros to memory at `iova`, or tries to: the device does not say.
-pub(crate) fn clear(kernel: &dyn Kernel, device: BorrowedFd<'_>, iova: u64) -> Result<()> {
-    as_master(kernel, device, || {
+pub(super) fn clear(kernel: &dyn Kernel, device: BorrowedFd<'_>, iova: u64) -> Result<()> {
+    as_master(kernel, device, 0, || {
         transfer(kernel, device, (BUFFER, iova, SIZE), RUN_TO_MEMORY)
     })
 }
@@ -44,25 +39,10 @@ pub(crate) fn copy(
     to: u64,
     len: u64,
 ) -> Result<()> {
-    as_master(kernel, device, || {
+    as_master(kernel, device, 0, || {
         transfer(kernel, device, (from, BUFFER, len), RUN)?;
         transfer(kernel, device, (BUFFER, to, len), RUN_TO_MEMORY)
     })
-}
-
-/// With memory space and bus mastering on; puts back what was before.
-fn as_master(
-    kernel: &dyn Kernel,
-    device: BorrowedFd<'_>,
-    run: impl FnOnce() -> Result<()>,
-) -> Result<()> {
-    let mut before = [0; 2];
-    kernel.pread(device, &mut before, PCI_COMMAND)?;
-    let command = u16::from_le_bytes(before) | MEMORY_AND_MASTER;
-    kernel.pwrite(device, &command.to_le_bytes(), PCI_COMMAND)?;
-    run()?;
-    kernel.pwrite(device, &before, PCI_COMMAND)?;
-    Ok(())
 }
 
 fn transfer(
