@@ -17,6 +17,11 @@ struct Find {
 const FINDS: &[Find] = &[
     Find {
         arch: Some("x86_64"),
+        name: "B21: from 6.16 on, a device cannot read what it may write alone",
+        text: include_str!("finds/b21-write-only.json"),
+    },
+    Find {
+        arch: Some("x86_64"),
         name: "B32: a mapping that is given a new address keeps the pages that were pinned",
         text: include_str!("finds/b32-pinned-pages.json"),
     },
@@ -24,6 +29,11 @@ const FINDS: &[Find] = &[
         arch: None,
         name: "F77, F78: a device that sleeps is woken up by an access through its fd, not for a mapping",
         text: include_str!("finds/f78-asleep.json"),
+    },
+    Find {
+        arch: Some("ppc64le"),
+        name: "C44: on powernv, a device can read what it may write alone",
+        text: include_str!("finds/c44-write-only.json"),
     },
     Find {
         arch: Some("ppc64le"),

@@ -38,7 +38,7 @@ pub struct Type1 {
     pub remaps_interrupts: bool,
     /// Unless that is allowed all the same (`vfio_iommu_type1.allow_unsafe_interrupts`).
     pub allows_unsafe_interrupts: bool,
-    /// Whether what is mapped to be written alone cannot be read (B21).
+    /// Whether the IOMMU can let devices write what they cannot read (B21). Linux before 6.16 asks for it nowhere.
     pub has_write_only: bool,
 }
 

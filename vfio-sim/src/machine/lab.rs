@@ -36,10 +36,10 @@ impl Machine {
             arch: "x86_64".into(),
             page_size: 4096,
             dynamic_msix: true,
-            iommus: vec![type1(vec![
-                (0, 0xfedf_ffff),
-                (0xfef0_0000, 0xffff_ffff_ffff),
-            ])],
+            iommus: vec![type1(
+                true,
+                vec![(0, 0xfedf_ffff), (0xfef0_0000, 0xffff_ffff_ffff)],
+            )],
             groups: vec![
                 Group::new(2, [by_bios(edu("0000:00:04.0", 0xfea0_0000, 10))]),
                 Group::new(3, [by_bios(nvme("0000:00:05.0", 0xfeb0_0000, 10))]),
@@ -55,7 +55,10 @@ impl Machine {
             arch: "aarch64".into(),
             page_size: 4096,
             dynamic_msix: true,
-            iommus: vec![type1(vec![(0, 0x7ff_ffff), (0x810_0000, 0xffff_ffff_ffff)])],
+            iommus: vec![type1(
+                false,
+                vec![(0, 0x7ff_ffff), (0x810_0000, 0xffff_ffff_ffff)],
+            )],
             groups: vec![
                 Group::new(0, [edu("0000:00:01.0", 0x1000_0000, 23)]),
                 Group::new(1, [older(nvme("0000:00:02.0", 0x80_0000_0000, 18))]),
@@ -214,14 +217,14 @@ fn bare_metal_power() -> Machine {
     }
 }
 
-fn type1(ranges: Vec<(u64, u64)>) -> IommuDriver {
+fn type1(has_write_only: bool, ranges: Vec<(u64, u64)>) -> IommuDriver {
     IommuDriver::new(Hardware::Type1(Type1 {
         page_sizes: 0x4020_1000,
         ranges,
         entry_limit: 65535,
         remaps_interrupts: true,
         allows_unsafe_interrupts: false,
-        has_write_only: false,
+        has_write_only,
     }))
 }
 

@@ -133,6 +133,17 @@ impl Machine {
         self.dynamic_msix && self.profile().grows_msix(&self.arch)
     }
 
+    /// Whether a device cannot read what is mapped for it to be written alone: the IOMMU can do that, and this Linux
+    /// asks for it.
+    pub fn has_write_only(&self) -> bool {
+        let can = |iommu: &IommuDriver| match &iommu.hardware {
+            Hardware::Type1(type1) => type1.has_write_only && self.profile().keeps_write_only(),
+            Hardware::Spapr(spapr) => matches!(spapr.platform, Platform::Pseries { .. }),
+            Hardware::None => false,
+        };
+        self.iommus.iter().any(can)
+    }
+
     /// Whether the kernel puts a device to sleep (D3hot) when a program asks for it in config space: powernv's does not.
     pub fn lets_devices_sleep(&self) -> bool {
         let is_powernv = |iommu: &IommuDriver| match &iommu.hardware {

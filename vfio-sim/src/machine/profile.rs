@@ -35,6 +35,11 @@ impl Profile {
         self.is_at_least((6, 2, 0))
     }
 
+    /// B21: what is mapped to be written alone cannot be read where the IOMMU can do that: Intel's.
+    pub(crate) fn keeps_write_only(self) -> bool {
+        self.is_at_least((6, 16, 0))
+    }
+
     /// F80: MSI-X vectors can be added on that architecture.
     pub(crate) fn grows_msix(self, arch: &str) -> bool {
         match arch {

@@ -11,8 +11,9 @@ use super::tally::Tally;
 use crate::packages::Suite;
 use crate::ui::Ui;
 
-/// So many calls are made on each, at least.
+/// So many calls are made on each machine, at least, and on each further kernel of one.
 const CALLS: usize = 10_000;
+const MORE_CALLS: usize = 4_000;
 
 /// Longer than so many calls take on a slow machine, and than shrinking what they find.
 const LIMIT: Duration = Duration::from_secs(1200);
@@ -90,8 +91,9 @@ pub(super) fn run(tally: &mut Tally) -> Result<()> {
 
 impl Host {
     fn compare(&self, ui: &Ui) -> Result<(i32, String)> {
+        let calls = self.kernel.map_or(CALLS, |_| MORE_CALLS);
         let text = format!(
-            "echo 8 >/proc/sys/vm/nr_hugepages; hardware-tests --compare {CALLS} --as-machine {}",
+            "echo 8 >/proc/sys/vm/nr_hugepages; hardware-tests --compare {calls} --as-machine {}",
             self.machine
         );
         let mut request = script(self.machine, self.devices, &text)?;

@@ -166,7 +166,7 @@ const SUITES: &[Suite] = &[
         conformance::run,
     ),
     suite(
-        Needs::Time,
+        Needs::Lab,
         "differential",
         "random calls: a real kernel and its simulation answer alike",
         differential::run,

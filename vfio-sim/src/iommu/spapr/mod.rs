@@ -242,7 +242,7 @@ impl Spapr {
             env.hazards.push(Hazard::H2);
         }
         let write = map.flags & uapi::DMA_MAP_FLAG_WRITE != 0;
-        let read = map.flags & uapi::DMA_MAP_FLAG_READ != 0;
+        let read = map.flags & uapi::DMA_MAP_FLAG_READ != 0 || !self.is_hypervisors();
         let pages = map.size.min(window.bytes_from(map.iova)) / page;
         for n in 0..pages {
             let vaddr = map.vaddr.wrapping_add(n * page);

@@ -201,11 +201,12 @@ impl Type1 {
         if is_lost {
             env.hazards.push(Hazard::H8);
         }
+        let keeps = self.hardware.has_write_only && env.profile.keeps_write_only();
         let dma = Dma {
             size: map.size,
             pinned_at: map.vaddr,
             vaddr: map.vaddr,
-            read: map.flags & uapi::DMA_MAP_FLAG_READ != 0 || !self.hardware.has_write_only,
+            read: map.flags & uapi::DMA_MAP_FLAG_READ != 0 || !keeps,
             write,
             locked: (env.caller, locked),
             is_forgotten: false,

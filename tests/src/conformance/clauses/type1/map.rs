@@ -193,7 +193,7 @@ pub(super) const CLAUSES: &[Clause] = &[
             let (engine, memory) = (Engine::new(host), host.memory(1));
             let range = (0, memory.at(), memory.len());
             map(engine.rig.kernel(), &engine.rig.container, range, WRITE).unwrap();
-            let can = !host.type1().unwrap().has_write_only;
+            let can = !host.machine().has_write_only();
             assert_eq!(engine.reads(0, &memory, 0), can);
         },
     ),
