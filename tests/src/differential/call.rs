@@ -210,13 +210,23 @@ impl Call {
         }
     }
 
+    /// Whether it is about an open device or an eventfd.
+    pub(super) fn is_beside_iommu(&self) -> bool {
+        match self {
+            Self::Ioctl { on, .. } => matches!(on, Slot::Device(_)),
+            Self::OpenContainer(_) | Self::OpenGroup(..) | Self::OpenDevice { .. } => false,
+            Self::Close(slot) => matches!(slot, Slot::Signal(_)),
+            _ => true,
+        }
+    }
+
     /// Whether it changes what an IOMMU does, if it succeeds.
-    pub(super) fn changes_iommu(&self) -> bool {
+    pub(super) fn changes_iommu(&self, is_spapr: bool) -> bool {
         match self {
             Self::Ioctl { on, number, .. } => match on {
                 // Of type1, 17 only keeps track.
                 Slot::Container(_) => match number {
-                    17 => cfg!(target_arch = "powerpc64"),
+                    17 => is_spapr,
                     _ => matches!(number, 2 | 13..=20),
                 },
                 Slot::Group(_) => matches!(number, 4 | 5),

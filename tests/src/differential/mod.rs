@@ -56,7 +56,7 @@ impl Comparison {
         println!("seed {}, {} calls", self.seed, self.calls);
         let machine = mirror(&*self.real, &self.machine)?;
         let pair = Pair::new(Host::real(Arc::clone(&self.real), machine.clone()))?;
-        let mut tally = Tally::default();
+        let mut tally = Tally::of(&pair.places);
         let mut differing = 0;
         let mut seed = fastrand::Rng::with_seed(self.seed);
         for find in finds::of(&machine) {
@@ -102,7 +102,7 @@ impl Comparison {
 /// No device is bound to VFIO.
 pub(crate) fn differs(kernel: &SimKernel, calls: usize, seed: u64) -> Result<bool> {
     let pair = Pair::new(Host::of_simulation(kernel.clone()))?;
-    let mut tally = Tally::default();
+    let mut tally = Tally::of(&pair.places);
     let mut seed = fastrand::Rng::with_seed(seed);
     while tally.calls() < calls {
         let generator = Generator::new(seed.u64(..), &pair.places);
@@ -139,6 +139,21 @@ fn groups(devices: &[PciDevice]) -> Vec<u32> {
 mod tests {
     use super::*;
     use crate::conformance::machines;
+
+    #[test]
+    fn the_calls_say_enough() {
+        for machine in machines() {
+            let name = machine.name.clone();
+            let pair = Pair::new(Host::of_simulation(SimKernel::new(machine))).unwrap();
+            let mut tally = Tally::of(&pair.places);
+            let mut seed = fastrand::Rng::with_seed(5);
+            while tally.calls() < 3000 {
+                let generator = Generator::new(seed.u64(..), &pair.places);
+                pair.generate(generator, SEQUENCE, &mut tally).unwrap();
+            }
+            assert_eq!(tally.complaints(), <[String; 0]>::default(), "{name}");
+        }
+    }
 
     #[test]
     fn a_machine_is_like_itself() {

@@ -6,13 +6,19 @@ use std::fmt;
 use vfio_sim::Hazard;
 
 use super::call::{Answer, Call};
+use super::generate::Places;
 
 /// No kind of call is more of them, in percent.
 const MOST_OF_A_KIND: usize = 10;
 
+/// So many of the calls that succeed change what an IOMMU does, at the least, in percent.
+const LEAST_CHANGES: usize = 50;
+
 /// So many calls, by kind.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tally {
+    /// What a call is said to change depends on it.
+    is_spapr: bool,
     kinds: BTreeMap<String, Count>,
     hazards: BTreeMap<Hazard, usize>,
 }
@@ -25,11 +31,19 @@ struct Count {
 }
 
 impl Tally {
+    pub(super) fn of(places: &Places) -> Self {
+        Self {
+            is_spapr: places.spapr,
+            kinds: BTreeMap::new(),
+            hazards: BTreeMap::new(),
+        }
+    }
+
     pub(super) fn count(&mut self, call: &Call, answer: &Answer) {
         let count = self.kinds.entry(call.kind()).or_default();
         count.calls += 1;
         count.successes += usize::from(answer.is_success());
-        count.changes += usize::from(answer.is_success() && call.changes_iommu());
+        count.changes += usize::from(answer.is_success() && call.changes_iommu(self.is_spapr));
     }
 
     pub(super) fn hazard(&mut self, hazards: &[Hazard]) {
@@ -38,9 +52,13 @@ impl Tally {
         }
     }
 
-    /// Whether its kind is as frequent as it may be.
+    /// Whether its kind is as frequent as it may be. What is beside the IOMMU waits until enough has changed there.
     pub(super) fn has_enough_of(&self, call: &Call) -> bool {
         const HEAD_START: usize = 30;
+        let is_idle = self.changes() <= LEAST_CHANGES && self.calls() > HEAD_START;
+        if is_idle && call.is_beside_iommu() {
+            return true;
+        }
         let count = self.kinds.get(&call.kind()).map_or(0, |count| count.calls);
         count * 100 >= (MOST_OF_A_KIND * self.calls()).max(HEAD_START * 100)
     }
@@ -48,7 +66,6 @@ impl Tally {
     /// Why it says less than it should: too many calls of one kind, or too many that come to nothing.
     pub(super) fn complaints(&self) -> Vec<String> {
         const LEAST_SUCCESSES: usize = 40;
-        const LEAST_CHANGES: usize = 50;
 
         let (calls, successes) = (self.calls(), self.sum(|it| it.successes));
         let mut complaints = Vec::new();
@@ -62,12 +79,17 @@ impl Tally {
         if percent(successes, calls) < LEAST_SUCCESSES {
             complaints.push(format!("less than {LEAST_SUCCESSES} % succeeded"));
         }
-        if percent(self.sum(|it| it.changes), successes) < LEAST_CHANGES {
+        if self.changes() < LEAST_CHANGES {
             complaints.push(format!(
                 "less than {LEAST_CHANGES} % of those changed anything"
             ));
         }
         complaints
+    }
+
+    /// How many of the successes changed what an IOMMU does, in percent.
+    fn changes(&self) -> usize {
+        percent(self.sum(|it| it.changes), self.sum(|it| it.successes))
     }
 
     fn sum(&self, of: fn(&Count) -> usize) -> usize {
@@ -99,7 +121,7 @@ impl fmt::Display for Tally {
             "{} calls, {} % succeeded, {} % of those changed what an IOMMU does",
             self.calls(),
             percent(successes, all),
-            percent(self.sum(|it| it.changes), successes)
+            self.changes()
         )?;
         for (hazard, times) in &self.hazards {
             writeln!(f, "left out: {hazard:?}, {times} times")?;

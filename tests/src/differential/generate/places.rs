@@ -18,7 +18,7 @@ pub(in crate::differential) struct Places {
     pub(super) tables: Vec<Option<(u32, u64)>>,
     /// Addresses where something begins or ends for the IOMMU.
     pub(super) borders: Vec<u64>,
-    pub(super) spapr: bool,
+    pub(in crate::differential) spapr: bool,
 }
 
 impl Places {

@@ -130,9 +130,9 @@ impl Generator {
     pub(super) fn container_call(&mut self) -> Call {
         let on = self.container();
         match self.random.u32(..10) {
-            0 => Call::plain(on, 0),
-            1 => Call::value(on, 1, self.random.usize(..12)),
-            2..=6 => {
+            0 if self.random.bool() => Call::plain(on, 0),
+            0 => Call::value(on, 1, self.random.usize(..12)),
+            1..=6 => {
                 let kinds = match self.places.spapr {
                     true => [2, 7, 7, 7, 1, 6, 99],
                     false => [1, 3, 3, 3, 6, 7, 99],

@@ -44,11 +44,11 @@ impl Generator {
         };
         match self.random.u32(..21) {
             0..6 => self.map(on),
-            6..14 => self.unmap(on, known),
-            14 => self.unmap_all(on),
+            6..15 => self.unmap(on, known),
+            15 => self.unmap_all(on),
             20 => self.dirty_pages(on, known),
             // Forgets the address of a mapping, or gives it one.
-            15 | 16 => Call::unmap(on, 24, uapi::DMA_UNMAP_FLAG_VADDR, known.0, known.1),
+            16 | 17 => Call::unmap(on, 24, uapi::DMA_UNMAP_FLAG_VADDR, known.0, known.1),
             _ => {
                 let place = self.place();
                 Call::map(on, 32, uapi::DMA_MAP_FLAG_VADDR, place, known.0, known.1)
