@@ -83,6 +83,27 @@ impl IovaRange {
     }
 }
 
+impl IovaRange {
+    /// The lowest `size` bytes of it, at a multiple of `align`, a power of two, that nothing takes.
+    pub(crate) fn lowest_free(
+        self,
+        size: u64,
+        align: u64,
+        taken: impl Fn(Self) -> Option<Self>,
+    ) -> Option<Self> {
+        let mut start = self.first.checked_next_multiple_of(align)?;
+        loop {
+            let range = Self::new(Iova(start), size).filter(|range| self.contains(*range))?;
+            match taken(range) {
+                None => return Some(range),
+                Some(there) => {
+                    start = there.last.checked_add(1)?.checked_next_multiple_of(align)?;
+                }
+            }
+        }
+    }
+}
+
 impl fmt::Display for IovaRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[{:#x}-{:#x}]", self.first, self.last)

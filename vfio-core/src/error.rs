@@ -41,6 +41,8 @@ pub enum ErrorKind {
     Exhausted,
     /// The life of the IOMMU context that the handle belongs to is over.
     Gone,
+    /// A change could be neither made nor undone.
+    Torn,
     /// The kernel or the device cannot do that.
     Unsupported,
     /// The kernel answered something else.
@@ -181,6 +183,15 @@ impl Error {
     #[must_use]
     pub fn because(mut self, reason: impl Into<String>) -> Self {
         self.0.reason = Some(reason.into());
+        self
+    }
+
+    /// The same with more words on why.
+    #[must_use]
+    pub(crate) fn because_also(mut self, more: impl fmt::Display) -> Self {
+        let reason = self.0.reason.take();
+        let reason = reason.map_or_else(String::new, |reason| reason + "; ");
+        self.0.reason = Some(format!("{reason}{more}"));
         self
     }
 

@@ -67,6 +67,7 @@ pub mod device;
 pub mod diagnosis;
 mod error;
 mod group;
+pub mod guest;
 mod handover;
 pub mod host;
 pub mod info_chain;

@@ -75,6 +75,21 @@ impl Books {
         Ok(inside.into_iter().map(take).collect())
     }
 
+    /// The mappings that have an address in a range, the lowest first.
+    pub(super) fn overlapping(&mut self, range: IovaRange) -> Vec<IovaRange> {
+        let edge = IovaRange::new(range.first(), 1);
+        let before = edge.and_then(|edge| self.mapped.overlapping(edge));
+        let before = before.filter(|it| it.first() < range.first());
+        let inside = self.mapped.starting_in(range);
+        let inside = inside.into_iter().map(|(mapping, _)| mapping);
+        before.into_iter().chain(inside).collect()
+    }
+
+    /// How many mappings there are.
+    pub(super) fn count(&self) -> u64 {
+        self.mapped.len() as u64
+    }
+
     /// The change of one range is over: it is mapped now, or it is not.
     #[inline]
     pub(super) fn finish(&mut self, range: IovaRange, mapped: bool) {
@@ -93,20 +108,8 @@ impl Books {
         size: u64,
         align: u64,
     ) -> Option<IovaRange> {
-        let mut start = within.first().0.max(1).checked_next_multiple_of(align)?;
-        let range = loop {
-            let range = IovaRange::new(Iova(start), size).filter(|&r| within.contains(r))?;
-            match self.in_use(range) {
-                None => break range,
-                Some(taken) => {
-                    start = taken
-                        .last()
-                        .0
-                        .checked_add(1)?
-                        .checked_next_multiple_of(align)?;
-                }
-            }
-        };
+        let within = IovaRange::inclusive(within.first().max(Iova(1)), within.last())?;
+        let range = within.lowest_free(size, align, |range| self.in_use(range))?;
         self.reserved.insert(range, ());
         Some(range)
     }

@@ -66,7 +66,8 @@ impl Domain {
         container: Option<Container>,
         backend: Box<dyn IommuBackend>,
     ) -> Result<Self> {
-        let ledger = Ledger::new(apertures(&*backend)?);
+        let capabilities = checked(&*backend)?;
+        let ledger = Ledger::new(capabilities.apertures, capabilities.mappings_left);
         Ok(Self(Arc::new(Shared {
             name,
             kernel,
@@ -148,6 +149,24 @@ impl Domain {
             self.ledger().books.finish(iova, result.is_ok());
             result
         })
+    }
+
+    /// What [`map`](Self::map) checks before it asks the kernel, but for what is mapped already.
+    pub(crate) fn check_map(&self, iova: IovaRange, memory: HostRange) -> Result<()> {
+        self.alive("map", || {
+            let checked = self.ledger().check(iova, memory);
+            checked.map_err(|why| self.not_mapped(iova, memory, &why))
+        })
+    }
+
+    /// The mappings that have an address in a range, the lowest first.
+    pub(crate) fn mappings_in(&self, range: IovaRange) -> Vec<IovaRange> {
+        self.ledger().books.overlapping(range)
+    }
+
+    /// How many mappings can still be made, by our own count, where the kernel counts them.
+    pub(crate) fn mappings_left(&self) -> Option<u64> {
+        self.ledger().mappings_left()
     }
 
     /// Takes away every mapping inside `iova`, each whole, and answers how many bytes they had.
@@ -307,7 +326,7 @@ impl Domain {
     /// Asks the backend anew where mappings can be: under the lock, so that an older answer never replaces a
     /// newer one.
     fn learn_apertures(&self, ledger: &mut Ledger) -> Result<()> {
-        ledger.apertures = apertures(&*self.0.backend)?;
+        ledger.apertures = checked(&*self.0.backend)?.apertures;
         Ok(())
     }
 
@@ -463,11 +482,12 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// Where a backend can map: page sizes are powers of two, or nothing here would make sense.
-fn apertures(backend: &dyn IommuBackend) -> Result<Vec<Aperture>> {
-    let apertures = backend.capabilities()?.apertures;
-    match apertures.iter().find(|a| !a.page_size.is_power_of_two()) {
-        None => Ok(apertures),
+/// What a backend can do: page sizes are powers of two, or nothing here would make sense.
+fn checked(backend: &dyn IommuBackend) -> Result<Capabilities> {
+    let capabilities = backend.capabilities()?;
+    let mut apertures = capabilities.apertures.iter();
+    match apertures.find(|a| !a.page_size.is_power_of_two()) {
+        None => Ok(capabilities),
         Some(odd) => Err(
             Error::new(ErrorKind::Kernel, "use", "what the IOMMU can map")
                 .at(odd.range)

@@ -11,6 +11,8 @@ use super::books::Books;
 pub(super) struct Ledger {
     /// The lowest first; their page sizes are powers of two.
     pub(super) apertures: Vec<Aperture>,
+    /// How many mappings there can be, where the kernel counts them.
+    most_mappings: Option<u64>,
     pub(super) books: Books,
 }
 
@@ -25,25 +27,38 @@ pub(super) enum Refusal {
 }
 
 impl Ledger {
-    pub(super) fn new(apertures: Vec<Aperture>) -> Self {
+    pub(super) fn new(apertures: Vec<Aperture>, mappings_left: Option<u32>) -> Self {
         Self {
             apertures,
+            most_mappings: mappings_left.map(u64::from),
             books: Books::default(),
         }
+    }
+
+    /// How many mappings can still be made.
+    pub(super) fn mappings_left(&self) -> Option<u64> {
+        Some(self.most_mappings?.saturating_sub(self.books.count()))
     }
 
     /// Checks a mapping that is about to be made, and takes its place in the books.
     #[inline]
     pub(super) fn begin_map(&mut self, iova: IovaRange, memory: HostRange) -> Result<(), Refusal> {
+        self.check(iova, memory)?;
+        self.books.begin_map(iova).map_err(Refusal::Taken)
+    }
+
+    /// Checks a mapping, but for what is there already.
+    #[inline]
+    pub(super) fn check(&self, iova: IovaRange, memory: HostRange) -> Result<(), Refusal> {
         if iova.size() != memory.len() as u64 {
             return Err(Refusal::Sizes);
         }
         let page_size = self.aperture_of(iova)?.page_size;
         let part_of_page = page_size.wrapping_sub(1);
-        if (iova.first().0 | iova.size() | memory.addr() as u64) & part_of_page != 0 {
-            return Err(Refusal::Misaligned(page_size));
+        match (iova.first().0 | iova.size() | memory.addr() as u64) & part_of_page {
+            0 => Ok(()),
+            _ => Err(Refusal::Misaligned(page_size)),
         }
-        self.books.begin_map(iova).map_err(Refusal::Taken)
     }
 
     /// Reserves whole pages for `size` bytes below the mask: in the highest aperture that has such a place, and

@@ -41,6 +41,10 @@ impl<T> Ranges<T> {
         inclusive(first, last).filter(|found| found.overlaps(range))
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.newest.len() + self.others.len()
+    }
+
     /// Adds one that overlaps none.
     #[inline]
     pub(super) fn insert(&mut self, range: IovaRange, what: T) {

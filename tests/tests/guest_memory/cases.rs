@@ -1,0 +1,260 @@
+//! What the page of guest memory says, one by one.
+
+use iommu_type1::TYPE1_V2;
+use vfio_core::ErrorKind;
+use vfio_core::address::IovaRange;
+
+use crate::model::{Change, Kind, Model, Section};
+use crate::world::{World, pages_of, range};
+
+const MAP: &str = "VFIO_IOMMU_MAP_DMA";
+const UNMAP: &str = "VFIO_IOMMU_UNMAP_DMA";
+
+/// RAM of block 0, where it is in the guest too.
+fn ram(at: usize, len: usize) -> Section {
+    Section {
+        at,
+        len,
+        block: 0,
+        offset: at,
+        kind: Kind::Ram,
+        unit: None,
+    }
+}
+
+fn in_unit(section: Section) -> Section {
+    Section {
+        unit: Some(1),
+        ..section
+    }
+}
+
+fn rom(section: Section) -> Section {
+    Section {
+        kind: Kind::Rom,
+        ..section
+    }
+}
+
+/// A world whose one device reaches some sections.
+struct Case {
+    world: World,
+    model: Model,
+}
+
+impl Case {
+    fn of(sections: impl IntoIterator<Item = Section>) -> Self {
+        let mut case = Self {
+            world: World::new(TYPE1_V2, 1),
+            model: Model::default(),
+        };
+        case.exchange([], sections);
+        case
+    }
+
+    /// Removes and inserts; answers which ioctls that took, and what was interrupted.
+    fn exchange(
+        &mut self,
+        removed: impl IntoIterator<Item = Section>,
+        inserted: impl IntoIterator<Item = Section>,
+    ) -> (Vec<String>, Vec<IovaRange>) {
+        let change = Change {
+            removed: removed.into_iter().collect(),
+            inserted: inserted.into_iter().collect(),
+        };
+        self.world.failing.disarm();
+        let committed = self.world.commit(&self.model, &change).unwrap();
+        let calls = self.world.failing.seen();
+        assert!(
+            self.world
+                .lost()
+                .is_subset(&pages_of(&committed.interrupted))
+        );
+        self.model = self.model.after(&change).unwrap();
+        self.world.check(&self.model);
+        let calls = calls.into_iter().map(|name| name.to_string());
+        (calls.collect(), committed.interrupted)
+    }
+}
+
+#[test]
+fn sections_that_leave_together_are_one_mapping() {
+    let mut case = Case::of([]);
+    let parts: Vec<_> = (0..20).map(|at| in_unit(ram(at, 1))).collect();
+    assert_eq!(case.exchange([], parts.clone()).0, [MAP]);
+    assert_eq!(case.exchange(parts, []).0, [UNMAP]);
+}
+
+#[test]
+fn a_section_that_may_leave_alone_has_a_mapping_of_its_own() {
+    let mut case = Case::of([]);
+    let parts = [ram(0, 4), ram(4, 4)];
+    assert_eq!(case.exchange([], parts).0, [MAP, MAP]);
+    assert_eq!(case.exchange([parts[0]], []), (vec![UNMAP.into()], vec![]));
+}
+
+#[test]
+fn what_does_not_follow_in_memory_is_not_joined() {
+    let mut case = Case::of([]);
+    let apart = Section {
+        offset: 9,
+        ..ram(4, 4)
+    };
+    let parts = [ram(0, 4), apart].map(in_unit);
+    assert_eq!(case.exchange([], parts).0, [MAP, MAP]);
+    let read_only = [ram(10, 2), rom(ram(12, 2))].map(in_unit);
+    assert_eq!(case.exchange([], read_only).0, [MAP, MAP]);
+}
+
+#[test]
+fn a_section_that_grows_keeps_what_it_has() {
+    let mut case = Case::of([ram(0, 4)]);
+    let grown = case.exchange([ram(0, 4)], [ram(0, 9)]);
+    assert_eq!(grown, (vec![MAP.into()], vec![]));
+    let shrunk = case.exchange([ram(0, 9)], [ram(0, 4)]);
+    assert_eq!(
+        shrunk,
+        (vec![UNMAP.into()], vec![]),
+        "what it grew by was a mapping"
+    );
+}
+
+#[test]
+fn what_is_cut_is_mapped_again_and_reported() {
+    let mut case = Case::of([ram(0, 9)]);
+    let (calls, interrupted) = case.exchange([ram(0, 9)], [ram(0, 4)]);
+    assert_eq!(calls, [UNMAP, MAP]);
+    assert_eq!(interrupted, [range(0, 4)]);
+}
+
+#[test]
+fn other_rights_are_an_interruption() {
+    let mut case = Case::of([ram(0, 4), ram(4, 4)]);
+    let (calls, interrupted) = case.exchange([ram(4, 4)], [rom(ram(4, 4))]);
+    assert_eq!(calls, [UNMAP, MAP]);
+    assert_eq!(interrupted, [range(4, 4)]);
+}
+
+#[test]
+fn what_comes_is_mapped_before_what_goes_is_unmapped() {
+    let mut case = Case::of([ram(0, 4)]);
+    assert_eq!(case.exchange([ram(0, 4)], [ram(8, 4)]).0, [MAP, UNMAP]);
+}
+
+#[test]
+fn what_devices_do_not_reach_takes_no_call() {
+    let mut case = Case::of([]);
+    let of = |kind, at| Section { kind, ..ram(at, 2) };
+    let sections = [of(Kind::Registers, 0), of(Kind::Protected, 4)];
+    assert_eq!(case.exchange([], sections).0, [""; 0]);
+    assert_eq!(case.exchange(sections, []).0, [""; 0]);
+}
+
+#[test]
+fn an_edit_that_is_dropped_is_none() {
+    let case = Case::of([ram(0, 4)]);
+    drop(case.world.space.edit().remove(range(0, 4)));
+    case.world.check(&case.model);
+}
+
+#[test]
+fn an_edit_is_refused_as_a_whole() {
+    let case = Case::of([ram(0, 4)]);
+    let refused = |removed: &[Section], inserted: &[Section]| {
+        let change = Change {
+            removed: removed.to_vec(),
+            inserted: inserted.to_vec(),
+        };
+        case.world.failing.disarm();
+        let error = case.world.commit(&case.model, &change).unwrap_err();
+        assert_eq!(case.world.failing.seen().len(), 0, "the kernel was asked");
+        case.world.check(&case.model);
+        error
+    };
+    let there = refused(&[], &[ram(8, 2), ram(3, 1)]);
+    assert_eq!(there.kind(), ErrorKind::Overlap);
+    assert!(
+        there
+            .to_string()
+            .contains("[0x100000-0x103fff] of RAM is there"),
+        "{there}"
+    );
+    assert_eq!(
+        refused(&[], &[ram(8, 2), ram(9, 2)]).kind(),
+        ErrorKind::Overlap
+    );
+    assert_eq!(refused(&[ram(0, 3)], &[]).kind(), ErrorKind::Invalid);
+    assert_eq!(
+        refused(&[ram(0, 4), ram(0, 4)], &[]).kind(),
+        ErrorKind::Invalid
+    );
+    let hole = Section {
+        at: (0xfee0_0000 - 0x10_0000) / 4096,
+        ..ram(0, 1)
+    };
+    let outside = refused(&[], &[hole]);
+    assert_eq!(outside.kind(), ErrorKind::OutOfReach);
+    assert!(
+        outside
+            .to_string()
+            .contains("section [0xfee00000-0xfee00fff] of RAM"),
+        "{outside}"
+    );
+}
+
+#[test]
+fn somebody_elses_buffer_is_left_alone() {
+    let case = Case::of([]);
+    let domain = case.world.domains().next().unwrap();
+    let start = range(0, 1).first();
+    let buffer = domain
+        .buffer(4096, start, vfio_core::address::Access::ReadWrite)
+        .unwrap();
+    let change = Change {
+        removed: vec![],
+        inserted: vec![ram(0, 4)],
+    };
+    let error = case.world.commit(&case.model, &change).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overlap, "{error}");
+    drop(buffer);
+    let _ = case.world.commit(&case.model, &change).unwrap();
+}
+
+#[test]
+fn who_joins_gets_everything_and_who_leaves_nothing() {
+    let world = World::new(TYPE1_V2, 2);
+    let change = Change {
+        removed: vec![],
+        inserted: vec![ram(0, 4), rom(ram(6, 1))],
+    };
+    let _ = world.commit(&Model::default(), &change).unwrap();
+    let second = world.domains().nth(1).unwrap();
+    let count = world.sim.mappings().len();
+    world.space.unfollow(second).unwrap();
+    assert_eq!(world.sim.mappings().len() * 2, count);
+    let _ = world.space.follow(second).unwrap();
+    let _ = world.space.follow(second).unwrap();
+    assert_eq!(world.sim.mappings().len(), count);
+    world.end();
+}
+
+#[test]
+fn places_are_where_every_device_can_reach() {
+    let case = Case::of([ram(0, 4)]);
+    let space = &case.world.space;
+    let hole = range((0xfee0_0000 - 0x10_0000) / 4096, 256);
+    let usable = space.usable_ranges().unwrap();
+    assert!(!usable.iter().any(|it| it.overlaps(hole)), "{usable:?}");
+    assert_eq!(space.place(4096, 4096, range(0, 9)).unwrap(), range(4, 1));
+    assert_eq!(
+        space.place(4096, 1 << 16, range(0, 99)).unwrap(),
+        range(16, 1)
+    );
+    let before_hole = IovaRange::inclusive(range(0, 1).first(), hole.last()).unwrap();
+    let full = space.place(1 << 32, 4096, before_hole).unwrap_err();
+    assert_eq!(full.kind(), ErrorKind::Exhausted, "{full}");
+    for (size, align) in [(0, 4096), (4096, 0), (4096, 3)] {
+        let error = space.place(size, align, before_hole).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    }
+}

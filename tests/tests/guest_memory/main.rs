@@ -1,0 +1,122 @@
+//! Guest memory against a model: random edits, on the simulated kernel of x86_64.
+//!
+//! After each commit, devices reach exactly what the model says. At every call on the way, they reach what is in both
+//! states, and nothing that is in neither. Every call of a commit fails in turn.
+#![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot be set up must fail
+
+mod cases;
+mod model;
+mod world;
+
+use std::collections::BTreeSet;
+
+use iommu_type1::{TYPE1, TYPE1_V2};
+use proptest::prelude::*;
+use vfio_core::ErrorKind;
+use vfio_core::kernel::Errno;
+use vfio_sim::wrap::Mode;
+
+use model::{Model, Op, edits};
+use world::{World, pages_of};
+
+proptest! {
+    #[test]
+    fn devices_reach_what_the_guest_sees(edits in edits(12), followers in 0..3_usize, v1: bool) {
+        let world = World::new(if v1 { TYPE1 } else { TYPE1_V2 }, followers);
+        let mut model = Model::default();
+        for ops in &edits {
+            model = step(&world, &model, ops).0;
+        }
+        world.end();
+    }
+
+    #[test]
+    fn a_commit_that_fails_has_changed_nothing(edits in edits(5)) {
+        let Some((last, before)) = edits.split_last() else {
+            return Ok(());
+        };
+        let world = World::new(TYPE1_V2, 2);
+        let model = replay(&world, before);
+        world.failing.disarm();
+        let (_, interrupted) = step(&world, &model, last);
+        let calls = world.failing.seen().len();
+        world.end();
+        for n in 0..calls {
+            for mode in [Mode::Once, Mode::AndAllLater] {
+                fail(before, last, (n, mode), &interrupted);
+            }
+        }
+    }
+}
+
+/// Makes an edit, checks what came of it, and answers the state, and what devices did not reach all the time.
+fn step(world: &World, model: &Model, ops: &[Op]) -> (Model, BTreeSet<u64>) {
+    let change = model.change(ops);
+    let after = model.after(&change);
+    match (world.commit(model, &change), after) {
+        (Ok(committed), Some(after)) => {
+            assert_eq!(committed.unreachable.len(), 0);
+            let interrupted = pages_of(&committed.interrupted);
+            let lost = world.lost();
+            assert!(
+                lost.is_subset(&interrupted),
+                "{lost:x?} of {interrupted:x?}"
+            );
+            world.check(&after);
+            (after, interrupted)
+        }
+        (Err(error), None) => {
+            let kind = error.kind();
+            assert!(
+                [ErrorKind::Overlap, ErrorKind::Invalid].contains(&kind),
+                "{error}"
+            );
+            world.check(model);
+            (model.clone(), BTreeSet::new())
+        }
+        (Ok(_), None) => panic!("{change:?} was made"),
+        (Err(error), Some(_)) => panic!("{change:?}: {error}"),
+    }
+}
+
+fn replay(world: &World, edits: &[Vec<Op>]) -> Model {
+    let first = Model::default();
+    edits
+        .iter()
+        .fold(first, |model, ops| step(world, &model, ops).0)
+}
+
+/// Has one call of the last edit fail.
+fn fail(before: &[Vec<Op>], last: &[Op], (n, mode): (usize, Mode), interrupted: &BTreeSet<u64>) {
+    let world = World::new(TYPE1_V2, 2);
+    let model = replay(&world, before);
+    let change = model.change(last);
+    world.failing.arm(n, Errno::NOMEM.into(), mode);
+    let result = world.commit(&model, &change);
+    let has_failed = world.failing.failed().is_some();
+    world.failing.disarm();
+    assert!(has_failed, "call {n}");
+    let lost = world.lost();
+    match result {
+        Ok(committed) => assert!(
+            !committed.unreachable.is_empty(),
+            "nobody says that it failed"
+        ),
+        Err(error) if error.kind() == ErrorKind::Torn => {
+            let refused = world.commit(&model, &change).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Torn, "{refused}");
+            assert_ne!(world.space.torn().len(), 0);
+            world.space.repair().unwrap();
+            world.check(&model);
+            step(&world, &model, last);
+        }
+        Err(error) => {
+            assert!(error.to_string().contains("nothing has changed"), "{error}");
+            assert!(lost.is_subset(interrupted), "{lost:x?} of {interrupted:x?}");
+            world.check(&model);
+            step(&world, &model, last);
+        }
+    }
+    assert_eq!(world.domains().count(), 2);
+    world.end();
+}

@@ -1,0 +1,279 @@
+//! A simulated machine whose devices follow guest memory, watched at every call.
+#![allow(unsafe_code)] // blocks of memory that are mapped here
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use vfio_core::address::{HostRange, Iova, IovaRange};
+use vfio_core::guest::{AddressSpace, Block, Committed, Section};
+use vfio_core::iommu::{Domain, Registration, Registry};
+use vfio_core::kernel::Kernel;
+use vfio_core::{Answer, Device, OpenOptions, Result, Vfio};
+use vfio_sim::wrap::{Call, FailNth, Outcome, Request, Watch, Watched};
+use vfio_sim::{Machine, SimKernel};
+
+use crate::model::{self, BLOCK_PAGES, BLOCKS, Change, Kind, Model, Page};
+
+const PAGE: usize = 4096;
+/// Where the guest's first page is.
+const BASE: u64 = 0x10_0000;
+
+pub(crate) struct World {
+    pub(crate) space: AddressSpace,
+    pub(crate) failing: Arc<FailNth>,
+    pub(crate) sim: SimKernel,
+    witness: Arc<Witness>,
+    blocks: Vec<Block>,
+    _devices: Vec<Device>,
+}
+
+impl World {
+    /// So many devices, each in a context of its own, follow an empty space.
+    pub(crate) fn new(registration: Registration, followers: usize) -> Self {
+        let machine = Machine::x86_64();
+        let sim = SimKernel::new(machine.clone());
+        let witness = Arc::new(Witness {
+            sim: sim.clone(),
+            seen: Mutex::default(),
+        });
+        let failing = Arc::new(FailNth::default());
+        let kernel: Arc<dyn Kernel> = Arc::new(sim.clone());
+        let kernel: Arc<dyn Kernel> = Arc::new(Watched::new(kernel, witness.clone()));
+        let kernel: Arc<dyn Kernel> = Arc::new(Watched::new(kernel, failing.clone()));
+        let vfio = Vfio::on(Arc::clone(&kernel), Registry::of([registration]).unwrap());
+        let all = machine.groups.iter().flat_map(|group| &group.devices);
+        let devices: Vec<_> = all
+            .take(followers)
+            .map(|device| {
+                let apart = OpenOptions::default().in_space(vfio_core::AddressSpaceId::unique());
+                vfio.open_with(device.bdf.parse().unwrap(), apart).unwrap()
+            })
+            .collect();
+        let space = AddressSpace::new();
+        for device in &devices {
+            let _ = space.follow(device.domain()).unwrap();
+        }
+        let blocks = (0..BLOCKS).map(|_| Memory::block(&kernel)).collect();
+        let world = Self {
+            space,
+            failing,
+            sim,
+            witness,
+            blocks,
+            _devices: devices,
+        };
+        world.failing.disarm();
+        world
+    }
+
+    pub(crate) fn domains(&self) -> impl Iterator<Item = &Domain> {
+        self._devices.iter().map(Device::domain)
+    }
+
+    /// Makes a change, while every call is watched.
+    pub(crate) fn commit(&self, old: &Model, change: &Change) -> Result<Committed> {
+        let new = old.after(change).unwrap_or_else(|| old.clone());
+        self.witness
+            .expect(old.pages(), new.pages(), &self.blocks, self._devices.len());
+        let mut edit = self.space.edit();
+        for section in &change.removed {
+            edit = edit.remove(range(section.at, section.len));
+        }
+        for section in &change.inserted {
+            edit = edit.insert(self.section(section)?);
+        }
+        edit.commit()
+    }
+
+    fn section(&self, it: &model::Section) -> Result<Section> {
+        let (range, block) = (range(it.at, it.len), &self.blocks[it.block]);
+        let offset = it.offset * PAGE;
+        let section = match it.kind {
+            Kind::Ram => Section::ram(range, block, offset),
+            Kind::Rom => Section::rom(range, block, offset),
+            Kind::Peer => Section::peer(range, block, offset),
+            Kind::Protected => Section::protected(range, block, offset),
+            Kind::Registers => Ok(Section::registers(range)),
+        }?;
+        Ok(match it.unit {
+            Some(unit) => section.leaving_with(unit),
+            None => section,
+        })
+    }
+
+    /// Every device reaches what the model says, and nothing else.
+    pub(crate) fn check(&self, model: &Model) {
+        let expected = placed(&model.pages(), &self.blocks, self._devices.len());
+        assert_eq!(mapped(&self.sim), expected);
+    }
+
+    /// Pages that devices should have reached all the time, and did not.
+    pub(crate) fn lost(&self) -> BTreeSet<u64> {
+        let seen = self
+            .witness
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(seen.wrong, <[String; 0]>::default());
+        seen.lost.clone()
+    }
+
+    /// Nothing is left when everything was dropped.
+    pub(crate) fn end(self) {
+        let Self {
+            space,
+            sim,
+            blocks,
+            _devices,
+            ..
+        } = self;
+        drop((space, blocks));
+        assert_eq!(sim.mappings(), []);
+        drop(_devices);
+        assert!(sim.is_idle(), "{:?}", sim.open_objects());
+        assert_eq!(sim.locked(), 0);
+    }
+}
+
+/// The pages of ranges.
+pub(crate) fn pages_of(ranges: &[IovaRange]) -> BTreeSet<u64> {
+    let pages = |it: &IovaRange| (it.first().0..=it.last().0).step_by(PAGE);
+    ranges.iter().flat_map(pages).collect()
+}
+
+pub(crate) fn range(at: usize, len: usize) -> IovaRange {
+    IovaRange::new(Iova(address(at)), (len * PAGE) as u64).unwrap()
+}
+
+fn address(page: usize) -> u64 {
+    BASE + (page * PAGE) as u64
+}
+
+/// By the device's address: memory, and whether it can be written; how many devices find it so.
+type Reached = BTreeMap<(u64, u64, bool), usize>;
+
+fn mapped(sim: &SimKernel) -> Reached {
+    let mut reached = Reached::new();
+    for it in sim.mappings() {
+        for offset in (0..it.size).step_by(PAGE) {
+            *reached
+                .entry((it.iova + offset, it.vaddr + offset, it.write))
+                .or_default() += 1;
+        }
+    }
+    reached
+}
+
+fn placed(pages: &BTreeMap<usize, Page>, blocks: &[Block], devices: usize) -> Reached {
+    let place = |(at, (block, page, writes)): (&usize, &Page)| {
+        let start = blocks[*block].range().addr() + page * PAGE;
+        ((address(*at), start as u64, *writes), devices)
+    };
+    let reached = pages.iter().filter(|_| devices > 0);
+    reached.map(place).collect()
+}
+
+/// Sees what is mapped after each call, and what memory is given back.
+#[derive(Debug)]
+struct Witness {
+    sim: SimKernel,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    old: Reached,
+    new: Reached,
+    lost: BTreeSet<u64>,
+    wrong: Vec<String>,
+}
+
+impl Witness {
+    fn expect(
+        &self,
+        old: BTreeMap<usize, Page>,
+        new: BTreeMap<usize, Page>,
+        blocks: &[Block],
+        devices: usize,
+    ) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.old = placed(&old, blocks, devices);
+        seen.new = placed(&new, blocks, devices);
+        seen.lost.clear();
+    }
+}
+
+impl Watch for Witness {
+    fn before(&self, call: &Call<'_>) -> std::result::Result<(), Answer> {
+        if let Request::Munmap { addr, len } = call.request {
+            let freed = HostRange::new(addr.as_ptr() as usize, len).unwrap();
+            for it in self.sim.mappings() {
+                let memory = HostRange::new(
+                    usize::try_from(it.vaddr).unwrap(),
+                    usize::try_from(it.size).unwrap(),
+                );
+                if freed.overlaps(memory.unwrap()) {
+                    let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+                    seen.wrong.push(format!("{freed} is freed and mapped"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn after(&self, call: &Call<'_>, _: &Outcome<'_>) {
+        if !call.is_ioctl() {
+            return;
+        }
+        let now = mapped(&self.sim);
+        let seen = &mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for (page, count) in &now {
+            let most = seen.old.get(page).max(seen.new.get(page));
+            if most.is_none_or(|most| most < count) {
+                seen.wrong
+                    .push(format!("{page:x?} is reached by {count}, of neither state"));
+            }
+        }
+        for (page, count) in &seen.old {
+            let is_lost = seen.new.contains_key(page) && now.get(page).is_none_or(|it| it < count);
+            if is_lost {
+                seen.lost.insert(page.0);
+            }
+        }
+    }
+}
+
+/// Memory of the host, given back when it is dropped.
+struct Memory {
+    kernel: Arc<dyn Kernel>,
+    addr: NonNull<u8>,
+}
+
+// SAFETY: an address, which threads may have.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    const LEN: usize = BLOCK_PAGES * PAGE;
+
+    fn block(kernel: &Arc<dyn Kernel>) -> Block {
+        let addr = kernel.mmap(Self::LEN).unwrap();
+        let owner: Box<dyn Any + Send + Sync> = Box::new(Self {
+            kernel: Arc::clone(kernel),
+            addr,
+        });
+        let range = HostRange::new(addr.as_ptr() as usize, Self::LEN).unwrap();
+        // SAFETY: mapped until the owner is dropped; nobody refers to it.
+        unsafe { Block::new(range, owner) }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: what was mapped by `block`; no device reaches it, which the witness sees.
+        unsafe { self.kernel.munmap(self.addr, Self::LEN) }.unwrap();
+    }
+}

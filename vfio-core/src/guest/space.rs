@@ -1,0 +1,432 @@
+//! What a guest sees, and the domains that follow it.
+
+use tracing::debug;
+
+use crate::address::{Iova, IovaRange};
+use crate::address_space::AddressSpaceId;
+use crate::error::{Error, ErrorKind, Result};
+use crate::iommu::Domain;
+use crate::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::block::Block;
+use super::carry_out::{self, Tear, Torn};
+use super::change::Change;
+use super::edit::Edit;
+use super::piece::Piece;
+use super::plan::{Plan, Step};
+use super::section::{Bus, Section};
+use super::sections::Sections;
+
+const OPERATION: &str = "commit";
+const OBJECT: &str = "guest memory";
+
+/// What a guest sees at its addresses, kept in step with what devices reach.
+///
+/// Sections come and go by an [edit](Self::edit); every [domain](Domain) that [follows](Self::follow) then maps what
+/// devices are to reach, and nothing else. All methods may be called from several threads at once; one change is made
+/// after the other.
+///
+/// When it is dropped, everything is unmapped. What cannot be unmapped is never freed.
+#[derive(Debug)]
+pub struct AddressSpace {
+    id: AddressSpaceId,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    sections: Sections,
+    followers: Vec<Follower>,
+}
+
+/// A domain, and what is wrong with it.
+#[derive(Debug)]
+struct Follower {
+    domain: Domain,
+    torn: Vec<Torn>,
+}
+
+/// What came of a change that was made.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Committed {
+    /// What devices could reach before, and can now, but could not all the time: the rights or the memory of something
+    /// changed that is one mapping with it.
+    pub interrupted: Vec<IovaRange>,
+    /// Sections of other devices' memory that could not be mapped, and why.
+    pub unreachable: Vec<(IovaRange, Error)>,
+}
+
+impl Default for AddressSpace {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl AddressSpace {
+    /// One that is empty, and that nobody follows.
+    pub fn new() -> Self {
+        Self {
+            id: AddressSpaceId::unique(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// The name under which devices are [opened](crate::OpenOptions::in_space) that are to see it.
+    pub fn id(&self) -> AddressSpaceId {
+        self.id
+    }
+
+    /// Begins a change. Nothing happens before it is [committed](Edit::commit).
+    pub fn edit(&self) -> Edit<'_> {
+        Edit::of(self)
+    }
+
+    /// From now on `domain` maps what is here, beginning with all that there is. One that follows already is left alone.
+    ///
+    /// # Errors
+    /// Those of [`Edit::commit`]; then it does not follow.
+    pub fn follow(&self, domain: &Domain) -> Result<Committed> {
+        let mut state = self.state();
+        if state.followers.iter().any(|it| it.domain == *domain) {
+            return Ok(Committed::default());
+        }
+        let State {
+            sections,
+            followers,
+        } = &mut *state;
+        let nothing = Sections::default();
+        let change = Change::between(&[], &pieces(sections.iter()));
+        let mut follower = vec![Follower::of(domain.clone())];
+        let committed = carry_out(&mut follower, &nothing, sections, &change);
+        // One that is torn is kept, since it may still have mappings.
+        followers.extend(
+            follower
+                .into_iter()
+                .filter(|it| committed.is_ok() || !it.torn.is_empty()),
+        );
+        committed
+    }
+
+    /// Unmaps everything that is here from `domain`, which does not follow any more.
+    ///
+    /// # Errors
+    /// What the kernel answered; then it still follows.
+    pub fn unfollow(&self, domain: &Domain) -> Result<()> {
+        let mut state = self.state();
+        let State {
+            sections,
+            followers,
+        } = &mut *state;
+        let Some(at) = followers.iter().position(|it| it.domain == *domain) else {
+            return Ok(());
+        };
+        let nothing = Sections::default();
+        let change = Change::between(&pieces(sections.iter()), &[]);
+        let only = followers.get_mut(at..=at).unwrap_or_default();
+        carry_out(only, sections, &nothing, &change).map(drop)?;
+        followers.remove(at);
+        Ok(())
+    }
+
+    /// What devices may reach that they should not, or should reach and do not, since a change could be neither made nor
+    /// undone. As long as there is anything, nothing can be changed.
+    pub fn torn(&self) -> Vec<(Domain, Torn)> {
+        let state = self.state();
+        let all = state.followers.iter();
+        let all = all.flat_map(|it| it.torn.iter().map(|torn| (it.domain.clone(), torn.clone())));
+        all.collect()
+    }
+
+    /// Tries to make good what is [torn](Self::torn).
+    ///
+    /// # Errors
+    /// What the kernel answered, for each that is torn still.
+    pub fn repair(&self) -> Result<()> {
+        let mut causes = Vec::new();
+        for Follower { domain, torn } in &mut self.state().followers {
+            torn.retain(|one| match carry_out::mend(domain, one) {
+                Ok(()) => false,
+                Err(error) => {
+                    causes.push(error);
+                    true
+                }
+            });
+        }
+        match causes.is_empty() {
+            true => Ok(()),
+            false => Err(torn_error("repair", causes)),
+        }
+    }
+
+    /// The addresses that every domain that follows can map, the lowest first: where sections can be.
+    ///
+    /// # Errors
+    /// Those of [`Domain::usable_ranges`].
+    pub fn usable_ranges(&self) -> Result<Vec<IovaRange>> {
+        self.state().usable_ranges()
+    }
+
+    /// The lowest place of `size` bytes, at a multiple of `align`, inside `within`, that every domain that follows can map
+    /// and where no section is. `align` is a power of two.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exhausted`]: there is no such place. [`ErrorKind::Invalid`]: `size` is 0, or `align` no power of two.
+    /// Those of [`Domain::usable_ranges`].
+    pub fn place(&self, size: u64, align: u64, within: IovaRange) -> Result<IovaRange> {
+        let error = |kind, why: String| {
+            let object = format!("{size:#x} bytes at a multiple of {align:#x}");
+            Err(Error::new(kind, "place", object).at(within).because(why))
+        };
+        if size == 0 || !align.is_power_of_two() {
+            return error(ErrorKind::Invalid, "there is no such place".into());
+        }
+        let state = self.state();
+        let usable = state.usable_ranges()?;
+        let mut ranges = usable.iter().filter_map(|range| range.intersection(within));
+        let taken = |range| {
+            let mut there = state.sections.overlapping(Bus::Memory, range);
+            there.next().map(Section::range)
+        };
+        match ranges.find_map(|range| range.lowest_free(size, align, taken)) {
+            Some(found) => Ok(found),
+            None => {
+                let usable: Vec<_> = usable.iter().map(ToString::to_string).collect();
+                let why = format!("what can be mapped is {}", usable.join(" "));
+                error(ErrorKind::Exhausted, why)
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the change that an edit describes.
+    pub(super) fn commit(
+        &self,
+        removed: &[(Bus, IovaRange)],
+        inserted: Vec<Section>,
+    ) -> Result<Committed> {
+        let mut state = self.state();
+        let State {
+            sections,
+            followers,
+        } = &mut *state;
+        let new = sections.changed(removed, inserted)?;
+        for section in new.iter() {
+            if let Err(why) = section.piece() {
+                debug!(%section, why, "devices do not reach it");
+            }
+        }
+        let old = removed
+            .iter()
+            .filter_map(|(bus, range)| sections.get(*bus, *range));
+        let mut old: Vec<_> = pieces(old);
+        old.sort_unstable_by_key(|piece| piece.range.first());
+        let change = Change::between(&old, &pieces(new.iter()));
+        let committed = carry_out(followers, sections, &new, &change)?;
+        for (bus, range) in removed {
+            sections.remove(*bus, *range);
+        }
+        sections.extend(new);
+        Ok(committed)
+    }
+}
+
+impl State {
+    fn usable_ranges(&self) -> Result<Vec<IovaRange>> {
+        let mut usable: Vec<_> = IovaRange::inclusive(Iova(0), Iova(u64::MAX))
+            .into_iter()
+            .collect();
+        for Follower { domain, .. } in &self.followers {
+            match domain.usable_ranges() {
+                Ok(theirs) => usable = common(&usable, &theirs),
+                Err(error) if error.kind() == ErrorKind::Gone => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(usable)
+    }
+}
+
+impl Drop for AddressSpace {
+    fn drop(&mut self) {
+        let State {
+            sections,
+            followers,
+        } = &mut *self.state();
+        let all = pieces(sections.iter());
+        let change = Change::between(&all, &[]);
+        let mut is_left = followers.iter().any(|it| !it.torn.is_empty());
+        for Follower { domain, .. } in followers.iter() {
+            let steps = Plan::new(domain, sections, &change).map(|plan| plan.steps);
+            for step in steps.unwrap_or_default() {
+                match carry_out::make(domain, &[step]) {
+                    Err(stopped) if stopped.error.kind() != ErrorKind::Gone => {
+                        debug!(error = %stopped.error, "its memory is never freed");
+                        is_left = true;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        drop(all);
+        if is_left {
+            // A device may reach it still.
+            std::mem::forget(std::mem::take(sections));
+            std::mem::forget(std::mem::take(followers));
+        }
+    }
+}
+
+impl Follower {
+    fn of(domain: Domain) -> Self {
+        Self {
+            domain,
+            torn: Vec::new(),
+        }
+    }
+}
+
+/// What is in ranges of both.
+fn common(some: &[IovaRange], others: &[IovaRange]) -> Vec<IovaRange> {
+    let pairs = some.iter().flat_map(|a| others.iter().map(move |b| (a, b)));
+    pairs.filter_map(|(a, b)| a.intersection(*b)).collect()
+}
+
+/// What devices are to reach of sections, which come in the order of their addresses.
+fn pieces<'a>(sections: impl Iterator<Item = &'a Section>) -> Vec<Piece<'a>> {
+    sections
+        .filter_map(|section| section.piece().ok())
+        .collect()
+}
+
+/// Makes a change from `old`, of which `new` comes, in all domains or in none.
+fn carry_out<'a>(
+    followers: &mut [Follower],
+    old: &'a Sections,
+    new: &'a Sections,
+    change: &Change<'a>,
+) -> Result<Committed> {
+    if let Some(error) = followers.iter().find_map(Follower::refusal) {
+        return Err(error);
+    }
+    let (peers, come) = change
+        .come
+        .iter()
+        .partition(|piece| piece.section.is_peer());
+    let peers: Vec<Piece<'_>> = peers;
+    let change = Change {
+        gone: change.gone.clone(),
+        come,
+    };
+    let mut committed = Committed::default();
+    let mut plans = Vec::new();
+    for Follower { domain, .. } in followers.iter() {
+        let plan = match Plan::new(domain, old, &change) {
+            Err(error) if error.kind() == ErrorKind::Gone => Plan::default(),
+            plan => plan?,
+        };
+        for range in &plan.interrupted {
+            debug!(%range, "devices do not reach it for a moment");
+        }
+        committed.interrupted.extend(&plan.interrupted);
+        plans.push(plan.steps);
+    }
+    for (at, steps) in plans.iter().enumerate() {
+        let Some(Follower { domain, .. }) = followers.get(at) else {
+            continue;
+        };
+        match carry_out::make(domain, steps) {
+            Err(stopped) if stopped.error.kind() != ErrorKind::Gone => {
+                let made = plans.iter().take(at).map(Vec::as_slice);
+                let made = made.chain(steps.get(..stopped.made));
+                let blocks = |piece: &Piece<'a>| {
+                    let sections = [old, new].into_iter();
+                    let sections = sections.flat_map(|it| it.overlapping(Bus::Memory, piece.range));
+                    sections
+                        .filter_map(Section::block)
+                        .cloned()
+                        .collect::<Vec<Block>>()
+                };
+                let halfway = stopped.halfway.and_then(|tear| {
+                    carry_out::tear_of(steps.get(stopped.made)?.piece(), tear, blocks)
+                });
+                let torn = undo(followers, made, halfway, blocks);
+                return Err(not_committed(stopped.error, torn));
+            }
+            _ => {}
+        }
+    }
+    for Follower { domain, .. } in followers.iter() {
+        for piece in &peers {
+            if let Err(stopped) = carry_out::make(domain, &[Step::Map(*piece)]) {
+                debug!(error = %stopped.error, "other devices do not reach it");
+                committed.unreachable.push((piece.range, stopped.error));
+            }
+        }
+    }
+    Ok(committed)
+}
+
+/// Undoes what was made in the first of some domains; answers why that is not possible everywhere.
+fn undo<'s, 'a: 's>(
+    followers: &mut [Follower],
+    made: impl Iterator<Item = &'s [Step<'a>]>,
+    halfway: Option<Torn>,
+    blocks: impl Fn(&Piece<'a>) -> Vec<Block>,
+) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let mut last = None;
+    for (at, steps) in made.enumerate() {
+        let Some(follower) = followers.get_mut(at) else {
+            continue;
+        };
+        for (torn, error) in carry_out::undo(&follower.domain, steps, &blocks) {
+            follower.torn.push(torn);
+            errors.push(error);
+        }
+        last = Some(at);
+    }
+    if let (Some(at), Some(torn)) = (last, halfway) {
+        if let Some(follower) = followers.get_mut(at) {
+            follower.torn.push(torn);
+        }
+    }
+    errors
+}
+
+fn not_committed(error: Error, torn: Vec<Error>) -> Error {
+    if torn.is_empty() {
+        return error.because_also("nothing has changed");
+    }
+    let why = error.to_string();
+    let mut causes = vec![error];
+    causes.extend(torn);
+    torn_error(OPERATION, causes).because_also(why)
+}
+
+fn torn_error(operation: &'static str, causes: Vec<Error>) -> Error {
+    Error::new(ErrorKind::Torn, operation, OBJECT)
+        .because("not all of it could be undone")
+        .caused_by(causes)
+}
+
+impl Follower {
+    fn refusal(&self) -> Option<Error> {
+        let torn = self.torn.first()?;
+        let how = match torn.tear {
+            Tear::Missing => "should be reached and is not",
+            Tear::Left => "should not be reached and may be",
+        };
+        Some(
+            Error::new(ErrorKind::Torn, OPERATION, OBJECT)
+                .at(torn.range)
+                .of_memory(torn.memory)
+                .because(format!(
+                    "it {how}, since an earlier change; repair() comes first"
+                )),
+        )
+    }
+}
