@@ -69,4 +69,9 @@ unsafe impl IommuBackend for Type1 {
     fn unmap(&self, iova: IovaRange) -> Result<u64> {
         calls::unmap(&self.container, iova)
     }
+
+    /// B28; B29 says the same of ranges that begin with a mapping and end with one.
+    fn unmaps_many(&self) -> bool {
+        true
+    }
 }

@@ -2,7 +2,9 @@
 
 use iommu_type1::TYPE1_V2;
 use vfio_core::ErrorKind;
-use vfio_core::address::IovaRange;
+use vfio_core::address::{Access, IovaRange};
+use vfio_core::kernel::Errno;
+use vfio_sim::wrap::Mode;
 
 use crate::model::{Change, Kind, Model, Section};
 use crate::world::{World, pages_of, range};
@@ -142,6 +144,50 @@ fn what_comes_is_mapped_before_what_goes_is_unmapped() {
 }
 
 #[test]
+fn what_goes_together_is_unmapped_at_once() {
+    let parts = [ram(0, 4), ram(4, 4), rom(ram(12, 2))];
+    let mut case = Case::of(parts);
+    assert_eq!(case.exchange(parts, []).0, [UNMAP]);
+    let _ = case.exchange([], parts);
+    assert_eq!(
+        case.exchange([parts[0], parts[2]], []).0,
+        [UNMAP, UNMAP],
+        "one is left between"
+    );
+}
+
+#[test]
+fn somebody_elses_buffer_is_left_between() {
+    let parts = [ram(0, 4), ram(8, 4)];
+    let mut case = Case::of(parts);
+    let domain = case.world.domains().next().unwrap().clone();
+    let between = range(5, 1).first();
+    let buffer = domain.buffer(4096, between, Access::ReadWrite).unwrap();
+    let change = Change {
+        removed: parts.to_vec(),
+        inserted: vec![],
+    };
+    case.world.failing.disarm();
+    let _ = case
+        .world
+        .space
+        .edit()
+        .remove(range(0, 4))
+        .remove(range(8, 4))
+        .commit()
+        .unwrap();
+    assert_eq!(case.world.failing.seen(), [UNMAP, UNMAP]);
+    let left = case.world.sim.mappings();
+    assert_eq!(
+        left.iter().map(|it| it.iova).collect::<Vec<_>>(),
+        [between.0]
+    );
+    drop(buffer);
+    case.model = case.model.after(&change).unwrap();
+    case.world.check(&case.model);
+}
+
+#[test]
 fn what_devices_do_not_reach_takes_no_call() {
     let mut case = Case::of([]);
     let of = |kind, at| Section { kind, ..ram(at, 2) };
@@ -207,9 +253,7 @@ fn somebody_elses_buffer_is_left_alone() {
     let case = Case::of([]);
     let domain = case.world.domains().next().unwrap();
     let start = range(0, 1).first();
-    let buffer = domain
-        .buffer(4096, start, vfio_core::address::Access::ReadWrite)
-        .unwrap();
+    let buffer = domain.buffer(4096, start, Access::ReadWrite).unwrap();
     let change = Change {
         removed: vec![],
         inserted: vec![ram(0, 4)],
@@ -235,6 +279,34 @@ fn who_joins_gets_everything_and_who_leaves_nothing() {
     let _ = world.space.follow(second).unwrap();
     let _ = world.space.follow(second).unwrap();
     assert_eq!(world.sim.mappings().len(), count);
+    world.end();
+}
+
+#[test]
+fn who_cannot_join_reaches_nothing() {
+    let world = World::new(TYPE1_V2, 2);
+    let second = world.domains().nth(1).unwrap();
+    world.space.unfollow(second).unwrap();
+    let change = Change {
+        removed: vec![],
+        inserted: vec![ram(0, 4), ram(6, 2)],
+    };
+    let _ = world.commit(&Model::default(), &change).unwrap();
+    let follow = |mode| {
+        world.failing.arm(1, Errno::NOMEM.into(), mode);
+        let error = world.space.follow(second).unwrap_err();
+        world.failing.disarm();
+        error
+    };
+    let error = follow(Mode::Once);
+    assert!(error.to_string().contains("nothing has changed"), "{error}");
+    assert_eq!(world.sim.mappings().len(), 2);
+    assert_eq!(follow(Mode::AndAllLater).kind(), ErrorKind::Torn);
+    assert_eq!(world.sim.mappings().len(), 3);
+    world.space.repair().unwrap();
+    assert_eq!(world.sim.mappings().len(), 2);
+    let _ = world.space.follow(second).unwrap();
+    assert_eq!(world.sim.mappings().len(), 4);
     world.end();
 }
 

@@ -37,23 +37,31 @@ pub enum Tear {
 pub(super) struct Stopped {
     /// So many were.
     pub(super) made: usize,
+    /// And so many mappings of the next one are unmapped.
+    pub(super) unmapped: usize,
     pub(super) error: Error,
-    /// The call that failed has done a part of its work.
-    pub(super) halfway: Option<Tear>,
+    /// The call that failed has unmapped a part of what it should.
+    pub(super) is_halfway: bool,
 }
 
 /// Makes the calls one after the other, until one fails.
 pub(super) fn make(domain: &Domain, steps: &[Step<'_>]) -> std::result::Result<(), Stopped> {
     for (made, step) in steps.iter().enumerate() {
-        if let Err(error) = one(domain, step) {
-            let is_unmap = matches!(step, Step::Unmap(_));
-            let halfway = is_unmap && error.kind() == ErrorKind::Kernel && error.answer().is_none();
-            return Err(Stopped {
-                made,
-                error: error.because_also(format!("for {}", step.piece().section)),
-                halfway: halfway.then_some(Tear::Missing),
-            });
-        }
+        let (unmapped, result) = one(domain, step);
+        let Err(error) = result else {
+            continue;
+        };
+        let is_unmap = matches!(step, Step::Unmap(_));
+        let is_halfway = is_unmap && error.answer().is_none() && error.kind() == ErrorKind::Kernel;
+        return Err(Stopped {
+            made,
+            unmapped,
+            is_halfway,
+            error: match step.pieces().get(unmapped) {
+                Some(piece) => error.because_also(format!("for {}", piece.section)),
+                None => error,
+            },
+        });
     }
     Ok(())
 }
@@ -66,57 +74,85 @@ pub(super) fn undo<'a>(
 ) -> Vec<(Torn, Error)> {
     let mut torn = Vec::new();
     for step in steps.iter().rev() {
-        let (back, tear) = match step {
-            Step::Map(piece) => (Step::Unmap(*piece), Tear::Left),
-            Step::Unmap(piece) => (Step::Map(*piece), Tear::Missing),
-        };
-        match one(domain, &back) {
-            Err(error) if error.kind() != ErrorKind::Gone => {
-                torn.extend(tear_of(step.piece(), tear, &blocks).map(|torn| (torn, error)));
+        match step {
+            Step::Map(piece) => {
+                let undone = domain.unmap(piece.range).map(drop);
+                torn.extend(tear_of(undone, piece, Tear::Left, &blocks));
             }
-            _ => {}
+            Step::Unmap(pieces) => {
+                for piece in pieces {
+                    torn.extend(tear_of(map(domain, piece), piece, Tear::Missing, &blocks));
+                }
+            }
         }
     }
     torn
 }
 
-pub(super) fn tear_of<'a>(
+/// What is torn by a call that should have undone another.
+fn tear_of<'a>(
+    undone: Result<()>,
     piece: &Piece<'a>,
     tear: Tear,
     blocks: impl Fn(&Piece<'a>) -> Vec<Block>,
-) -> Option<Torn> {
-    Some(Torn {
-        range: piece.range,
-        memory: piece.memory()?,
-        tear,
-        access: piece.access,
-        _blocks: blocks(piece),
-    })
+) -> Option<(Torn, Error)> {
+    let error = undone
+        .err()
+        .filter(|error| error.kind() != ErrorKind::Gone)?;
+    Some((Torn::new(piece, tear, blocks(piece))?, error))
+}
+
+impl Torn {
+    pub(super) fn new(piece: &Piece<'_>, tear: Tear, blocks: Vec<Block>) -> Option<Self> {
+        Some(Self {
+            range: piece.range,
+            memory: piece.memory()?,
+            tear,
+            access: piece.access,
+            _blocks: blocks,
+        })
+    }
 }
 
 /// Makes good what is torn, if the kernel lets it.
 pub(super) fn mend(domain: &Domain, torn: &Torn) -> Result<()> {
-    let answer = match torn.tear {
+    let cleared = domain.clear(torn.range); // it may be there in part
+    let answer = cleared.and_then(|()| match torn.tear {
         // SAFETY: the blocks of what is torn are kept with it, and then by the sections that have them.
         Tear::Missing => unsafe { domain.map(torn.range, torn.memory, torn.access) },
-        Tear::Left => domain.unmap(torn.range).map(drop),
-    };
+        Tear::Left => Ok(()),
+    });
     match answer {
         Err(error) if error.kind() == ErrorKind::Gone => Ok(()),
         answer => answer,
     }
 }
 
-fn one(domain: &Domain, step: &Step<'_>) -> Result<()> {
-    match step {
-        Step::Map(piece) => {
-            let memory = piece.memory().ok_or_else(|| {
-                Error::new(ErrorKind::Invalid, "map", piece.section.to_string()).at(piece.range)
-            })?;
-            // SAFETY: the sections that the piece is of hold blocks, whose memory stays and is not borrowed; they are
-            // dropped when the piece was unmapped, or never.
-            unsafe { domain.map(piece.range, memory, piece.access) }
-        }
-        Step::Unmap(piece) => domain.unmap(piece.range).map(drop),
+/// Makes a call; answers how many mappings it has unmapped, too.
+fn one(domain: &Domain, step: &Step<'_>) -> (usize, Result<()>) {
+    let pieces = match step {
+        Step::Map(piece) => return (0, map(domain, piece)),
+        Step::Unmap(pieces) => pieces,
+    };
+    let ranges: Vec<_> = pieces.iter().map(|piece| piece.range).collect();
+    match domain.unmap_at_once(&ranges) {
+        Ok(true) => return (ranges.len(), Ok(())),
+        Ok(false) => {}
+        Err(error) => return (0, Err(error)),
     }
+    for (unmapped, range) in ranges.iter().enumerate() {
+        if let Err(error) = domain.unmap(*range) {
+            return (unmapped, Err(error));
+        }
+    }
+    (ranges.len(), Ok(()))
+}
+
+fn map(domain: &Domain, piece: &Piece<'_>) -> Result<()> {
+    let memory = piece.memory().ok_or_else(|| {
+        Error::new(ErrorKind::Invalid, "map", piece.section.to_string()).at(piece.range)
+    })?;
+    // SAFETY: the sections that the piece is of hold blocks, whose memory stays and is not borrowed; they are dropped when
+    // the piece was unmapped, or never.
+    unsafe { domain.map(piece.range, memory, piece.access) }
 }

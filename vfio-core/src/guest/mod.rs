@@ -50,6 +50,7 @@ mod block;
 mod carry_out;
 mod change;
 mod edit;
+mod follower;
 mod piece;
 mod plan;
 mod section;

@@ -9,18 +9,19 @@ use super::piece::{Piece, join};
 use super::section::Bus;
 use super::sections::Sections;
 
-/// One call, or what undoes it: the other with the same piece.
-#[derive(Debug, Clone, Copy)]
+/// One call.
+#[derive(Debug, Clone)]
 pub(super) enum Step<'a> {
     Map(Piece<'a>),
-    /// A whole mapping.
-    Unmap(Piece<'a>),
+    /// Whole mappings, the lowest first, and nothing else is mapped between them.
+    Unmap(Vec<Piece<'a>>),
 }
 
 impl<'a> Step<'a> {
-    pub(super) fn piece(&self) -> &Piece<'a> {
+    pub(super) fn pieces(&self) -> &[Piece<'a>] {
         match self {
-            Self::Map(piece) | Self::Unmap(piece) => piece,
+            Self::Map(piece) => std::slice::from_ref(piece),
+            Self::Unmap(pieces) => pieces,
         }
     }
 }
@@ -51,6 +52,7 @@ impl<'a> Plan<'a> {
         }
         let mut plan = Self::ordered(&doomed, &wanted);
         plan.fit(domain)?;
+        plan.unmap_at_once(domain, &wanted);
         Ok(plan)
     }
 
@@ -85,7 +87,7 @@ impl<'a> Plan<'a> {
                     &mut exchanged
                 }
             };
-            steps.extend(unmaps.into_iter().map(Step::Unmap));
+            steps.extend(unmaps.into_iter().map(|mapping| Step::Unmap(vec![mapping])));
             steps.extend(maps.into_iter().map(Step::Map));
         }
         plan.steps.extend(exchanged);
@@ -116,14 +118,30 @@ impl<'a> Plan<'a> {
         )))
     }
 
+    /// Unmaps that follow each other, of mappings that do so too, are one call.
+    fn unmap_at_once(&mut self, domain: &Domain, wanted: &[Piece<'a>]) {
+        let mut steps: Vec<Step<'a>> = Vec::new();
+        for step in self.steps.drain(..) {
+            match (steps.last_mut(), step) {
+                (Some(Step::Unmap(before)), Step::Unmap(after))
+                    if is_next(domain, wanted, before, &after) =>
+                {
+                    before.extend(after);
+                }
+                (_, step) => steps.push(step),
+            }
+        }
+        self.steps = steps;
+    }
+
     /// How many mappings there are more on the way than before, at the most.
     fn peak(&self) -> u64 {
         let (mut now, mut peak) = (0i64, 0i64);
         for step in &self.steps {
-            now += match step {
-                Step::Map(_) => 1,
-                Step::Unmap(_) => -1,
-            };
+            match step {
+                Step::Map(_) => now += 1,
+                Step::Unmap(_) => now -= 1,
+            }
             peak = peak.max(now);
         }
         peak.unsigned_abs()
@@ -209,6 +227,22 @@ fn check(domain: &Domain, piece: &Piece<'_>, doomed: &[Piece<'_>]) -> Result<()>
                 )),
         )),
     }
+}
+
+/// Whether nothing is mapped between some mappings and others, nor will be.
+fn is_next(
+    domain: &Domain,
+    wanted: &[Piece<'_>],
+    before: &[Piece<'_>],
+    after: &[Piece<'_>],
+) -> bool {
+    let (Some(last), Some(first)) = (before.last(), after.first()) else {
+        return false;
+    };
+    let end = last.range.last();
+    let new = wanted.get(wanted.partition_point(|it| it.range.first() <= end));
+    let is_free = new.is_none_or(|new| new.range.first() > first.range.first());
+    is_free && domain.next_mapping(end) == Some(first.range)
 }
 
 fn lowest(wanted: Option<&&Piece<'_>>, doomed: Option<&&Piece<'_>>) -> Option<u64> {

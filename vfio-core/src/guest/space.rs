@@ -8,17 +8,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::iommu::Domain;
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::block::Block;
-use super::carry_out::{self, Tear, Torn};
+use super::carry_out::{self, Torn};
 use super::change::Change;
 use super::edit::Edit;
+use super::follower::{Follower, carry_out_in_all, torn};
 use super::piece::Piece;
-use super::plan::{Plan, Step};
+use super::plan::Plan;
 use super::section::{Bus, Section};
 use super::sections::Sections;
-
-const OPERATION: &str = "commit";
-const OBJECT: &str = "guest memory";
 
 /// What a guest sees at its addresses, kept in step with what devices reach.
 ///
@@ -37,13 +34,6 @@ pub struct AddressSpace {
 struct State {
     sections: Sections,
     followers: Vec<Follower>,
-}
-
-/// A domain, and what is wrong with it.
-#[derive(Debug)]
-struct Follower {
-    domain: Domain,
-    torn: Vec<Torn>,
 }
 
 /// What came of a change that was made.
@@ -98,13 +88,14 @@ impl AddressSpace {
         let nothing = Sections::default();
         let change = Change::between(&[], &pieces(sections.iter()));
         let mut follower = vec![Follower::of(domain.clone())];
-        let committed = carry_out(&mut follower, &nothing, sections, &change);
-        // One that is torn is kept, since it may still have mappings.
-        followers.extend(
-            follower
-                .into_iter()
-                .filter(|it| committed.is_ok() || !it.torn.is_empty()),
-        );
+        let committed = carry_out_in_all(&mut follower, &nothing, sections, &change);
+        // One that is torn has mappings that must not be there.
+        let follower = follower.into_iter();
+        let follower = follower.filter(|it| committed.is_ok() || !it.torn.is_empty());
+        followers.extend(follower.map(|it| Follower {
+            follows: committed.is_ok(),
+            ..it
+        }));
         committed
     }
 
@@ -124,7 +115,7 @@ impl AddressSpace {
         let nothing = Sections::default();
         let change = Change::between(&pieces(sections.iter()), &[]);
         let only = followers.get_mut(at..=at).unwrap_or_default();
-        carry_out(only, sections, &nothing, &change).map(drop)?;
+        carry_out_in_all(only, sections, &nothing, &change).map(drop)?;
         followers.remove(at);
         Ok(())
     }
@@ -144,7 +135,8 @@ impl AddressSpace {
     /// What the kernel answered, for each that is torn still.
     pub fn repair(&self) -> Result<()> {
         let mut causes = Vec::new();
-        for Follower { domain, torn } in &mut self.state().followers {
+        let followers = &mut self.state().followers;
+        for Follower { domain, torn, .. } in &mut *followers {
             torn.retain(|one| match carry_out::mend(domain, one) {
                 Ok(()) => false,
                 Err(error) => {
@@ -153,9 +145,10 @@ impl AddressSpace {
                 }
             });
         }
+        followers.retain(|it| it.follows || !it.torn.is_empty());
         match causes.is_empty() {
             true => Ok(()),
-            false => Err(torn_error("repair", causes)),
+            false => Err(torn("repair", causes)),
         }
     }
 
@@ -225,7 +218,7 @@ impl AddressSpace {
         let mut old: Vec<_> = pieces(old);
         old.sort_unstable_by_key(|piece| piece.range.first());
         let change = Change::between(&old, &pieces(new.iter()));
-        let committed = carry_out(followers, sections, &new, &change)?;
+        let committed = carry_out_in_all(followers, sections, &new, &change)?;
         for (bus, range) in removed {
             sections.remove(*bus, *range);
         }
@@ -280,15 +273,6 @@ impl Drop for AddressSpace {
     }
 }
 
-impl Follower {
-    fn of(domain: Domain) -> Self {
-        Self {
-            domain,
-            torn: Vec::new(),
-        }
-    }
-}
-
 /// What is in ranges of both.
 fn common(some: &[IovaRange], others: &[IovaRange]) -> Vec<IovaRange> {
     let pairs = some.iter().flat_map(|a| others.iter().map(move |b| (a, b)));
@@ -300,133 +284,4 @@ fn pieces<'a>(sections: impl Iterator<Item = &'a Section>) -> Vec<Piece<'a>> {
     sections
         .filter_map(|section| section.piece().ok())
         .collect()
-}
-
-/// Makes a change from `old`, of which `new` comes, in all domains or in none.
-fn carry_out<'a>(
-    followers: &mut [Follower],
-    old: &'a Sections,
-    new: &'a Sections,
-    change: &Change<'a>,
-) -> Result<Committed> {
-    if let Some(error) = followers.iter().find_map(Follower::refusal) {
-        return Err(error);
-    }
-    let (peers, come) = change
-        .come
-        .iter()
-        .partition(|piece| piece.section.is_peer());
-    let peers: Vec<Piece<'_>> = peers;
-    let change = Change {
-        gone: change.gone.clone(),
-        come,
-    };
-    let mut committed = Committed::default();
-    let mut plans = Vec::new();
-    for Follower { domain, .. } in followers.iter() {
-        let plan = match Plan::new(domain, old, &change) {
-            Err(error) if error.kind() == ErrorKind::Gone => Plan::default(),
-            plan => plan?,
-        };
-        for range in &plan.interrupted {
-            debug!(%range, "devices do not reach it for a moment");
-        }
-        committed.interrupted.extend(&plan.interrupted);
-        plans.push(plan.steps);
-    }
-    for (at, steps) in plans.iter().enumerate() {
-        let Some(Follower { domain, .. }) = followers.get(at) else {
-            continue;
-        };
-        match carry_out::make(domain, steps) {
-            Err(stopped) if stopped.error.kind() != ErrorKind::Gone => {
-                let made = plans.iter().take(at).map(Vec::as_slice);
-                let made = made.chain(steps.get(..stopped.made));
-                let blocks = |piece: &Piece<'a>| {
-                    let sections = [old, new].into_iter();
-                    let sections = sections.flat_map(|it| it.overlapping(Bus::Memory, piece.range));
-                    sections
-                        .filter_map(Section::block)
-                        .cloned()
-                        .collect::<Vec<Block>>()
-                };
-                let halfway = stopped.halfway.and_then(|tear| {
-                    carry_out::tear_of(steps.get(stopped.made)?.piece(), tear, blocks)
-                });
-                let torn = undo(followers, made, halfway, blocks);
-                return Err(not_committed(stopped.error, torn));
-            }
-            _ => {}
-        }
-    }
-    for Follower { domain, .. } in followers.iter() {
-        for piece in &peers {
-            if let Err(stopped) = carry_out::make(domain, &[Step::Map(*piece)]) {
-                debug!(error = %stopped.error, "other devices do not reach it");
-                committed.unreachable.push((piece.range, stopped.error));
-            }
-        }
-    }
-    Ok(committed)
-}
-
-/// Undoes what was made in the first of some domains; answers why that is not possible everywhere.
-fn undo<'s, 'a: 's>(
-    followers: &mut [Follower],
-    made: impl Iterator<Item = &'s [Step<'a>]>,
-    halfway: Option<Torn>,
-    blocks: impl Fn(&Piece<'a>) -> Vec<Block>,
-) -> Vec<Error> {
-    let mut errors = Vec::new();
-    let mut last = None;
-    for (at, steps) in made.enumerate() {
-        let Some(follower) = followers.get_mut(at) else {
-            continue;
-        };
-        for (torn, error) in carry_out::undo(&follower.domain, steps, &blocks) {
-            follower.torn.push(torn);
-            errors.push(error);
-        }
-        last = Some(at);
-    }
-    if let (Some(at), Some(torn)) = (last, halfway) {
-        if let Some(follower) = followers.get_mut(at) {
-            follower.torn.push(torn);
-        }
-    }
-    errors
-}
-
-fn not_committed(error: Error, torn: Vec<Error>) -> Error {
-    if torn.is_empty() {
-        return error.because_also("nothing has changed");
-    }
-    let why = error.to_string();
-    let mut causes = vec![error];
-    causes.extend(torn);
-    torn_error(OPERATION, causes).because_also(why)
-}
-
-fn torn_error(operation: &'static str, causes: Vec<Error>) -> Error {
-    Error::new(ErrorKind::Torn, operation, OBJECT)
-        .because("not all of it could be undone")
-        .caused_by(causes)
-}
-
-impl Follower {
-    fn refusal(&self) -> Option<Error> {
-        let torn = self.torn.first()?;
-        let how = match torn.tear {
-            Tear::Missing => "should be reached and is not",
-            Tear::Left => "should not be reached and may be",
-        };
-        Some(
-            Error::new(ErrorKind::Torn, OPERATION, OBJECT)
-                .at(torn.range)
-                .of_memory(torn.memory)
-                .because(format!(
-                    "it {how}, since an earlier change; repair() comes first"
-                )),
-        )
-    }
 }

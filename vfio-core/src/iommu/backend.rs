@@ -112,4 +112,10 @@ pub unsafe trait IommuBackend: Debug + Send + Sync {
     /// # Errors
     /// What the kernel answered; then it may still be mapped.
     fn unmap(&self, iova: IovaRange) -> Result<u64>;
+
+    /// Whether [`unmap`](Self::unmap) also takes a range with several whole mappings, and perhaps gaps between them, and
+    /// then answers how many bytes they had together.
+    fn unmaps_many(&self) -> bool {
+        false
+    }
 }

@@ -85,6 +85,11 @@ impl Books {
         before.into_iter().chain(inside).collect()
     }
 
+    /// The first mapping that begins behind an address.
+    pub(super) fn next(&self, after: Iova) -> Option<IovaRange> {
+        self.mapped.next(after)
+    }
+
     /// How many mappings there are.
     pub(super) fn count(&self) -> u64 {
         self.mapped.len() as u64

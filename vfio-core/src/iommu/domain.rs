@@ -159,6 +159,11 @@ impl Domain {
         })
     }
 
+    /// The first mapping that begins behind an address.
+    pub(crate) fn next_mapping(&self, after: Iova) -> Option<IovaRange> {
+        self.ledger().books.next(after)
+    }
+
     /// The mappings that have an address in a range, the lowest first.
     pub(crate) fn mappings_in(&self, range: IovaRange) -> Vec<IovaRange> {
         self.ledger().books.overlapping(range)
@@ -176,32 +181,82 @@ impl Domain {
     /// another thread is changing one. [`ErrorKind::Gone`]. Otherwise what the kernel answered: the named
     /// mapping may still be there, and so may those after it.
     pub fn unmap(&self, iova: IovaRange) -> Result<u64> {
+        let one = self.alive("unmap", || {
+            let is_one = self.ledger().books.begin_unmap_one(iova);
+            is_one.then(|| self.unmap_one(iova)).transpose()
+        })?;
+        match one {
+            Some(bytes) => Ok(bytes),
+            None => self.unmap_inside(iova),
+        }
+    }
+
+    /// Unmaps what is inside: at once if the backend can; otherwise one mapping after the other until one fails.
+    #[cold]
+    fn unmap_inside(&self, iova: IovaRange) -> Result<u64> {
+        if self.0.backend.unmaps_many() {
+            return self.alone("unmap", || {
+                let mappings = self.begin_unmap(iova)?;
+                self.unmap_many(&mappings)
+            });
+        }
         self.alive("unmap", || {
-            if self.ledger().books.begin_unmap_one(iova) {
-                return self.unmap_one(iova);
+            let mut bytes = 0;
+            let mut left = self.begin_unmap(iova)?.into_iter();
+            while let Some(mapping) = left.next() {
+                match self.unmap_one(mapping) {
+                    Ok(more) => bytes += more,
+                    Err(error) => {
+                        let books = &mut self.ledger().books;
+                        left.for_each(|untried| books.finish(untried, true));
+                        return Err(error);
+                    }
+                }
             }
-            self.unmap_inside(iova)
+            Ok(bytes)
         })
     }
 
-    /// Unmaps what is inside, one mapping after the other until one fails.
-    #[cold]
-    fn unmap_inside(&self, iova: IovaRange) -> Result<u64> {
-        let mappings = self.ledger().books.begin_unmap(iova);
-        let mappings = mappings.map_err(|why| self.not_unmapped(iova, why))?;
-        let mut bytes = 0;
-        let mut left = mappings.into_iter();
-        while let Some(mapping) = left.next() {
-            match self.unmap_one(mapping) {
-                Ok(more) => bytes += more,
-                Err(error) => {
-                    let books = &mut self.ledger().books;
-                    left.for_each(|untried| books.finish(untried, true));
-                    return Err(error);
-                }
+    /// Unmaps these mappings, which come in their order, at once; answers whether that is possible: not if anything else
+    /// is mapped between them.
+    pub(crate) fn unmap_at_once(&self, mappings: &[IovaRange]) -> Result<bool> {
+        let Some(all) = span(mappings).filter(|_| self.0.backend.unmaps_many()) else {
+            return Ok(false);
+        };
+        self.alone("unmap", || {
+            let inside = self.begin_unmap(all)?;
+            if inside == mappings {
+                return self.unmap_many(mappings).map(|_| true);
             }
+            let books = &mut self.ledger().books;
+            inside
+                .into_iter()
+                .for_each(|mapping| books.finish(mapping, true));
+            Ok(false)
+        })
+    }
+
+    fn begin_unmap(&self, iova: IovaRange) -> Result<Vec<IovaRange>> {
+        let mappings = self.ledger().books.begin_unmap(iova);
+        mappings.map_err(|why| self.not_unmapped(iova, why))
+    }
+
+    /// Unmaps all that is from the first of these mappings to the last. Nobody else may be mapping anything meanwhile.
+    fn unmap_many(&self, mappings: &[IovaRange]) -> Result<u64> {
+        let Some(all) = span(mappings) else {
+            return mappings.first().map_or(Ok(0), |one| self.unmap_one(*one));
+        };
+        let answer = self.0.backend.unmap(all);
+        let expected = mappings.iter().map(|mapping| mapping.size()).sum();
+        let gone = matches!(answer, Ok(bytes) if bytes == expected);
+        let books = &mut self.ledger().books;
+        mappings
+            .iter()
+            .for_each(|mapping| books.finish(*mapping, !gone));
+        match answer {
+            Ok(bytes) if !gone => Err(self.partly_unmapped(all, bytes)),
+            answer => answer,
         }
-        Ok(bytes)
     }
 
     /// Unmaps one mapping, holds the backend to its word, and writes down what came of it.
@@ -214,6 +269,19 @@ impl Domain {
             Ok(bytes) if !gone => Err(self.partly_unmapped(mapping, bytes)),
             answer => answer,
         }
+    }
+
+    /// Takes away what is left of the mappings inside `iova`, however much that is.
+    pub(crate) fn clear(&self, iova: IovaRange) -> Result<()> {
+        self.alive("unmap", || {
+            let mut result = Ok(());
+            for mapping in self.begin_unmap(iova)? {
+                let answer = self.0.backend.unmap(mapping);
+                self.ledger().books.finish(mapping, answer.is_err());
+                result = result.and(answer.map(drop));
+            }
+            result
+        })
     }
 
     #[cold]
@@ -426,6 +494,15 @@ impl Domain {
         }
     }
 
+    /// Runs a call on the context while it lives and nobody else calls.
+    fn alone<T>(&self, operation: &'static str, call: impl FnOnce() -> Result<T>) -> Result<T> {
+        let life = self.0.life.write().unwrap_or_else(PoisonError::into_inner);
+        match *life {
+            Life::Attached(_) => call(),
+            ended => Err(self.dead(ended, operation)),
+        }
+    }
+
     #[cold]
     fn dead(&self, life: Life, operation: &'static str) -> Error {
         let (kind, why) = match life {
@@ -493,6 +570,14 @@ fn checked(backend: &dyn IommuBackend) -> Result<Capabilities> {
                 .at(odd.range)
                 .because(format!("its pages would have {:#x} bytes", odd.page_size)),
         ),
+    }
+}
+
+/// From the first of several ranges to the last, which come in their order; `None` of one alone.
+fn span(ranges: &[IovaRange]) -> Option<IovaRange> {
+    match ranges {
+        [first, .., last] => IovaRange::inclusive(first.first(), last.last()),
+        _ => None,
     }
 }
 

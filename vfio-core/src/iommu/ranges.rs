@@ -1,6 +1,7 @@
 //! Ranges of addresses, of which no two overlap, each with something to know of it.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use crate::address::{Iova, IovaRange};
 
@@ -39,6 +40,16 @@ impl<T> Ranges<T> {
         }
         let (&first, &(last, _)) = self.others.range(..=range.last().0).next_back()?;
         inclusive(first, last).filter(|found| found.overlaps(range))
+    }
+
+    /// The first one that begins behind an address.
+    pub(super) fn next(&self, after: Iova) -> Option<IovaRange> {
+        let newest = self.newest.iter().map(|(known, _)| *known);
+        let newest = newest.filter(|known| known.first() > after);
+        let behind = (Bound::Excluded(after.0), Bound::Unbounded);
+        let other = self.others.range(behind).next();
+        let other = other.and_then(|(&first, &(last, _))| inclusive(first, last));
+        newest.chain(other).min_by_key(|known| known.first())
     }
 
     pub(super) fn len(&self) -> usize {

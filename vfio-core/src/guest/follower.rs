@@ -1,0 +1,171 @@
+//! Domains that follow an address space, all of them or none.
+
+use tracing::debug;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::iommu::Domain;
+
+use super::block::Block;
+use super::carry_out::{self, Stopped, Tear, Torn};
+use super::change::Change;
+use super::piece::Piece;
+use super::plan::{Plan, Step};
+use super::section::{Bus, Section};
+use super::sections::Sections;
+use super::space::Committed;
+
+const OPERATION: &str = "commit";
+const OBJECT: &str = "guest memory";
+
+/// A domain, and what is wrong with it.
+#[derive(Debug)]
+pub(super) struct Follower {
+    pub(super) domain: Domain,
+    pub(super) torn: Vec<Torn>,
+    /// Whether it follows; otherwise it is here for what is torn alone.
+    pub(super) follows: bool,
+}
+
+impl Follower {
+    pub(super) fn of(domain: Domain) -> Self {
+        Self {
+            domain,
+            torn: Vec::new(),
+            follows: true,
+        }
+    }
+
+    /// Why nothing can be changed in it.
+    fn refusal(&self) -> Option<Error> {
+        let torn = self.torn.first()?;
+        let how = match torn.tear {
+            Tear::Missing => "should be reached and is not",
+            Tear::Left => "should not be reached and may be",
+        };
+        Some(
+            Error::new(ErrorKind::Torn, OPERATION, OBJECT)
+                .at(torn.range)
+                .of_memory(torn.memory)
+                .because(format!(
+                    "it {how}, since an earlier change; repair() comes first"
+                )),
+        )
+    }
+}
+
+/// Makes a change from `old`, of which `new` comes, in all domains or in none.
+pub(super) fn carry_out_in_all<'a>(
+    followers: &mut [Follower],
+    old: &'a Sections,
+    new: &'a Sections,
+    change: &Change<'a>,
+) -> Result<Committed> {
+    if let Some(error) = followers.iter().find_map(Follower::refusal) {
+        return Err(error);
+    }
+    let is_peer = |piece: &&Piece<'a>| piece.section.is_peer();
+    let peers = change.come.iter().filter(is_peer);
+    let change = Change {
+        gone: change.gone.clone(),
+        come: change
+            .come
+            .iter()
+            .filter(|it| !is_peer(it))
+            .copied()
+            .collect(),
+    };
+    let mut committed = Committed::default();
+    let mut plans = Vec::new();
+    for Follower { domain, .. } in followers.iter() {
+        let plan = match Plan::new(domain, old, &change) {
+            Err(error) if error.kind() == ErrorKind::Gone => Plan::default(),
+            plan => plan?,
+        };
+        committed.interrupted.extend(plan.interrupted);
+        plans.push(plan.steps);
+    }
+    for range in &committed.interrupted {
+        debug!(%range, "devices do not reach it for a moment");
+    }
+    for (at, steps) in plans.iter().enumerate() {
+        let domain = followers.get(at).map(|it| &it.domain);
+        let made = domain.map_or(Ok(()), |domain| carry_out::make(domain, steps));
+        let Err(stopped) = made.or_else(unless_gone) else {
+            continue;
+        };
+        let blocks = |piece: &Piece<'a>| {
+            let sections = [old, new].into_iter();
+            let sections = sections.flat_map(|it| it.overlapping(Bus::Memory, piece.range));
+            sections
+                .filter_map(Section::block)
+                .cloned()
+                .collect::<Vec<Block>>()
+        };
+        let before = plans.get(..at).unwrap_or_default();
+        return Err(undo(followers, (before, steps), stopped, blocks));
+    }
+    for piece in peers {
+        for Follower { domain, .. } in followers.iter() {
+            let mapped = carry_out::make(domain, &[Step::Map(*piece)]);
+            if let Err(stopped) = mapped.or_else(unless_gone) {
+                debug!(error = %stopped.error, "other devices do not reach it");
+                committed.unreachable.push((piece.range, stopped.error));
+            }
+        }
+    }
+    Ok(committed)
+}
+
+/// A domain that is over has nothing mapped: that is fine.
+fn unless_gone(stopped: Stopped) -> std::result::Result<(), Stopped> {
+    match stopped.error.kind() {
+        ErrorKind::Gone => Ok(()),
+        _ => Err(stopped),
+    }
+}
+
+/// Undoes what was made: in the first domains all, in the next one until it stopped. Answers the error of the commit.
+fn undo<'a>(
+    followers: &mut [Follower],
+    (before, last): (&[Vec<Step<'a>>], &[Step<'a>]),
+    stopped: Stopped,
+    blocks: impl Fn(&Piece<'a>) -> Vec<Block>,
+) -> Error {
+    let (made, rest) = last.split_at(stopped.made.min(last.len()));
+    let stopped_at = rest.first().map_or(&[][..], Step::pieces);
+    let (unmapped, untried) = stopped_at.split_at(stopped.unmapped.min(stopped_at.len()));
+    let mut made = made.to_vec();
+    made.push(Step::Unmap(unmapped.to_vec()));
+
+    let mut errors = Vec::new();
+    let plans = before.iter().chain([&made]);
+    for (follower, steps) in followers.iter_mut().zip(plans) {
+        for (torn, error) in carry_out::undo(&follower.domain, steps, &blocks) {
+            follower.torn.push(torn);
+            errors.push(error);
+        }
+    }
+    if let Some(follower) = followers
+        .get_mut(before.len())
+        .filter(|_| stopped.is_halfway)
+    {
+        let halfway = untried.iter();
+        let halfway = halfway.filter_map(|it| Torn::new(it, Tear::Missing, blocks(it)));
+        follower.torn.extend(halfway);
+    }
+    match followers.iter().all(|it| it.torn.is_empty()) {
+        true => stopped.error.because_also("nothing has changed"),
+        false => {
+            let why = stopped.error.to_string();
+            errors.insert(0, stopped.error);
+            torn(OPERATION, errors).because_also(why)
+        }
+    }
+}
+
+/// Something is not as it should be, for these reasons.
+pub(super) fn torn(operation: &'static str, causes: Vec<Error>) -> Error {
+    Error::new(ErrorKind::Torn, operation, OBJECT)
+        .because("not all of it could be undone")
+        .caused_by(causes)
+}
