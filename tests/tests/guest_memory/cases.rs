@@ -46,8 +46,12 @@ struct Case {
 
 impl Case {
     fn of(sections: impl IntoIterator<Item = Section>) -> Self {
+        Self::on(World::new(TYPE1_V2, 1), sections)
+    }
+
+    fn on(world: World, sections: impl IntoIterator<Item = Section>) -> Self {
         let mut case = Self {
-            world: World::new(TYPE1_V2, 1),
+            world,
             model: Model::default(),
         };
         case.exchange([], sections);
@@ -279,6 +283,51 @@ fn who_joins_gets_everything_and_who_leaves_nothing() {
     let _ = world.space.follow(second).unwrap();
     let _ = world.space.follow(second).unwrap();
     assert_eq!(world.sim.mappings().len(), count);
+    world.end();
+}
+
+#[test]
+fn too_many_mappings_are_counted_before_the_first_is_made() {
+    let parts: Vec<_> = (0..4).map(|at| ram(at, 1)).collect();
+    let mut case = Case::on(World::with_mappings(5, 1), parts.clone());
+    let change = Change {
+        removed: vec![parts[0]],
+        inserted: vec![ram(8, 1), ram(9, 1), ram(10, 1), ram(12, 1)],
+    };
+    case.world.failing.disarm();
+    let error = case.world.commit(&case.model, &change).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exhausted);
+    let text = error.to_string();
+    assert!(
+        text.contains("it takes 3 more mappings, and the kernel has 1 left"),
+        "{text}"
+    );
+    assert!(text.contains("2 fewer if sections"), "{text}");
+    assert_eq!(case.world.failing.seen(), [""; 0]);
+    case.world.check(&case.model);
+
+    let together = change.inserted.iter().copied().map(in_unit);
+    assert_eq!(
+        case.exchange([parts[0]], together).0,
+        [UNMAP, MAP, MAP],
+        "room is made first"
+    );
+}
+
+#[test]
+fn a_context_that_has_ended_is_in_nobodys_way() {
+    let mut world = World::new(TYPE1_V2, 2);
+    let of = |inserted| Change {
+        removed: vec![],
+        inserted,
+    };
+    let _ = world
+        .commit(&Model::default(), &of(vec![ram(0, 4)]))
+        .unwrap();
+    world.close_devices();
+    assert_eq!(world.sim.mappings(), []);
+    let _ = world.space.edit().remove(range(0, 4)).commit().unwrap();
+    assert_eq!(world.space.torn().len(), 0);
     world.end();
 }
 

@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use iommu_type1::TYPE1_V2;
 use vfio_core::address::{HostRange, Iova, IovaRange};
 use vfio_core::guest::{AddressSpace, Block, Committed, Section};
 use vfio_core::iommu::{Domain, Registration, Registry};
 use vfio_core::kernel::Kernel;
 use vfio_core::{Answer, Device, OpenOptions, Result, Vfio};
+use vfio_sim::machine::Hardware;
 use vfio_sim::wrap::{Call, FailNth, Outcome, Request, Watch, Watched};
 use vfio_sim::{Machine, SimKernel};
 
@@ -26,13 +28,27 @@ pub(crate) struct World {
     pub(crate) sim: SimKernel,
     witness: Arc<Witness>,
     blocks: Vec<Block>,
-    _devices: Vec<Device>,
+    devices: Vec<Device>,
 }
 
 impl World {
     /// So many devices, each in a context of its own, follow an empty space.
     pub(crate) fn new(registration: Registration, followers: usize) -> Self {
-        let machine = Machine::x86_64();
+        Self::on(Machine::x86_64(), registration, followers)
+    }
+
+    /// One whose kernel has so many mappings for each context.
+    pub(crate) fn with_mappings(most: u32, followers: usize) -> Self {
+        let mut machine = Machine::x86_64();
+        for iommu in &mut machine.iommus {
+            if let Hardware::Type1(type1) = &mut iommu.hardware {
+                type1.entry_limit = most;
+            }
+        }
+        Self::on(machine, TYPE1_V2, followers)
+    }
+
+    fn on(machine: Machine, registration: Registration, followers: usize) -> Self {
         let sim = SimKernel::new(machine.clone());
         let witness = Arc::new(Witness {
             sim: sim.clone(),
@@ -62,21 +78,21 @@ impl World {
             sim,
             witness,
             blocks,
-            _devices: devices,
+            devices,
         };
         world.failing.disarm();
         world
     }
 
     pub(crate) fn domains(&self) -> impl Iterator<Item = &Domain> {
-        self._devices.iter().map(Device::domain)
+        self.devices.iter().map(Device::domain)
     }
 
     /// Makes a change, while every call is watched.
     pub(crate) fn commit(&self, old: &Model, change: &Change) -> Result<Committed> {
         let new = old.after(change).unwrap_or_else(|| old.clone());
         self.witness
-            .expect(old.pages(), new.pages(), &self.blocks, self._devices.len());
+            .expect(old.pages(), new.pages(), &self.blocks, self.devices.len());
         let mut edit = self.space.edit();
         for section in &change.removed {
             edit = edit.remove(range(section.at, section.len));
@@ -105,7 +121,7 @@ impl World {
 
     /// Every device reaches what the model says, and nothing else.
     pub(crate) fn check(&self, model: &Model) {
-        let expected = placed(&model.pages(), &self.blocks, self._devices.len());
+        let expected = placed(&model.pages(), &self.blocks, self.devices.len());
         assert_eq!(mapped(&self.sim), expected);
     }
 
@@ -120,18 +136,25 @@ impl World {
         seen.lost.clone()
     }
 
+    /// The life of every context ends.
+    pub(crate) fn close_devices(&mut self) {
+        for device in self.devices.drain(..) {
+            device.close().unwrap();
+        }
+    }
+
     /// Nothing is left when everything was dropped.
     pub(crate) fn end(self) {
         let Self {
             space,
             sim,
             blocks,
-            _devices,
+            devices,
             ..
         } = self;
         drop((space, blocks));
         assert_eq!(sim.mappings(), []);
-        drop(_devices);
+        drop(devices);
         assert!(sim.is_idle(), "{:?}", sim.open_objects());
         assert_eq!(sim.locked(), 0);
     }
