@@ -42,13 +42,12 @@ impl Books {
     /// Takes the one mapping of that very range that is about to be unmapped, if there is one at rest.
     #[inline]
     pub(super) fn begin_unmap_one(&mut self, range: IovaRange) -> bool {
-        match self.mapped.get_mut(range) {
-            Some(state @ State::Mapped) => {
-                *state = State::Changing;
-                true
-            }
-            _ => false,
+        let is_at_rest =
+            |state: &mut State| std::mem::replace(state, State::Changing) == State::Mapped;
+        if let Some(state) = self.mapped.newest_mut(range) {
+            return is_at_rest(state);
         }
+        self.mapped.bring(range).is_some_and(is_at_rest)
     }
 
     /// Takes the whole mappings inside a range that are about to be unmapped: answers them, the lowest first.

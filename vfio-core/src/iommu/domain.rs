@@ -181,13 +181,16 @@ impl Domain {
     /// another thread is changing one. [`ErrorKind::Gone`]. Otherwise what the kernel answered: the named
     /// mapping may still be there, and so may those after it.
     pub fn unmap(&self, iova: IovaRange) -> Result<u64> {
-        let one = self.alive("unmap", || {
+        let bytes = self.alive("unmap", || {
             let is_one = self.ledger().books.begin_unmap_one(iova);
-            is_one.then(|| self.unmap_one(iova)).transpose()
+            match is_one {
+                true => self.unmap_one(iova),
+                false => Ok(0), // no mapping has so few
+            }
         })?;
-        match one {
-            Some(bytes) => Ok(bytes),
-            None => self.unmap_inside(iova),
+        match bytes {
+            0 => self.unmap_inside(iova),
+            bytes => Ok(bytes),
         }
     }
 

@@ -48,7 +48,7 @@ impl Ledger {
     }
 
     /// Checks a mapping, but for what is there already.
-    #[inline]
+    #[inline(always)] // the usual way to map
     pub(super) fn check(&self, iova: IovaRange, memory: HostRange) -> Result<(), Refusal> {
         if iova.size() != memory.len() as u64 {
             return Err(Refusal::Sizes);

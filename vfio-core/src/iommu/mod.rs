@@ -12,6 +12,7 @@ mod ranges;
 mod registry;
 mod reservation;
 mod road;
+mod rows;
 mod stay;
 
 pub use backend::{Aperture, Capabilities, IommuBackend, WindowLimits};

@@ -1,27 +1,25 @@
 //! Ranges of addresses, of which no two overlap, each with something to know of it.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
-
 use crate::address::{Iova, IovaRange};
+
+use super::rows::Rows;
 
 /// So many are kept where they cost least.
 const FEW: usize = 8;
 
 /// The ranges. What came last is likely to go first (a driver maps a buffer, uses it and unmaps it), so the few
-/// newest stand in a row, and a row that is full moves into a tree.
+/// newest stand in a row of their own, in no order; when it is full, they move to the others.
 #[derive(Debug)]
 pub(super) struct Ranges<T> {
     newest: Vec<(IovaRange, T)>,
-    /// By their first address: the last, and what is known.
-    others: BTreeMap<u64, (u64, T)>,
+    others: Rows<T>,
 }
 
 impl<T> Default for Ranges<T> {
     fn default() -> Self {
         Self {
             newest: Vec::new(),
-            others: BTreeMap::new(),
+            others: Rows::default(),
         }
     }
 }
@@ -35,20 +33,17 @@ impl<T> Ranges<T> {
                 return Some(known);
             }
         }
-        if self.others.is_empty() {
-            return None;
+        match self.others.len() {
+            0 => None,
+            _ => self.others.overlapping(range),
         }
-        let (&first, &(last, _)) = self.others.range(..=range.last().0).next_back()?;
-        inclusive(first, last).filter(|found| found.overlaps(range))
     }
 
     /// The first one that begins behind an address.
     pub(super) fn next(&self, after: Iova) -> Option<IovaRange> {
         let newest = self.newest.iter().map(|(known, _)| *known);
         let newest = newest.filter(|known| known.first() > after);
-        let behind = (Bound::Excluded(after.0), Bound::Unbounded);
-        let other = self.others.range(behind).next();
-        let other = other.and_then(|(&first, &(last, _))| inclusive(first, last));
+        let other = self.others.next(after);
         newest.chain(other).min_by_key(|known| known.first())
     }
 
@@ -68,7 +63,7 @@ impl<T> Ranges<T> {
     #[cold]
     fn make_room(&mut self) {
         for (range, what) in self.newest.drain(..) {
-            self.others.insert(range.first().0, (range.last().0, what));
+            self.others.insert(range, what);
         }
     }
 
@@ -77,19 +72,41 @@ impl<T> Ranges<T> {
     pub(super) fn remove(&mut self, range: IovaRange) {
         match self.newest.iter().rposition(|&(known, _)| known == range) {
             Some(at) => drop(self.newest.swap_remove(at)),
-            None => drop(self.others.remove(&range.first().0)),
+            None => self.remove_other(range),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn remove_other(&mut self, range: IovaRange) {
+        self.others.remove(range);
+    }
+
+    /// What is known of the very range, if it is one of the newest.
+    #[inline]
+    pub(super) fn newest_mut(&mut self, range: IovaRange) -> Option<&mut T> {
+        let mut newest = self.newest.iter_mut().rev();
+        newest
+            .find(|(known, _)| *known == range)
+            .map(|(_, what)| what)
+    }
+
+    /// What is known of the very range, if it is not: it is from now on, as what is changed now is soon taken out.
+    #[cold]
+    pub(super) fn bring(&mut self, range: IovaRange) -> Option<&mut T> {
+        let what = self.others.remove(range)?;
+        self.insert(range, what);
+        self.newest_mut(range)
     }
 
     /// What is known of the very range.
     #[inline]
     pub(super) fn get_mut(&mut self, range: IovaRange) -> Option<&mut T> {
         let mut newest = self.newest.iter_mut().rev();
-        if let Some((_, what)) = newest.find(|(known, _)| *known == range) {
-            return Some(what);
+        match newest.find(|(known, _)| *known == range) {
+            Some((_, what)) => Some(what),
+            None => self.others.get_mut(range),
         }
-        let (last, what) = self.others.get_mut(&range.first().0)?;
-        (*last == range.last().0).then_some(what)
     }
 
     /// Those that start inside `range`, the lowest first.
@@ -98,9 +115,7 @@ impl<T> Ranges<T> {
             |known: IovaRange| range.first() <= known.first() && known.first() <= range.last();
         let newest = self.newest.iter_mut();
         let newest = newest.map(|(known, what)| (*known, what));
-        let others = self.others.range_mut(range.first().0..=range.last().0);
-        let others =
-            others.filter_map(|(&first, (last, what))| Some((inclusive(first, *last)?, what)));
+        let others = self.others.starting_in(range);
         let mut found: Vec<_> = newest
             .filter(|&(known, _)| starts_inside(known))
             .chain(others)
@@ -110,16 +125,12 @@ impl<T> Ranges<T> {
     }
 }
 
-fn inclusive(first: u64, last: u64) -> Option<IovaRange> {
-    IovaRange::inclusive(Iova(first), Iova(last))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn range(first: u64, last: u64) -> IovaRange {
-        inclusive(first, last).unwrap()
+        IovaRange::inclusive(Iova(first), Iova(last)).unwrap()
     }
 
     #[test]

@@ -18,16 +18,85 @@ const LIMIT: u64 = 600;
 /// The pairs of the shorter run; the other has twice as many.
 const PAIRS: u64 = 10_000;
 
-pub(super) fn measure(ui: &Ui) -> Result<Measured> {
-    let valgrind = packages::prefix(&bundles::VALGRIND, ui)?;
-    let program = build(ui)?;
-    let step = ui.step("count instructions");
-    let ours = a_pair(&valgrind, &program, "ours")?;
-    let peer = a_pair(&valgrind, &program, "peer")?;
-    drop(step);
+/// What the smallest commit must stay below; about 5 microseconds.
+const COMMIT_LIMIT: u64 = 15_000;
+
+/// What a pair of a guest's own IOMMU must stay below.
+const AMONG_LIMIT: u64 = 1_700;
+
+/// From a hundred sections to ten thousand, what a commit costs may grow as a logarithm does: twofold, in percent.
+const GROWTH_LIMIT: u64 = 200;
+
+/// A map and an unmap, when nearly nothing else is mapped.
+pub(super) fn pair(ui: &Ui) -> Result<Measured> {
+    let counter = Counter::new(ui)?;
+    let _step = ui.step("count instructions");
     let name = "user-space instructions of a map and unmap pair";
     let goal = Goal::Below(LIMIT);
+    let (ours, peer) = (counter.of("ours", 7)?, counter.of("peer", 7)?);
     Ok(Measured::new(name, "instructions", ours, peer, goal))
+}
+
+/// What many mappings and sections cost.
+pub(super) fn many(ui: &Ui) -> Result<Vec<Measured>> {
+    const MANY: u64 = 10_000;
+    let counter = Counter::new(ui)?;
+    let _step = ui.step("count instructions");
+    let of = |name, ours, peer, goal| Measured::new(name, "instructions", ours, peer, goal);
+    let peer = counter.of("peer", MANY)?;
+    let commits = counter.of("commit", MANY)?;
+    let few = counter.of("commit", 100)?;
+    Ok(vec![
+        of(
+            "user-space instructions to unmap and map 4 KiB among 10,000 live mappings",
+            counter.of("among", MANY)?,
+            peer,
+            Goal::Below(AMONG_LIMIT),
+        ),
+        of(
+            "user-space instructions of two commits that change 1 of 10,000 sections",
+            commits,
+            peer,
+            Goal::Below(2 * COMMIT_LIMIT),
+        ),
+        Measured::new(
+            "the same, in percent of two among 100 sections",
+            "percent",
+            commits * 100 / few.max(1),
+            100,
+            Goal::Below(GROWTH_LIMIT),
+        ),
+    ])
+}
+
+/// The program, and what counts its instructions.
+struct Counter {
+    valgrind: PathBuf,
+    program: PathBuf,
+}
+
+impl Counter {
+    fn new(ui: &Ui) -> Result<Self> {
+        Ok(Self {
+            valgrind: packages::prefix(&bundles::VALGRIND, ui)?,
+            program: build(ui)?,
+        })
+    }
+
+    /// What a pair of such calls costs, among so many of what it is about.
+    fn of(&self, what: &str, live: u64) -> Result<u64> {
+        let run = |pairs: u64| {
+            run(
+                &self.valgrind,
+                &self.program,
+                [what, &pairs.to_string(), &live.to_string()],
+            )
+        };
+        let (short, long) = (run(PAIRS)?, run(2 * PAIRS)?);
+        let difference = long.checked_sub(short);
+        let difference = difference.with_context(|| format!("{long} is less than {short}"))?;
+        Ok(difference.div_ceil(PAIRS))
+    }
 }
 
 /// For this machine, as a user's own program would be built.
@@ -51,25 +120,21 @@ fn build(ui: &Ui) -> Result<PathBuf> {
     Ok(directory.join("release/instructions"))
 }
 
-fn a_pair(valgrind: &Path, program: &Path, side: &str) -> Result<u64> {
-    let short = run(valgrind, program, side, PAIRS)?;
-    let long = run(valgrind, program, side, 2 * PAIRS)?;
-    let difference = long.checked_sub(short);
-    let difference = difference.with_context(|| format!("{long} is less than {short}"))?;
-    Ok(difference.div_ceil(PAIRS))
-}
-
 /// The instructions of one run.
-fn run(valgrind: &Path, program: &Path, side: &str, pairs: u64) -> Result<u64> {
+fn run(valgrind: &Path, program: &Path, args: [&str; 3]) -> Result<u64> {
     let mut command = packages::valgrind(valgrind);
     command
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(program)
-        .args([side, &pairs.to_string()]);
+        .args(args);
     let (success, text) = output(&mut command)?;
     match collected(&text) {
         Some(count) if success => Ok(count),
-        _ => bail!("count the instructions of {side}:\n{}", text.trim_end()),
+        _ => bail!(
+            "count the instructions of {}:\n{}",
+            args.join(" "),
+            text.trim_end()
+        ),
     }
 }
 

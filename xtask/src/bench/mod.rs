@@ -5,7 +5,7 @@ mod ioctls;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ use crate::ui::Ui;
 /// What is measured.
 #[derive(Args)]
 pub(crate) struct BenchArgs {
-    /// Only this: `core`
+    /// Only this: `core` or `type1`
     name: Option<String>,
 
     /// One object a line
@@ -69,13 +69,16 @@ const PEER: &str = "vfio-ioctls 0.10.0";
 const MANIFEST: &str = "bench/Cargo.toml";
 
 pub(crate) fn run(args: &BenchArgs, ui: &Ui) -> Result<ExitCode> {
-    if let Some(name) = &args.name {
-        ensure!(
-            name == "core",
-            "there is no measurement {name}; there is core"
-        );
-    }
-    let measured = core(ui)?;
+    let measured = match args.name.as_deref() {
+        None => {
+            let mut all = core(ui)?;
+            all.extend(type1(ui)?);
+            all
+        }
+        Some("core") => core(ui)?,
+        Some("type1") => type1(ui)?,
+        Some(name) => bail!("there is no measurement {name}; there are core and type1"),
+    };
     if args.json {
         for one in &measured {
             ui.last_line(serde_json::to_string(one).context("write JSON")?);
@@ -93,8 +96,13 @@ pub(crate) fn run(args: &BenchArgs, ui: &Ui) -> Result<ExitCode> {
 /// What the core costs: calls of the kernel to open devices, and our own part in a map and an unmap.
 pub(crate) fn core(ui: &Ui) -> Result<Vec<Measured>> {
     let mut measured = ioctls::measure(ui)?;
-    measured.push(instructions::measure(ui)?);
+    measured.push(instructions::pair(ui)?);
     Ok(measured)
+}
+
+/// What guest memory costs, and many mappings.
+pub(crate) fn type1(ui: &Ui) -> Result<Vec<Measured>> {
+    instructions::many(ui)
 }
 
 /// For people.

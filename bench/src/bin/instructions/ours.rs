@@ -12,7 +12,7 @@ use vfio_core::iommu::{Domain, Registry};
 use vfio_core::kernel::{self, Arg, Errno, Kernel, Linux, Opcode, Protection, RegionMapping};
 use vfio_core::{Device, ErrorKind, Vfio};
 
-use super::{LIVE, SIZE, START};
+use super::{SIZE, START};
 
 /// Linux, but for one device in sysfs. The ioctls of Linux are made with the `ioctl` of this program.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ impl Ours {
         Ok(Self { device })
     }
 
-    fn domain(&self) -> &Domain {
+    pub fn domain(&self) -> &Domain {
         self.device.domain()
     }
 
@@ -163,8 +163,8 @@ impl Ours {
         Ok(())
     }
 
-    pub fn measure(&self, pairs: u64) -> Result<()> {
-        for other in 1..LIVE {
+    pub fn measure(&self, pairs: u64, live: u64) -> Result<()> {
+        for other in 1..live {
             self.map(START + 2 * SIZE * other, SIZE)?;
         }
         let iova = IovaRange::new(Iova(START), SIZE).context("a range")?;
@@ -173,6 +173,24 @@ impl Ours {
             // SAFETY: nothing is mapped: no call reaches a kernel.
             unsafe { self.domain().map(iova, memory, Access::ReadWrite) }?;
             self.domain().unmap(iova)?;
+        }
+        Ok(())
+    }
+
+    /// Any of many mappings goes and comes, as a guest's own IOMMU has it.
+    pub fn measure_among(&self, pairs: u64, live: u64) -> Result<()> {
+        const PAGE: u64 = 4096;
+        let memory = HostRange::new(0x7000_0000_0000, PAGE as usize).context("memory")?;
+        let place = |n: u64| IovaRange::new(Iova(START + 2 * PAGE * n), PAGE).context("a range");
+        for n in 0..live {
+            // SAFETY: nothing is mapped: no call reaches a kernel.
+            unsafe { self.domain().map(place(n)?, memory, Access::ReadWrite) }?;
+        }
+        for pair in 0..pairs {
+            let iova = place(pair * 7919 % live)?;
+            self.domain().unmap(iova)?;
+            // SAFETY: as above.
+            unsafe { self.domain().map(iova, memory, Access::ReadWrite) }?;
         }
         Ok(())
     }
