@@ -85,6 +85,20 @@ impl Books {
         before.into_iter().chain(inside).collect()
     }
 
+    /// From the first mapping that has an address in a range to the last one behind it, so that all is of at most
+    /// `enough` bytes; the first one may be larger.
+    pub(super) fn first_run(&self, range: IovaRange, enough: u64) -> Option<IovaRange> {
+        let next = |at| self.mapped.next(at).filter(|it| it.overlaps(range));
+        let mut run = next(range.first())?;
+        while let Some(more) = run.last().0.checked_add(1).and_then(|at| next(Iova(at))) {
+            match IovaRange::inclusive(run.first(), more.last()) {
+                Some(longer) if longer.size() <= enough => run = longer,
+                _ => break,
+            }
+        }
+        Some(run)
+    }
+
     /// How many mappings there are.
     pub(super) fn count(&self) -> u64 {
         self.mapped.len() as u64

@@ -41,6 +41,17 @@ impl<T> Ranges<T> {
         inclusive(first, last).filter(|found| found.overlaps(range))
     }
 
+    /// The lowest one that has an address at or above `at`.
+    pub(super) fn next(&self, at: Iova) -> Option<IovaRange> {
+        let newest = self.newest.iter().map(|(known, _)| *known);
+        let before = self.others.range(..at.0).next_back();
+        let from = self.others.range(at.0..).next();
+        let others = before.into_iter().chain(from);
+        let others = others.filter_map(|(&first, &(last, _))| inclusive(first, last));
+        let known = newest.chain(others).filter(|known| known.last() >= at);
+        known.min_by_key(|known| known.first())
+    }
+
     pub(super) fn len(&self) -> usize {
         self.newest.len() + self.others.len()
     }
@@ -125,6 +136,13 @@ mod tests {
             assert_eq!(ranges.get_mut(page(n)), Some(&mut n.clone()));
             assert_eq!(ranges.get_mut(range(n * 0x1000, n * 0x1000 + 1)), None);
         }
+        for n in 1..=10 {
+            for at in [n * 0x1000 - 1, n * 0x1000 - 0x1000].map(Iova) {
+                let expected = if n == 1 { 1 } else { n - 1 };
+                assert_eq!(ranges.next(at), Some(page(expected)), "{at}");
+            }
+        }
+        assert_eq!(ranges.next(Iova(0xb000)), None);
         let found = |ranges: &mut Ranges<u64>, within| {
             let found = ranges.starting_in(within);
             found.iter().map(|(_, n)| **n).collect::<Vec<_>>()
@@ -134,6 +152,7 @@ mod tests {
             ranges.remove(page(n));
             assert_eq!(ranges.overlapping(page(n)), None);
         }
+        assert_eq!(ranges.next(Iova(0x5800)), Some(page(7)));
         assert_eq!(
             found(&mut ranges, range(0, u64::MAX)),
             [1, 2, 3, 4, 7, 8, 9]
