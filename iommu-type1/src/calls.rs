@@ -120,8 +120,8 @@ pub(crate) fn dirty_bitmap(
             },
         },
     };
-    // SAFETY: the call reads this struct, and writes into `words` no more bytes than they have: it refuses a bitmap that
-    // is smaller than the range needs, and writes the words of mappings, which are inside of the range.
+    // SAFETY: the call reads this struct, and writes into `words` no more bytes than they have: it refuses a bitmap
+    // that is smaller than the range needs, and writes the words of mappings, which are inside of the range.
     unsafe { container.call(uapi::IOMMU_DIRTY_PAGES, Arg::In(request.as_bytes())) }
         .map_err(|answer| Error::kernel(DIRTY_PAGES, CONTEXT, answer).at(iova))
 }

@@ -10,7 +10,7 @@
 //! `CAP_IPC_LOCK`.
 //!
 //! Version 2 is preferred; the versions differ in what an unmap may cut, which `vfio-core` hides by
-//! unmapping whole mappings only, and version 1 cannot track [dirty pages](vfio_core::iommu::Domain::dirty_pages) (B34). What the kernel does is in `drivers/vfio/vfio_iommu_type1.c`.
+//! unmapping whole mappings only, and version 1 tracks no [dirty pages](vfio_core::iommu::DirtyPages) (B34). What the kernel does is in `drivers/vfio/vfio_iommu_type1.c`.
 
 mod calls;
 mod dirty;

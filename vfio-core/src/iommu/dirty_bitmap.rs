@@ -13,8 +13,8 @@ const BLOCK: usize = 32;
 
 /// A bit for each page of a range of addresses: whether a device may have written it.
 ///
-/// Its memory is a bit for each page, also of those where nothing is mapped (32 MiB for 1 TiB in pages of 4 KiB): memory
-/// with a large hole in it has a bitmap on each side of the hole.
+/// Its memory is a bit for each page, also of those where nothing is mapped (32 MiB for 1 TiB in pages of 4 KiB):
+/// memory with a large hole in it has a bitmap on each side of the hole.
 ///
 /// ```
 /// use vfio_core::address::{Iova, IovaRange};
@@ -225,8 +225,8 @@ pub(super) fn fill_with_zeros(words: &mut Vec<u64>, len: u64) -> Result<()> {
     Ok(())
 }
 
-/// Adds the bits of `words` to `into`, each `shift` bits further on, below 64; behind the highest bits of `before`, which
-/// this shifts in. What does not fit is left out.
+/// Adds the bits of `words` to `into`, each `shift` bits further on, below 64; behind the highest bits of `before`,
+/// which this shifts in. What does not fit is left out.
 fn merge(into: &mut [u64], words: &[u64], shift: u64, mut before: u64) {
     let shifted_in = |before: u64| before >> 1 >> (WORD - 1 - shift);
     let mut merge_block = |into: &mut [u64], words: &[u64]| {

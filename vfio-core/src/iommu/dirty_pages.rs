@@ -19,8 +19,8 @@ const READ: &str = "read the dirty pages of";
 ///
 /// It is what a live migration falls back on where a device cannot tell itself what it has written. It is right, and
 /// **of no help in sending less**: every page that a PCI device can reach is pinned, and the kernel has no means to see
-/// which of them are written. So behind `vfio-pci` every mapped page is dirty at every read (B34), also one that devices
-/// may only read, and also one that was read as dirty just before.
+/// which of them are written. So behind `vfio-pci` every mapped page is dirty at every read (B34), also one that
+/// devices may only read, and also one that was read as dirty just before.
 ///
 /// ```
 /// use vfio_core::Result;
@@ -38,7 +38,8 @@ const READ: &str = "read the dirty pages of";
 /// }
 /// ```
 ///
-/// What is unmapped while it is held is not told any more: its pages are to be [marked](DirtyBitmap::mark) by who unmaps.
+/// What is unmapped while it is held is not told any more: its pages are to be [marked](DirtyBitmap::mark) by who
+/// unmaps.
 #[derive(Debug)]
 pub struct DirtyPages {
     domain: Domain,
@@ -134,7 +135,8 @@ impl DirtyPages {
     /// The kernel need not keep track any more. Dropping it does the same.
     ///
     /// # Errors
-    /// What the kernel answered: it may track still, which costs memory and is no harm otherwise. It is asked once more.
+    /// What the kernel answered, before it was asked once more: it may track still, which costs memory and is no other
+    /// harm.
     pub fn stop(mut self) -> Result<()> {
         self.end()
     }

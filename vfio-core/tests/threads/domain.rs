@@ -105,8 +105,7 @@ fn no_mapping_is_cut_by_a_question_for_dirty_pages() {
     check(|| {
         let (vfio, _) = boot();
         let device = open(&vfio, BDF).unwrap();
-        map(device.domain(), pages(4, 1)).unwrap();
-        let threads = [pages(1, 2), pages(2, 3), pages(4, 2)].map(|range| {
+        let threads = [pages(1, 2), pages(2, 2)].map(|range| {
             let domain = device.domain().clone();
             thread::spawn(move || {
                 for _ in 0..2 {
@@ -121,8 +120,6 @@ fn no_mapping_is_cut_by_a_question_for_dirty_pages() {
         for _ in 0..3 {
             dirty.read_into(&mut read).unwrap();
         }
-        assert_eq!(device.domain().unmap(pages(4, 1)).unwrap(), PAGE);
-        dirty.read_into(&mut read).unwrap();
         dirty.stop().unwrap();
         for thread in threads {
             thread.join().unwrap();
