@@ -2,12 +2,15 @@
 #![allow(unsafe_code)] // Each call with the struct that belongs to it.
 
 use vfio_core::address::{Access, HostRange, IovaRange};
+use vfio_core::call::argsz;
 use vfio_core::kernel::Arg;
-use vfio_core::uapi::{self, DmaMap, DmaUnmap, IommuType1Info};
+use vfio_core::uapi::{
+    self, Bitmap, DmaMap, DmaUnmap, IommuType1DirtyBitmap, IommuType1DirtyBitmapGet, IommuType1Info,
+};
 use vfio_core::{Container, Error, ErrorKind, Result};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-const CONTEXT: &str = "the type1 context";
+pub(crate) const CONTEXT: &str = "the type1 context";
 
 /// The info struct with its capabilities behind it. The kernel says how much room it wants.
 pub(crate) fn get_info(container: &Container) -> Result<Vec<u8>> {
@@ -73,4 +76,52 @@ pub(crate) fn unmap(container: &Container, iova: IovaRange) -> Result<u64> {
     unsafe { container.call(uapi::IOMMU_UNMAP_DMA, Arg::InOut(request.as_mut_bytes())) }
         .map_err(|answer| Error::kernel("VFIO_IOMMU_UNMAP_DMA", CONTEXT, answer).at(iova))?;
     Ok(request.size)
+}
+
+const DIRTY_PAGES: &str = "VFIO_IOMMU_DIRTY_PAGES";
+
+/// Starts or stops to track dirty pages.
+pub(crate) fn dirty_pages(container: &Container, flags: u32) -> Result<()> {
+    let request = IommuType1DirtyBitmap {
+        argsz: argsz::<IommuType1DirtyBitmap>(),
+        flags,
+    };
+    // SAFETY: the call reads this struct, which carries no address: it is not the call that tells them.
+    unsafe { container.call(uapi::IOMMU_DIRTY_PAGES, Arg::In(request.as_bytes())) }
+        .map_err(|answer| Error::kernel(DIRTY_PAGES, CONTEXT, answer))
+}
+
+/// Has the kernel write which pages of the range are dirty.
+pub(crate) fn dirty_bitmap(
+    container: &Container,
+    iova: IovaRange,
+    page_size: u64,
+    words: &mut [u64],
+) -> Result<()> {
+    /// One struct behind the other.
+    #[derive(IntoBytes, Immutable)]
+    #[repr(C)]
+    struct Request {
+        head: IommuType1DirtyBitmap,
+        get: IommuType1DirtyBitmapGet,
+    }
+    let request = Request {
+        head: IommuType1DirtyBitmap {
+            argsz: argsz::<Request>(),
+            flags: uapi::IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP,
+        },
+        get: IommuType1DirtyBitmapGet {
+            iova: iova.first().0,
+            size: iova.size(),
+            bitmap: Bitmap {
+                pgsize: page_size,
+                size: size_of_val(words) as u64,
+                data: words.as_mut_ptr().expose_provenance() as u64,
+            },
+        },
+    };
+    // SAFETY: the call reads this struct, and writes into `words` no more bytes than they have: it refuses a bitmap
+    // that is smaller than the range needs, and writes the words of mappings, which are inside of the range.
+    unsafe { container.call(uapi::IOMMU_DIRTY_PAGES, Arg::In(request.as_bytes())) }
+        .map_err(|answer| Error::kernel(DIRTY_PAGES, CONTEXT, answer).at(iova))
 }

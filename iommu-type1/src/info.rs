@@ -2,9 +2,10 @@
 
 use vfio_core::address::{Iova, IovaRange, PageSizes};
 use vfio_core::info_chain;
-use vfio_core::iommu::{Aperture, Capabilities};
+use vfio_core::iommu::{Aperture, Capabilities, DirtyLimits};
 use vfio_core::uapi::{
-    self, IommuType1CapIovaRange, IommuType1DmaAvail, IommuType1Info, IovaRangeEntry,
+    self, IommuType1CapIovaRange, IommuType1CapMigration, IommuType1DmaAvail, IommuType1Info,
+    IovaRangeEntry,
 };
 use vfio_core::{Error, ErrorKind, Result};
 use zerocopy::FromBytes;
@@ -29,15 +30,8 @@ pub(crate) fn capabilities(bytes: &[u8]) -> Result<Capabilities> {
         .smallest()
         .ok_or_else(|| unusable("it names no page sizes"))?;
 
-    // The first capability of a kind counts, so that a chain with many, or a circle, costs no more.
-    let capability = |id| match info.flags & uapi::IOMMU_INFO_CAPS {
-        0 => None,
-        _ => info_chain::capabilities(bytes, info.cap_offset)
-            .find(|(header, _)| header.id == id)
-            .map(|(_, bytes)| bytes),
-    };
-    let ranges = capability(uapi::IOMMU_TYPE1_INFO_CAP_IOVA_RANGE).and_then(iova_ranges);
-    let mappings_left = capability(uapi::IOMMU_TYPE1_INFO_DMA_AVAIL)
+    let ranges = capability(bytes, uapi::IOMMU_TYPE1_INFO_CAP_IOVA_RANGE).and_then(iova_ranges);
+    let mappings_left = capability(bytes, uapi::IOMMU_TYPE1_INFO_DMA_AVAIL)
         .and_then(|bytes| IommuType1DmaAvail::read_from_prefix(bytes).ok())
         .map(|(available, _)| available.avail);
     // A kernel before 5.4 does not say what it can map; then every address may be tried.
@@ -56,6 +50,27 @@ pub(crate) fn capabilities(bytes: &[u8]) -> Result<Capabilities> {
         mappings_left,
         windows: None,
     })
+}
+
+/// What the same answer says of dirty pages; `None` if it says nothing that can be used.
+pub(crate) fn dirty_limits(bytes: &[u8]) -> Option<DirtyLimits> {
+    let bytes = capability(bytes, uapi::IOMMU_TYPE1_INFO_CAP_MIGRATION)?;
+    let (migration, _) = IommuType1CapMigration::read_from_prefix(bytes).ok()?;
+    Some(DirtyLimits {
+        page_size: PageSizes(migration.pgsize_bitmap).smallest()?,
+        largest_bitmap: migration.max_dirty_bitmap_size,
+    })
+}
+
+/// A capability, from its header on. The first of a kind counts, so that a chain with many, or a circle, costs no more.
+fn capability(bytes: &[u8], id: u16) -> Option<&[u8]> {
+    let (info, _) = IommuType1Info::read_from_prefix(bytes).ok()?;
+    if info.flags & uapi::IOMMU_INFO_CAPS == 0 {
+        return None;
+    }
+    let mut capabilities = info_chain::capabilities(bytes, info.cap_offset);
+    let (_, found) = capabilities.find(|(header, _)| header.id == id)?;
+    Some(found)
 }
 
 /// A range without the page that ends with the last address of all, if it has that one: kernels before 6.18 map it and

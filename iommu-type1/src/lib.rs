@@ -10,13 +10,14 @@
 //! `CAP_IPC_LOCK`.
 //!
 //! Version 2 is preferred; the versions differ in what an unmap may cut, which `vfio-core` hides by
-//! unmapping whole mappings only. What the kernel does is in `drivers/vfio/vfio_iommu_type1.c`.
+//! unmapping whole mappings only, and version 1 tracks no [dirty pages](vfio_core::iommu::DirtyPages) (B34). What the kernel does is in `drivers/vfio/vfio_iommu_type1.c`.
 
 mod calls;
+mod dirty;
 mod info;
 
 use vfio_core::address::{Access, HostRange, IovaRange};
-use vfio_core::iommu::{Capabilities, IommuBackend, Reach, Registration};
+use vfio_core::iommu::{Capabilities, DirtyTracking, IommuBackend, Reach, Registration};
 use vfio_core::{Container, Result, inventory, uapi};
 
 /// Type1 version 2.
@@ -25,7 +26,7 @@ pub const TYPE1_V2: Registration = Registration {
     preference: 100,
     reach: Reach::Container {
         extension: uapi::TYPE1V2_IOMMU,
-        attach,
+        attach: attach_v2,
     },
 };
 
@@ -35,21 +36,32 @@ pub const TYPE1: Registration = Registration {
     preference: 200,
     reach: Reach::Container {
         extension: uapi::TYPE1_IOMMU,
-        attach,
+        attach: attach_v1,
     },
 };
 
 inventory::submit!(TYPE1_V2);
 inventory::submit!(TYPE1);
 
-fn attach(container: Container) -> Result<Box<dyn IommuBackend>> {
-    Ok(Box::new(Type1 { container }))
+fn attach_v2(container: Container) -> Result<Box<dyn IommuBackend>> {
+    Ok(Box::new(Type1 {
+        container,
+        is_v2: true,
+    }))
+}
+
+fn attach_v1(container: Container) -> Result<Box<dyn IommuBackend>> {
+    Ok(Box::new(Type1 {
+        container,
+        is_v2: false,
+    }))
 }
 
 /// A container that has a type1 IOMMU.
 #[derive(Debug)]
 struct Type1 {
     container: Container,
+    is_v2: bool,
 }
 
 #[allow(unsafe_code)] // the trait's promise
@@ -58,6 +70,10 @@ struct Type1 {
 unsafe impl IommuBackend for Type1 {
     fn capabilities(&self) -> Result<Capabilities> {
         info::capabilities(&calls::get_info(&self.container)?)
+    }
+
+    fn dirty_tracking(&self) -> Option<&dyn DirtyTracking> {
+        self.is_v2.then_some(self) // B34
     }
 
     #[allow(unsafe_code)] // the trait's contract, passed on

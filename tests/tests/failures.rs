@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Arguments, Trial};
 use vfio_core::address::{Access, DmaMask, HostRange};
-use vfio_core::iommu::{Registration, Registry};
+use vfio_core::iommu::{DirtyBitmap, Registration, Registry};
 use vfio_core::kernel::{Errno, Kernel};
-use vfio_core::{AddressSpaceId, Answer, Error, OpenOptions, Vfio};
+use vfio_core::{AddressSpaceId, Answer, Error, ErrorKind, OpenOptions, Vfio};
 use vfio_sim::machine::Device;
 use vfio_sim::wrap::{Call, FailNth, Mode, Request, Watch, Watched, errnos};
 use vfio_sim::{Machine, SimKernel};
@@ -62,6 +62,21 @@ const SCENARIOS: &[(&str, Scenario)] = &[
         let closed = device.close();
         drop(buffer);
         closed
+    }),
+    ("track dirty pages", |host| {
+        let device = host.open(0)?;
+        let buffer = device.domain().buffer(1, LOW, Access::ReadWrite)?;
+        match device.domain().dirty_pages() {
+            Ok(dirty) => {
+                let mut read = DirtyBitmap::new(buffer.range(), dirty.page_size())?;
+                dirty.read_into(&mut read)?;
+                dirty.stop()?;
+            }
+            // Not by this backend.
+            Err(error) if error.kind() == ErrorKind::Unsupported => {}
+            Err(error) => return Err(error),
+        }
+        device.close()
     }),
     ("reset", |host| {
         let device = host.open(0)?;
@@ -110,7 +125,7 @@ impl Host {
         let name = self.devices.get(number).map_or("", String::as_str);
         let bdf = name
             .parse()
-            .map_err(|_| Error::new(vfio_core::ErrorKind::NoSuchDevice, "name", name))?;
+            .map_err(|_| Error::new(ErrorKind::NoSuchDevice, "name", name))?;
         self.vfio
             .open_with(bdf, OpenOptions::default().in_space(self.space))
     }

@@ -6,9 +6,12 @@ mod kernel;
 use iommu_type1::{TYPE1, TYPE1_V2};
 use vfio_core::ErrorKind;
 use vfio_core::address::{Access, HostRange, Iova, IovaRange};
-use vfio_core::iommu::IommuBackend;
+use vfio_core::iommu::{DirtyLimits, IommuBackend};
 use vfio_core::kernel::{Errno, Opcode};
-use vfio_core::uapi::{self, DmaMap, DmaUnmap, IommuType1Info};
+use vfio_core::uapi::{
+    self, DmaMap, DmaUnmap, InfoCapHeader, IommuType1CapMigration, IommuType1DirtyBitmap,
+    IommuType1DirtyBitmapGet, IommuType1Info,
+};
 use zerocopy::{FromBytes, IntoBytes};
 
 use kernel::attach;
@@ -112,4 +115,104 @@ fn an_answer_that_does_not_fit_is_asked_for_again_with_room() {
     let error = backend.unwrap().capabilities().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Kernel);
     assert_eq!(log.take().len(), 1);
+}
+
+#[test]
+fn dirty_pages_are_started_stopped_and_asked_for() {
+    let (backend, log) = attach(&TYPE1_V2, |_, _| Ok(0));
+    let backend = backend.unwrap();
+    let tracking = backend.dirty_tracking().unwrap();
+    tracking.start().unwrap();
+    tracking.stop().unwrap();
+    let mut words = [0; 3];
+    tracking.read(iova(), 0x1000, &mut words).unwrap();
+    let calls = log.take();
+    assert!(
+        calls
+            .iter()
+            .all(|(opcode, _)| *opcode == uapi::IOMMU_DIRTY_PAGES)
+    );
+    let heads = calls
+        .iter()
+        .map(|(_, bytes)| IommuType1DirtyBitmap::read_from_prefix(bytes).unwrap());
+    let heads: Vec<_> = heads
+        .map(|(head, rest)| (head.argsz, head.flags, rest.len()))
+        .collect();
+    assert_eq!(
+        heads,
+        [
+            (8, uapi::IOMMU_DIRTY_PAGES_FLAG_START, 0),
+            (8, uapi::IOMMU_DIRTY_PAGES_FLAG_STOP, 0),
+            (48, uapi::IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP, 40),
+        ]
+    );
+    let get = IommuType1DirtyBitmapGet::read_from_bytes(&calls[2].1[8..]).unwrap();
+    assert_eq!((get.iova, get.size), (0x10_0000, 0x3000));
+    assert_eq!(
+        (get.bitmap.pgsize, get.bitmap.size, get.bitmap.data),
+        (0x1000, 24, words.as_ptr() as u64)
+    );
+}
+
+#[test]
+fn a_failure_about_dirty_pages_names_the_call() {
+    let (backend, _) = attach(&TYPE1_V2, |_, _| Err(Errno::INVAL));
+    let backend = backend.unwrap();
+    let tracking = backend.dirty_tracking().unwrap();
+    let read = tracking.read(iova(), 0x1000, &mut [0]);
+    for (answer, range) in [
+        (tracking.start(), None),
+        (tracking.stop(), None),
+        (read, Some(iova())),
+    ] {
+        let error = answer.unwrap_err();
+        assert_eq!(error.operation(), "VFIO_IOMMU_DIRTY_PAGES");
+        assert_eq!((error.iova(), error.errno()), (range, Some(Errno::INVAL)));
+    }
+}
+
+#[test]
+fn version_1_does_not_track_dirty_pages() {
+    let (backend, _) = attach(&TYPE1, |_, _| Ok(0));
+    assert!(backend.unwrap().dirty_tracking().is_none());
+}
+
+#[test]
+fn how_dirty_pages_are_told_is_asked() {
+    let answer = |pgsize_bitmap| {
+        let (backend, _) = attach(&TYPE1_V2, move |_, bytes| {
+            let head = IommuType1Info {
+                argsz: 56,
+                flags: uapi::IOMMU_INFO_PGSIZES | uapi::IOMMU_INFO_CAPS,
+                iova_pgsizes: 0x1000,
+                cap_offset: 24,
+                pad: 0,
+            };
+            let migration = IommuType1CapMigration {
+                header: InfoCapHeader {
+                    id: uapi::IOMMU_TYPE1_INFO_CAP_MIGRATION,
+                    version: 1,
+                    next: 0,
+                },
+                pgsize_bitmap,
+                max_dirty_bitmap_size: 1 << 28,
+                ..Default::default()
+            };
+            let answer = [head.as_bytes(), migration.as_bytes()].concat();
+            bytes[..answer.len()].copy_from_slice(&answer);
+            Ok(0)
+        });
+        backend.unwrap().dirty_tracking().unwrap().limits()
+    };
+    let expected = DirtyLimits {
+        page_size: 0x1_0000,
+        largest_bitmap: 1 << 28,
+    };
+    assert_eq!(answer(0x4021_0000).unwrap(), expected);
+    assert_eq!(answer(0).unwrap_err().kind(), ErrorKind::Unsupported);
+
+    // A kernel before 5.8 says nothing of it.
+    let (backend, _) = attach(&TYPE1_V2, info(24));
+    let limits = backend.unwrap().dirty_tracking().unwrap().limits();
+    assert_eq!(limits.unwrap_err().kind(), ErrorKind::Unsupported);
 }

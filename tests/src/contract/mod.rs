@@ -2,6 +2,7 @@
 //!
 //! A case opens the device itself, as often as it likes: nobody else may have it open.
 
+mod dirty;
 mod drops;
 mod limits;
 mod lives;
@@ -49,6 +50,7 @@ const CASES: &[(&str, Case)] = &[
     ("addresses_are_below_the_mask", limits::masks),
     ("mappings_that_are_counted_are_counted", limits::counted),
     ("memory_has_the_rights_that_it_was_given", rights::kept),
+    ("dirty_pages_are_told", dirty::told),
     ("a_life_ends_with_its_last_device", lives::ends),
     ("a_life_does_not_touch_the_next", lives::apart),
     ("two_handles_have_one_life", lives::shared),

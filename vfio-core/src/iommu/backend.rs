@@ -7,6 +7,8 @@ use crate::address::{Access, DmaMask, HostRange, Iova, IovaRange, PageSizes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Bdf;
 
+use super::dirty::DirtyTracking;
+
 /// A range of addresses that the IOMMU can map: a usable IOVA range of type1, a DMA window of sPAPR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Aperture {
@@ -94,6 +96,11 @@ pub unsafe trait IommuBackend: Debug + Send + Sync {
             Error::new(ErrorKind::Unsupported, "open", device.to_string())
                 .because("the devices of this backend come from a group"),
         )
+    }
+
+    /// What tells which pages devices may have written, where there is such a thing.
+    fn dirty_tracking(&self) -> Option<&dyn DirtyTracking> {
+        None
     }
 
     /// Lets the device reach `memory` at `iova`.

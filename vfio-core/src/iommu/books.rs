@@ -89,6 +89,24 @@ impl Books {
         self.mapped.next(after)
     }
 
+    /// From the first mapping that has an address in a range to the last one behind it, so that all is of at most
+    /// `enough` bytes; the first one may be larger.
+    pub(super) fn first_run(&self, range: IovaRange, enough: u64) -> Option<IovaRange> {
+        let next = |after| self.next(after).filter(|it| it.overlaps(range));
+        let edge = IovaRange::new(range.first(), 1)?;
+        let mut run = self
+            .mapped
+            .overlapping(edge)
+            .or_else(|| next(range.first()))?;
+        while let Some(more) = next(run.last()) {
+            match IovaRange::inclusive(run.first(), more.last()) {
+                Some(longer) if longer.size() <= enough => run = longer,
+                _ => break,
+            }
+        }
+        Some(run)
+    }
+
     /// How many mappings there are.
     pub(super) fn count(&self) -> u64 {
         self.mapped.len() as u64

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::debug;
 
@@ -15,6 +16,8 @@ use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use super::backend::{Aperture, Capabilities, IommuBackend};
 use super::books::NotUnmapped;
 use super::buffer::DmaBuffer;
+use super::dirty::DirtyTracking;
+use super::dirty_pages::DirtyPages;
 use super::ledger::{Ledger, Refusal};
 use super::placement::Placement;
 use super::reservation::Reservation;
@@ -46,6 +49,8 @@ struct Shared {
     ledger: Mutex<Ledger>,
     /// Held for reading by every call on the context, for writing by its end.
     life: RwLock<Life>,
+    /// Somebody has its dirty pages tracked.
+    is_tracked: AtomicBool,
 }
 
 /// Where in its life an IOMMU context is.
@@ -75,6 +80,7 @@ impl Domain {
             backend,
             ledger: Mutex::new(ledger),
             life: RwLock::new(Life::Attached(1)),
+            is_tracked: AtomicBool::new(false),
         })))
     }
 
@@ -453,6 +459,41 @@ impl Domain {
         DmaBuffer::new(self, size, place.into(), access)
     }
 
+    /// Has the kernel keep track of the pages that devices write, until the answer is stopped or dropped. One at a time
+    /// can. Read [`DirtyPages`] first: behind `vfio-pci` every mapped page is dirty, always.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`]: the backend or the kernel cannot (sPAPR, type1 version 1, kernels before 5.8).
+    /// [`ErrorKind::Busy`]: somebody tracks them already. [`ErrorKind::Gone`]. What the kernel answered; then nothing
+    /// is tracked.
+    pub fn dirty_pages(&self) -> Result<DirtyPages> {
+        DirtyPages::start(self)
+    }
+
+    /// Runs a call about dirty pages while the context lives.
+    pub(super) fn with_tracking<T>(
+        &self,
+        operation: &'static str,
+        call: impl FnOnce(&dyn DirtyTracking) -> Result<T>,
+    ) -> Result<T> {
+        self.alive(operation, || match self.0.backend.dirty_tracking() {
+            Some(tracking) => call(tracking),
+            None => Err(self
+                .refused(ErrorKind::Unsupported, operation)
+                .because("this IOMMU keeps no track of them")),
+        })
+    }
+
+    /// Takes the place of the one who has dirty pages tracked; answers whether it was free.
+    pub(super) fn begin_tracking(&self) -> bool {
+        !self.0.is_tracked.swap(true, Ordering::AcqRel)
+    }
+
+    /// Gives that place up.
+    pub(super) fn end_tracking(&self) {
+        self.0.is_tracked.store(false, Ordering::Release);
+    }
+
     /// Lets another group in, which `join` puts into the container, while no call is in the kernel.
     pub(crate) fn enter<T>(&self, join: impl FnOnce() -> Result<T>) -> Result<T> {
         let mut life = self.0.life.write().unwrap_or_else(PoisonError::into_inner);
@@ -528,7 +569,7 @@ impl Domain {
         error.of_memory(memory).because(why)
     }
 
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.0.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -537,7 +578,12 @@ impl Domain {
     }
 
     fn error(&self, kind: ErrorKind, operation: &'static str, iova: IovaRange) -> Error {
-        Error::new(kind, operation, self.object()).at(iova)
+        self.refused(kind, operation).at(iova)
+    }
+
+    /// That something cannot be done with the context.
+    pub(super) fn refused(&self, kind: ErrorKind, operation: &'static str) -> Error {
+        Error::new(kind, operation, self.object())
     }
 }
 

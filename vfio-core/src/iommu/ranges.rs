@@ -147,6 +147,11 @@ mod tests {
             assert_eq!(ranges.get_mut(page(n)), Some(&mut n.clone()));
             assert_eq!(ranges.get_mut(range(n * 0x1000, n * 0x1000 + 1)), None);
         }
+        for n in 1..10 {
+            assert_eq!(ranges.next(page(n).first()), Some(page(n + 1)));
+            assert_eq!(ranges.next(Iova(n * 0x1000 - 1)), Some(page(n)));
+        }
+        assert_eq!(ranges.next(page(10).first()), None);
         let found = |ranges: &mut Ranges<u64>, within| {
             let found = ranges.starting_in(within);
             found.iter().map(|(_, n)| **n).collect::<Vec<_>>()
@@ -156,6 +161,7 @@ mod tests {
             ranges.remove(page(n));
             assert_eq!(ranges.overlapping(page(n)), None);
         }
+        assert_eq!(ranges.next(page(4).first()), Some(page(7)));
         assert_eq!(
             found(&mut ranges, range(0, u64::MAX)),
             [1, 2, 3, 4, 7, 8, 9]

@@ -28,6 +28,9 @@ pub const IOMMU_GET_INFO: Opcode = vfio(12);
 pub const IOMMU_MAP_DMA: Opcode = vfio(13);
 /// Takes mappings away: a [`DmaUnmap`]. sPAPR has the same number and struct.
 pub const IOMMU_UNMAP_DMA: Opcode = vfio(14);
+/// Starts and stops to track dirty pages, and tells them: an [`IommuType1DirtyBitmap`], behind it, to tell them, an
+/// [`IommuType1DirtyBitmapGet`].
+pub const IOMMU_DIRTY_PAGES: Opcode = vfio(17);
 
 /// `iova_pgsizes` is valid ([`IommuType1Info::flags`]).
 pub const IOMMU_INFO_PGSIZES: u32 = 0x1;
@@ -54,6 +57,13 @@ pub const DMA_UNMAP_FLAG_GET_DIRTY_BITMAP: u32 = 0x1;
 pub const DMA_UNMAP_FLAG_ALL: u32 = 0x2;
 /// Forgets the addresses of mappings, which stay ([`DmaUnmap::flags`]).
 pub const DMA_UNMAP_FLAG_VADDR: u32 = 0x4;
+
+/// Starts to track dirty pages ([`IommuType1DirtyBitmap::flags`]).
+pub const IOMMU_DIRTY_PAGES_FLAG_START: u32 = 0x1;
+/// Stops to track them ([`IommuType1DirtyBitmap::flags`]).
+pub const IOMMU_DIRTY_PAGES_FLAG_STOP: u32 = 0x2;
+/// Tells them ([`IommuType1DirtyBitmap::flags`]).
+pub const IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP: u32 = 0x4;
 
 /// `struct vfio_iommu_type1_info`
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -147,6 +157,41 @@ pub struct DmaUnmap {
     pub iova: u64,
     /// Size in bytes; type1 answers how much it unmapped, sPAPR leaves it alone.
     pub size: u64,
+}
+
+/// `struct vfio_iommu_type1_dirty_bitmap`, without what is behind it
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct IommuType1DirtyBitmap {
+    /// Size of this struct and of what is behind it in bytes, set by the caller.
+    pub argsz: u32,
+    /// One of [`IOMMU_DIRTY_PAGES_FLAG_START`], [`IOMMU_DIRTY_PAGES_FLAG_STOP`],
+    /// [`IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP`].
+    pub flags: u32,
+}
+
+/// `struct vfio_iommu_type1_dirty_bitmap_get`
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct IommuType1DirtyBitmapGet {
+    /// First address.
+    pub iova: u64,
+    /// Size of the range in bytes.
+    pub size: u64,
+    /// Where the kernel writes which pages of the range are dirty.
+    pub bitmap: Bitmap,
+}
+
+/// `struct vfio_bitmap`
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Bitmap {
+    /// Size of a page in bytes.
+    pub pgsize: u64,
+    /// Size of the bitmap in bytes.
+    pub size: u64,
+    /// Address of the bitmap in the calling process: words of 64 bits, a bit for each page.
+    pub data: u64,
 }
 
 impl DmaMap {

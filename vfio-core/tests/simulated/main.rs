@@ -8,6 +8,7 @@ mod choosing;
 mod device;
 mod device_calls;
 mod diagnosis;
+mod dirty;
 mod domain;
 mod failing;
 mod handover;

@@ -2,7 +2,7 @@
 
 use shuttle::thread;
 use vfio_core::address::{Access, DmaMask, HostRange, Iova, IovaRange};
-use vfio_core::iommu::Domain;
+use vfio_core::iommu::{DirtyBitmap, Domain};
 use vfio_core::{ErrorKind, Result};
 
 use crate::check;
@@ -97,6 +97,55 @@ fn a_mapping_is_not_unmapped_while_it_is_made() {
         let bytes: u64 = unmaps.join().unwrap().iter().sum();
         let left = device.domain().unmap(pages(1, 1)).unwrap();
         assert_eq!(bytes + left, PAGE);
+    });
+}
+
+#[test]
+fn no_mapping_is_cut_by_a_question_for_dirty_pages() {
+    check(|| {
+        let (vfio, _) = boot();
+        let device = open(&vfio, BDF).unwrap();
+        let threads = [pages(1, 2), pages(2, 2)].map(|range| {
+            let domain = device.domain().clone();
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    if done(map(&domain, range), &[ErrorKind::Overlap]) {
+                        assert_eq!(domain.unmap(range).unwrap(), range.size());
+                    }
+                }
+            })
+        });
+        let dirty = device.domain().dirty_pages().unwrap();
+        let mut read = DirtyBitmap::new(pages(0, 16), PAGE).unwrap();
+        for _ in 0..3 {
+            dirty.read_into(&mut read).unwrap();
+        }
+        dirty.stop().unwrap();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn one_thread_at_a_time_tracks_dirty_pages() {
+    check(|| {
+        let (vfio, watch) = boot();
+        let device = open(&vfio, BDF).unwrap();
+        let threads = [(); 2].map(|()| {
+            let domain = device.domain().clone();
+            thread::spawn(move || {
+                let refusals = [ErrorKind::Busy, ErrorKind::Gone];
+                for _ in 0..2 {
+                    done(domain.dirty_pages(), &refusals);
+                }
+            })
+        });
+        device.close().unwrap();
+        watch.is_over();
+        for thread in threads {
+            thread.join().unwrap();
+        }
     });
 }
 

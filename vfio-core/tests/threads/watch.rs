@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use shuttle::thread::yield_now;
 use vfio_core::address::{Access, HostRange, Iova, IovaRange, PageSizes};
-use vfio_core::iommu::{Aperture, Capabilities, IommuBackend, Reach, Registration, Registry};
+use vfio_core::iommu::{
+    Aperture, Capabilities, DirtyLimits, DirtyTracking, IommuBackend, Reach, Registration, Registry,
+};
 use vfio_core::uapi::TYPE1V2_IOMMU;
 use vfio_core::{Container, Device, Result, Vfio};
 use vfio_sim::machine::{self, Group};
@@ -26,6 +28,8 @@ thread_local! {
 pub(crate) struct Watch {
     mapped: Mutex<Vec<IovaRange>>,
     calls: AtomicUsize,
+    /// Whether somebody has dirty pages tracked.
+    tracks: AtomicBool,
     /// Whether the life of the context has ended, as far as the test knows.
     over: AtomicBool,
 }
@@ -76,6 +80,10 @@ unsafe impl IommuBackend for Watched {
         })
     }
 
+    fn dirty_tracking(&self) -> Option<&dyn DirtyTracking> {
+        Some(self)
+    }
+
     #[allow(unsafe_code)] // the trait's; nothing is mapped
     unsafe fn map(&self, iova: IovaRange, _: HostRange, _: Access) -> Result<()> {
         self.watch.call(|mapped| {
@@ -91,6 +99,37 @@ unsafe impl IommuBackend for Watched {
             mapped.swap_remove(at.expect("what is unmapped was mapped whole"));
         });
         Ok(iova.size())
+    }
+}
+
+/// Asks what a question may not do, however threads map and unmap meanwhile: cut a mapping (B34).
+impl DirtyTracking for Watched {
+    fn limits(&self) -> Result<DirtyLimits> {
+        Ok(DirtyLimits {
+            page_size: PAGE,
+            largest_bitmap: 8,
+        })
+    }
+
+    fn start(&self) -> Result<()> {
+        let tracks = || self.watch.tracks.swap(true, Ordering::SeqCst);
+        self.watch
+            .call(|_| assert!(!tracks(), "somebody tracks already"));
+        Ok(())
+    }
+
+    fn stop(&self) -> Result<()> {
+        let tracks = || self.watch.tracks.swap(false, Ordering::SeqCst);
+        self.watch.call(|_| assert!(tracks(), "nobody tracks"));
+        Ok(())
+    }
+
+    fn read(&self, range: IovaRange, _: u64, _: &mut [u64]) -> Result<()> {
+        self.watch.call(|mapped| {
+            let mut reached = mapped.iter().filter(|known| known.overlaps(range));
+            assert!(reached.all(|known| range.contains(*known)), "{range} cuts");
+        });
+        Ok(())
     }
 }
 

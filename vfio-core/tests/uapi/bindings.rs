@@ -40,6 +40,9 @@ fn bindings() -> Vec<Layout> {
         vfio_iommu_type1_info_dma_avail: header, avail;
         vfio_iommu_type1_dma_map: argsz, flags, vaddr, iova, size;
         vfio_iommu_type1_dma_unmap: argsz, flags, iova, size;
+        vfio_iommu_type1_dirty_bitmap: argsz, flags;
+        vfio_iommu_type1_dirty_bitmap_get: iova, size, bitmap;
+        vfio_bitmap: pgsize, size, data;
         vfio_iommu_spapr_tce_info: argsz, flags, dma32_window_start, dma32_window_size, ddw;
         vfio_iommu_spapr_tce_ddw_info: pgsizes, max_dynamic_windows_supported, levels;
         vfio_iommu_spapr_register_memory: argsz, flags, vaddr, size;
@@ -113,6 +116,9 @@ fn every_constant_is_as_bindgen_has_it() {
         DMA_UNMAP_FLAG_GET_DIRTY_BITMAP = VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP;
         DMA_UNMAP_FLAG_ALL = VFIO_DMA_UNMAP_FLAG_ALL;
         DMA_UNMAP_FLAG_VADDR = VFIO_DMA_UNMAP_FLAG_VADDR;
+        IOMMU_DIRTY_PAGES_FLAG_START = VFIO_IOMMU_DIRTY_PAGES_FLAG_START;
+        IOMMU_DIRTY_PAGES_FLAG_STOP = VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP;
+        IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP;
         IOMMU_TYPE1_INFO_CAP_MIGRATION = VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION;
         IOMMU_INFO_PGSIZES = VFIO_IOMMU_INFO_PGSIZES;
         IOMMU_INFO_CAPS = VFIO_IOMMU_INFO_CAPS;

@@ -57,6 +57,10 @@ pub(crate) fn ours() -> Vec<Layout> {
             iova = "iova", size = "size";
         DmaUnmap = "vfio_iommu_type1_dma_unmap": argsz = "argsz", flags = "flags", iova = "iova",
             size = "size";
+        IommuType1DirtyBitmap = "vfio_iommu_type1_dirty_bitmap": argsz = "argsz", flags = "flags";
+        IommuType1DirtyBitmapGet = "vfio_iommu_type1_dirty_bitmap_get": iova = "iova", size = "size",
+            bitmap = "bitmap";
+        Bitmap = "vfio_bitmap": pgsize = "pgsize", size = "size", data = "data";
         SpaprTceInfo = "vfio_iommu_spapr_tce_info": argsz = "argsz", flags = "flags",
             dma32_window_start = "dma32_window_start", dma32_window_size = "dma32_window_size",
             ddw = "ddw";

@@ -37,6 +37,7 @@ pub(crate) const OPCODES: &[(&str, Opcode, u8)] = &[
     ),
     ("VFIO_IOMMU_MAP_DMA", uapi::IOMMU_MAP_DMA, 13),
     ("VFIO_IOMMU_UNMAP_DMA", uapi::IOMMU_UNMAP_DMA, 14),
+    ("VFIO_IOMMU_DIRTY_PAGES", uapi::IOMMU_DIRTY_PAGES, 17),
     ("VFIO_IOMMU_ENABLE", uapi::SPAPR_ENABLE, 15),
     ("VFIO_IOMMU_DISABLE", uapi::SPAPR_DISABLE, 16),
     (

@@ -58,7 +58,7 @@ impl Generator {
 
     /// Starts and stops to keep track of dirty pages, and asks for those of a range.
     fn dirty_pages(&mut self, on: Slot, (iova, size): (u64, u64)) -> Call {
-        const GET: u32 = 1 << 2;
+        const GET: u32 = uapi::IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP;
         let flags = self
             .random
             .choice([1, 1, 2, GET, GET, GET, 3])

@@ -18,7 +18,7 @@ use crate::memory;
 use crate::process::{ProcessId, Processes};
 
 use super::{Env, Hazard, Mapping, Translation};
-use dirty::{Asked, Bitmap, DIRTY_PAGES};
+use dirty::{Asked, Bitmap};
 
 /// What a caller must give room for: everything before `cap_offset`.
 const INFO_LEAST: usize = std::mem::offset_of!(IommuType1Info, cap_offset);
@@ -108,7 +108,7 @@ impl Type1 {
             uapi::IOMMU_GET_INFO => self.info(env, arg)?,
             uapi::IOMMU_MAP_DMA => self.map(env, arg)?,
             uapi::IOMMU_UNMAP_DMA => self.unmap(env, arg)?,
-            DIRTY_PAGES => self.dirty_pages(env, arg)?,
+            uapi::IOMMU_DIRTY_PAGES => self.dirty_pages(env, arg)?,
             _ => return Err(Errno::NOTTY), // A6
         }
         Ok(0)
@@ -276,7 +276,7 @@ impl Type1 {
     fn bitmap_behind(&self, arg: &Arg<'_>, unmap: &DmaUnmap) -> Result<Bitmap> {
         let bitmap = Bitmap::behind(arg, size_of::<DmaUnmap>(), unmap.argsz)?;
         bitmap.check(unmap.size)?;
-        match self.tracks_dirty && bitmap.page == self.page() {
+        match self.tracks_dirty && bitmap.page() == self.page() {
             true => Ok(bitmap),
             false => Err(Errno::INVAL),
         }
@@ -298,7 +298,8 @@ impl Type1 {
             }
             Asked::Get(get) => get,
         };
-        if !self.tracks_dirty || get.bitmap.page != self.page() {
+        let bitmap = Bitmap(get.bitmap);
+        if !self.tracks_dirty || bitmap.page() != self.page() {
             return Err(Errno::INVAL);
         }
         // What must not be cut is what an unmap must not cut (B28).
@@ -309,7 +310,7 @@ impl Type1 {
         };
         for iova in self.covered(env, &range)? {
             if let Some(dma) = self.mapped.get(&iova) {
-                get.bitmap.mark(iova - get.iova, dma.size)?;
+                bitmap.mark(iova - get.iova, dma.size)?;
             }
         }
         Ok(())

@@ -1,7 +1,11 @@
 //! B34: asking for dirty pages.
 
-use vfio_core::kernel::{Arg, Errno, Opcode, Result};
-use vfio_core::uapi::{self, TYPE1_IOMMU};
+use vfio_core::kernel::{Arg, Errno, Result};
+use vfio_core::uapi::{
+    IOMMU_DIRTY_PAGES, IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP as GET,
+    IOMMU_DIRTY_PAGES_FLAG_START as START, IOMMU_DIRTY_PAGES_FLAG_STOP as STOP, TYPE1_IOMMU,
+};
+
 use zerocopy::IntoBytes;
 
 use super::{put, rig};
@@ -11,12 +15,6 @@ use crate::conformance::host::Host;
 use crate::conformance::memory::Memory;
 use crate::conformance::raw::ioctl;
 use crate::conformance::rig::Rig;
-
-/// `VFIO_IOMMU_DIRTY_PAGES`, and what it is asked.
-pub(super) const DIRTY_PAGES: Opcode = uapi::vfio(17);
-pub(super) const START: u32 = 1;
-const STOP: u32 = 2;
-const GET: u32 = 4;
 
 /// The largest bitmap, in bytes.
 const LARGEST: u64 = 1 << 28;
@@ -33,7 +31,12 @@ pub(super) const CLAUSES: &[Clause] = &[
             for flags in [START, STOP, GET, 0, 8] {
                 assert_eq!(control(&rig, flags), Err(Errno::ACCESS));
             }
-            let nowhere = ioctl(rig.kernel(), &rig.container, DIRTY_PAGES, Arg::Value(0));
+            let nowhere = ioctl(
+                rig.kernel(),
+                &rig.container,
+                IOMMU_DIRTY_PAGES,
+                Arg::Value(0),
+            );
             assert_eq!(nowhere, Err(Errno::ACCESS));
         },
     ),
@@ -299,7 +302,12 @@ pub(super) fn control(rig: &Rig, flags: u32) -> Result<u32> {
 }
 
 fn raw(rig: &Rig, bytes: &[u8]) -> Result<u32> {
-    ioctl(rig.kernel(), &rig.container, DIRTY_PAGES, Arg::In(bytes))
+    ioctl(
+        rig.kernel(),
+        &rig.container,
+        IOMMU_DIRTY_PAGES,
+        Arg::In(bytes),
+    )
 }
 
 /// A page whose bytes are known.

@@ -1,10 +1,12 @@
 //! B34: which pages are dirty: everything that a PCI device can reach, at every read.
 
 use vfio_core::kernel::{Arg, Errno, Result};
-use vfio_core::uapi::{DMA_UNMAP_FLAG_GET_DIRTY_BITMAP, IOMMU_UNMAP_DMA};
+use vfio_core::uapi::{
+    DMA_UNMAP_FLAG_GET_DIRTY_BITMAP, IOMMU_DIRTY_PAGES_FLAG_START as START, IOMMU_UNMAP_DMA,
+};
 use zerocopy::IntoBytes;
 
-use super::dirty::{BEFORE, START, bitmap, control, get, started};
+use super::dirty::{BEFORE, bitmap, control, get, started};
 use super::{entries_left, rig};
 use crate::conformance::clause::Needs::Type1;
 use crate::conformance::clause::{Clause, both};

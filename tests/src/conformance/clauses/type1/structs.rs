@@ -2,7 +2,7 @@
 
 use vfio_core::kernel::{Arg, Errno, Opcode, Result};
 use vfio_core::uapi::{DmaMap, DmaUnmap};
-use vfio_core::uapi::{IOMMU_GET_INFO, IOMMU_MAP_DMA, IOMMU_UNMAP_DMA};
+use vfio_core::uapi::{IOMMU_DIRTY_PAGES, IOMMU_GET_INFO, IOMMU_MAP_DMA, IOMMU_UNMAP_DMA};
 
 use super::{put, refused, rig, take};
 use crate::conformance::clause::Needs::Type1;
@@ -92,7 +92,7 @@ pub(super) const CLAUSES: &[Clause] = &[
                 IOMMU_GET_INFO,
                 IOMMU_MAP_DMA,
                 IOMMU_UNMAP_DMA,
-                super::dirty::DIRTY_PAGES,
+                IOMMU_DIRTY_PAGES,
             ] {
                 assert_eq!(at_address(host, call, 0), Err(Errno::FAULT), "{call:#x}");
             }
