@@ -15,8 +15,8 @@ use vfio_ioctls::{VfioError, VfioOps};
 ///
 /// What is mapped is read and written by devices. An unmap covers whole mappings that fill the range, or it fails.
 ///
-/// A [`VfioError`] has room for an errno alone. Where the kernel was not asked, it is the one that type1 would answer; the
-/// words are in an event (`WARN`).
+/// A [`VfioError`] has room for an errno alone: what the kernel said or, if it was not asked, one that comes near to
+/// the [`ErrorKind`]. The words are in an event (`WARN`).
 #[derive(Debug)]
 pub struct DomainOps(Domain);
 
@@ -25,8 +25,8 @@ impl DomainOps {
     ///
     /// # Safety
     /// Memory that is mapped through it stays allocated until it is unmapped, or the life of the domain has ended. The
-    /// contract of [`VfioOps::vfio_dma_map`] lets it be given back before: on Linux the device then goes on with pages that
-    /// nobody else has (B27), which is not so on every kernel.
+    /// contract of [`VfioOps::vfio_dma_map`] lets it be given back before: on Linux the device then goes on with pages
+    /// that nobody else has (B27), which is not so on every kernel.
     pub unsafe fn new(domain: Domain) -> Self {
         Self(domain)
     }
@@ -42,7 +42,8 @@ impl VfioOps for DomainOps {
         let mapped = range(iova, size).and_then(|iova| {
             let memory = HostRange::new(user_addr.addr(), size);
             let memory = memory.ok_or_else(|| no_range(iova.first().0, size))?;
-            // SAFETY: our caller makes no reference to the memory, and by `new` it stays allocated, until it is unmapped.
+            // SAFETY: our caller makes no reference to the memory, and by `new` it stays allocated, until it is
+            // unmapped.
             unsafe { self.0.map(iova, memory, Access::ReadWrite) }
         });
         mapped.map_err(|error| VfioError::IommuDmaMap(errno(&error).into()))

@@ -13,8 +13,8 @@ use vm_memory::{
 
 /// The regions of a guest's memory, as sections of an [`AddressSpace`].
 ///
-/// Others may have sections in the space too. When this is dropped, its regions stay there: they go with the space, or by
-/// an update to memory without regions before.
+/// Others may have sections in the space too. When this is dropped, its regions stay there: they go with the space, or
+/// by an update to memory without regions before.
 #[derive(Debug)]
 pub struct GuestRam<B = ()> {
     space: Arc<AddressSpace>,
@@ -46,16 +46,16 @@ impl<B: Bitmap + Send + Sync + 'static> GuestRam<B> {
     /// that takes its place is mapped in its stead; [`Committed::interrupted`] then names the addresses.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`]: a region is not mapped in this process, or not made of whole pages of the IOMMU. Otherwise
-    /// those of [`Edit::commit`](vfio_core::guest::Edit::commit). Then devices reach what they reached before, and the
-    /// next update starts from that; after [`ErrorKind::Torn`] not before the space was
+    /// [`ErrorKind::Invalid`]: a region is not mapped in this process, or not made of whole pages of the IOMMU.
+    /// Otherwise those of [`Edit::commit`](vfio_core::guest::Edit::commit). Then devices reach what they reached
+    /// before, and the next update starts from that; after [`ErrorKind::Torn`] not before the space was
     /// [repaired](AddressSpace::repair).
     pub fn update(&mut self, memory: &GuestMemoryMmap<B>) -> Result<Committed> {
         self.update_with_rom(memory, |_| false)
     }
 
-    /// The same, but that devices can only read the regions of which `is_rom` says so. A region of which it said otherwise
-    /// before is mapped anew.
+    /// The same, but that devices can only read the regions of which `is_rom` says so. A region of which it said
+    /// otherwise before is mapped anew.
     ///
     /// # Errors
     /// As for [`update`](Self::update).
@@ -97,11 +97,12 @@ impl<B: Bitmap + Send + Sync + 'static> Region<B> {
             addr => HostRange::new(addr, self.mapping.size()),
         };
         let memory = memory.ok_or_else(|| invalid(first, "it is not mapped in this process"))?;
-        // SAFETY: an `MmapRegion` is mapped at one place from when it is made until it is dropped, and the owner keeps it:
-        // nobody can take it out of an `Arc` that is shared. What made one of memory that is not its own (`build_raw`) has
-        // promised as much, or reading it by the safe methods of `vm-memory` would not be sound. And `vm-memory` lends no
-        // reference to what a guest may change at any time, for which a device is no other: its methods copy, or access by
-        // volatile and atomic operations; whoever makes a reference of a pointer from it needs `unsafe` of their own.
+        // SAFETY: an `MmapRegion` is mapped at one place from when it is made until it is dropped, and the owner keeps
+        // it: nobody can take it out of an `Arc` that is shared. What made one of memory that is not its own
+        // (`build_raw`) has promised as much, or reading it by the safe methods of `vm-memory` would not be sound. (If
+        // its file is cut short, pages of it are nobody's but the device's, for which they are pinned.) And `vm-memory`
+        // lends no reference to what a guest may change at any time, for which a device is no other: its methods copy,
+        // or access by volatile and atomic operations; whoever makes a reference of a pointer from it needs `unsafe`.
         let block = unsafe { Block::new(memory, Arc::clone(&self.mapping)) };
         match self.is_rom {
             true => Section::rom(self.range, &block, 0),

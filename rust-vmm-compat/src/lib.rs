@@ -1,7 +1,7 @@
 //! `vfio-core` for programs that are made of the crates of rust-vmm.
 //!
-//! [`GuestRam`] keeps what devices reach in step with the guest memory of `vm-memory` (0.18). Hand in what the guest has
-//! from now on: what came is mapped, what went is unmapped, what stayed is not touched.
+//! [`GuestRam`] keeps what devices reach in step with the guest memory of `vm-memory` (0.18). Hand in what the guest
+//! has from now on: what came is mapped, what went is unmapped, what stayed is not touched.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -40,13 +40,13 @@
 //!
 //! # What it does not do
 //!
-//! It has no other dependency on rust-vmm by default. The feature `vfio-ioctls` adds `DomainOps`, through which code that
-//! maps by `vfio_ioctls::VfioOps` (0.10) maps for a [`Domain`](vfio_core::iommu::Domain) of any backend. Such code cannot
-//! open a `vfio_ioctls::VfioDevice` over it: that one takes a container of its own crate alone. Open a
+//! It has no other dependency on rust-vmm by default. The feature `vfio-ioctls` adds `DomainOps`, through which code
+//! that maps by `vfio_ioctls::VfioOps` (0.10) maps for a [`Domain`](vfio_core::iommu::Domain) of any backend. Such code
+//! cannot open a `vfio_ioctls::VfioDevice` over it: that one takes a container of its own crate alone. Open a
 //! [`Device`](vfio_core::Device) instead.
 //!
-//! What devices write is not marked in the dirty bitmap of a region. Memory is not populated before it is mapped, nor kept
-//! out of child processes. Memory of Xen that is mapped only while it is accessed is refused.
+//! What devices write is not marked in the dirty bitmap of a region. Memory is not populated before it is mapped, nor
+//! kept out of child processes. Memory of Xen that is mapped only while it is accessed is refused.
 
 #[cfg(feature = "vfio-ioctls")]
 mod domain_ops;

@@ -1,3 +1,4 @@
+//! What is mapped by code for `vfio-ioctls`.
 #![allow(unsafe_code)] // memory that is mapped through the trait
 
 use std::path::Path;
