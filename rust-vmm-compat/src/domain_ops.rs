@@ -13,7 +13,8 @@ use vfio_ioctls::{VfioError, VfioOps};
 
 /// A [`Domain`] for code that maps through `vfio-ioctls`, which so runs over every backend.
 ///
-/// What is mapped is read and written by devices. An unmap covers whole mappings that fill the range, or it fails.
+/// What is mapped is read and written by devices. An unmap that would cut a mapping changes nothing; one whose mappings
+/// do not fill the range unmaps them, and answers [`VfioError::InvalidDmaUnmapSize`].
 ///
 /// A [`VfioError`] has room for an errno alone: what the kernel said or, if it was not asked, one that comes near to
 /// the [`ErrorKind`]. The words are in an event (`WARN`).
