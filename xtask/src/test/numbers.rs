@@ -13,11 +13,12 @@ use crate::workspace;
 const PAGE: &str = "docs/kernel-behaviour.md";
 
 /// Where numbers are quoted.
-const FOLDERS: [&str; 8] = [
+const FOLDERS: [&str; 9] = [
     "vfio-core",
     "iommu-type1",
     "iommu-spapr",
     "pci-device",
+    "rust-vmm-compat",
     "vfio-sim",
     "cli",
     "tests",

@@ -15,6 +15,7 @@ const RULE: &[(&str, &[&str])] = &[
     ("iommu-spapr", &["vfio-core"]),
     ("vfio-sim", &["vfio-core"]),
     ("pci-device", &["vfio-core"]),
+    ("rust-vmm-compat", &["vfio-core"]),
     (
         "vfioctl",
         &[

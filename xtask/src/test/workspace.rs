@@ -18,6 +18,7 @@ pub(super) fn clippy(tally: &mut Tally) -> Result<()> {
             "clippy",
             "--workspace",
             "--all-targets",
+            "--all-features",
             "--locked",
             "--quiet",
             "--",
@@ -32,7 +33,11 @@ pub(super) fn unit(tally: &mut Tally) -> Result<()> {
     // Another workspace: each has a place of its own to build in.
     let outside = target()?.join("outside");
     for (prefix, args) in [
-        ("unit", ["--workspace", "--all-targets"].as_slice()),
+        (
+            "unit",
+            ["--workspace", "--all-targets", "--all-features"].as_slice(),
+        ),
+        // Without features, so that this is built too.
         ("doc", &["--workspace", "--doc"]),
         ("outside", &["--manifest-path=tests/outside/Cargo.toml"]),
     ] {
@@ -52,6 +57,7 @@ pub(super) fn unit(tally: &mut Tally) -> Result<()> {
         let mut command = cargo();
         command
             .args(["doc", "--workspace", "--no-deps", "--locked", "--quiet"])
+            .arg("--all-features")
             .env("RUSTDOCFLAGS", "-Dwarnings");
         expect(&mut command)
     });
