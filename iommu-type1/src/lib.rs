@@ -60,6 +60,10 @@ unsafe impl IommuBackend for Type1 {
         info::capabilities(&calls::get_info(&self.container)?)
     }
 
+    fn locks_what_is_mapped(&self) -> bool {
+        true
+    }
+
     #[allow(unsafe_code)] // the trait's contract, passed on
     unsafe fn map(&self, iova: IovaRange, memory: HostRange, access: Access) -> Result<()> {
         // SAFETY: our caller keeps the memory allocated and unborrowed until it is unmapped.

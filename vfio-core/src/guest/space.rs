@@ -12,8 +12,10 @@ use super::block::Block;
 use super::carry_out::{self, Tear, Torn};
 use super::change::Change;
 use super::edit::Edit;
+use super::limit;
 use super::piece::Piece;
 use super::plan::{Plan, Step};
+use super::populate::{Population, populate};
 use super::section::{Bus, Section};
 use super::sections::Sections;
 
@@ -87,6 +89,18 @@ impl AddressSpace {
     /// # Errors
     /// Those of [`Edit::commit`]; then it does not follow.
     pub fn follow(&self, domain: &Domain) -> Result<Committed> {
+        self.follow_populated(domain, Population::default())
+    }
+
+    /// As [`follow`](Self::follow), with a say in how memory is made present before it is mapped.
+    ///
+    /// # Errors
+    /// Those of [`follow`](Self::follow).
+    pub fn follow_populated(
+        &self,
+        domain: &Domain,
+        population: Population<'_>,
+    ) -> Result<Committed> {
         let mut state = self.state();
         if state.followers.iter().any(|it| it.domain == *domain) {
             return Ok(Committed::default());
@@ -98,7 +112,7 @@ impl AddressSpace {
         let nothing = Sections::default();
         let change = Change::between(&[], &pieces(sections.iter()));
         let mut follower = vec![Follower::of(domain.clone())];
-        let committed = carry_out(&mut follower, &nothing, sections, &change);
+        let committed = carry_out(&mut follower, &nothing, sections, &change, population);
         // One that is torn is kept, since it may still have mappings.
         followers.extend(
             follower
@@ -124,7 +138,7 @@ impl AddressSpace {
         let nothing = Sections::default();
         let change = Change::between(&pieces(sections.iter()), &[]);
         let only = followers.get_mut(at..=at).unwrap_or_default();
-        carry_out(only, sections, &nothing, &change).map(drop)?;
+        carry_out(only, sections, &nothing, &change, Population::nothing()).map(drop)?;
         followers.remove(at);
         Ok(())
     }
@@ -207,6 +221,7 @@ impl AddressSpace {
         &self,
         removed: &[(Bus, IovaRange)],
         inserted: Vec<Section>,
+        population: Population<'_>,
     ) -> Result<Committed> {
         let mut state = self.state();
         let State {
@@ -225,7 +240,7 @@ impl AddressSpace {
         let mut old: Vec<_> = pieces(old);
         old.sort_unstable_by_key(|piece| piece.range.first());
         let change = Change::between(&old, &pieces(new.iter()));
-        let committed = carry_out(followers, sections, &new, &change)?;
+        let committed = carry_out(followers, sections, &new, &change, population)?;
         for (bus, range) in removed {
             sections.remove(*bus, *range);
         }
@@ -308,6 +323,7 @@ fn carry_out<'a>(
     old: &'a Sections,
     new: &'a Sections,
     change: &Change<'a>,
+    population: Population<'_>,
 ) -> Result<Committed> {
     if let Some(error) = followers.iter().find_map(Follower::refusal) {
         return Err(error);
@@ -334,6 +350,10 @@ fn carry_out<'a>(
         committed.interrupted.extend(&plan.interrupted);
         plans.push(plan.steps);
     }
+    limit::check(&of_domains(followers, &plans))?;
+    if let Some(Follower { domain, .. }) = followers.first() {
+        populate(&**domain.kernel(), &change.come, population);
+    }
     for (at, steps) in plans.iter().enumerate() {
         let Some(Follower { domain, .. }) = followers.get(at) else {
             continue;
@@ -354,7 +374,8 @@ fn carry_out<'a>(
                     carry_out::tear_of(steps.get(stopped.made)?.piece(), tear, blocks)
                 });
                 let torn = undo(followers, made, halfway, blocks);
-                return Err(not_committed(stopped.error, torn));
+                let error = limit::explain(stopped.error, &of_domains(followers, &plans));
+                return Err(not_committed(error, torn));
             }
             _ => {}
         }
@@ -368,6 +389,15 @@ fn carry_out<'a>(
         }
     }
     Ok(committed)
+}
+
+/// The calls for each domain.
+fn of_domains<'s, 'a>(
+    followers: &'s [Follower],
+    plans: &'s [Vec<Step<'a>>],
+) -> Vec<(&'s Domain, &'s [Step<'a>])> {
+    let domains = followers.iter().map(|it| &it.domain);
+    domains.zip(plans.iter().map(Vec::as_slice)).collect()
 }
 
 /// Undoes what was made in the first of some domains; answers why that is not possible everywhere.
