@@ -5,7 +5,7 @@ use std::ptr;
 
 use rustix::mm::{MapFlags, ProtFlags};
 use vfio_core::address::HostRange;
-use vfio_core::guest::{Block, Section};
+use vfio_core::guest::{Block, Edit, Section};
 use vfio_core::kernel::Errno;
 use vfio_core::{Error, ErrorKind};
 use vfio_sim::Rights;
@@ -102,18 +102,30 @@ fn in_doubt_the_kernel_is_asked_and_the_limit_named_afterwards() {
     // SAFETY: it is never unmapped.
     let of_file = unsafe { Block::new(memory, ()) };
     let (anonymous, small) = (rig.block(len), rig.block(MIB));
-    let rom = Section::rom(place(1, &anonymous), &anonymous, 0).unwrap();
-    for section in [ram(1, &of_file), rom, ram(1, &small)] {
-        let enough = usize::try_from(section.range().size()).unwrap();
-        rig.sim.set_rights(Rights::user(enough as u64 - 1));
+    let rom = || Section::rom(place(2, &anonymous), &anonymous, 0).unwrap();
+    for (surely, sections) in [
+        (0, vec![ram(1, &of_file)]),
+        (0, vec![rom()]),
+        (MIB, vec![ram(1, &small)]),
+        (len, vec![ram(1, &anonymous), rom()]),
+    ] {
+        let sizes = sections.iter().map(|it| it.range().size());
+        let enough = usize::try_from(sizes.sum::<u64>()).unwrap();
+        let edit = || {
+            let edit = rig.space.edit();
+            sections.iter().cloned().fold(edit, Edit::insert)
+        };
+        let too_low = surely.min(enough - PAGE);
+        rig.sim.set_rights(Rights::user(too_low as u64));
         rig.take();
-        let edit = || rig.space.edit().insert(section.clone());
         let error = edit().commit().unwrap_err();
         assert_eq!(error.errno(), Some(Errno::NOMEM));
         assert!(has_mapped(&rig));
         names(&error, &rig, enough);
         rig.sim.set_rights(Rights::user(enough as u64));
         let _ = edit().commit().unwrap();
-        let _ = rig.space.edit().remove(section.range()).commit().unwrap();
+        let edit = rig.space.edit();
+        let all = sections.iter().map(Section::range);
+        let _ = all.fold(edit, Edit::remove).commit().unwrap();
     }
 }

@@ -148,8 +148,7 @@ impl<'a> Work<'a> {
             chunks.map(move |memory| Chunk { memory, write })
         };
         let mut chunks: Vec<_> = pieces.iter().flat_map(chunks_of).collect();
-        // Threads are not to wait for each other at one page, as large as it may be.
-        chunks.sort_by_key(|chunk| chunk.memory.addr() % LARGEST_PAGE);
+        spread(&mut chunks);
         Self {
             kernel,
             page: kernel.page_size(),
@@ -192,6 +191,12 @@ impl<'a> Work<'a> {
     }
 }
 
+/// Has those that follow each other be of different pages, as large as these may be: threads that do chunks of one page
+/// wait for each other.
+fn spread(chunks: &mut [Chunk]) {
+    chunks.sort_by_key(|chunk| chunk.memory.addr() % LARGEST_PAGE);
+}
+
 /// The parts of memory between multiples of `size`, a power of two.
 fn parts(memory: HostRange, size: usize) -> impl Iterator<Item = HostRange> {
     let mut next = Some(memory.addr());
@@ -231,6 +236,26 @@ mod tests {
         let end = memory(usize::MAX - 0x1fff, 0x2000);
         assert_eq!(parts(end, 0x1000).count(), 2);
         assert_eq!(parts(memory(0x10, 1), 0x1000).count(), 1);
+    }
+
+    #[test]
+    fn threads_begin_in_different_pages() {
+        let all = parts(memory(7 * LARGEST_PAGE, 3 * LARGEST_PAGE), CHUNK);
+        let mut chunks: Vec<_> = all
+            .map(|memory| Chunk {
+                memory,
+                write: true,
+            })
+            .collect();
+        spread(&mut chunks);
+        assert_eq!(chunks.len(), 96);
+        for turn in chunks.chunks(3) {
+            let pages: Vec<_> = turn
+                .iter()
+                .map(|it| it.memory.addr() / LARGEST_PAGE)
+                .collect();
+            assert_eq!(pages, [7, 8, 9]);
+        }
     }
 
     #[test]
