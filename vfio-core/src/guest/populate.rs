@@ -15,7 +15,8 @@ use super::piece::Piece;
 pub(super) const WORTH: u64 = 32 << 20;
 /// What one thread takes at a time, in bytes: whole huge pages.
 const CHUNK: usize = 32 << 20;
-/// What is made present if a page of it is not, in bytes: a huge page.
+/// What is made present, in one call, if a page of it is not, in bytes: a huge page. The call holds a lock of the process
+/// that new threads wait for.
 const STRIDE: usize = 2 << 20;
 /// The largest page there is, in bytes.
 const LARGEST_PAGE: usize = 1 << 30;
@@ -53,10 +54,7 @@ pub struct Progress {
 impl Population<'_> {
     /// Nothing is made present before it is mapped.
     pub fn nothing() -> Self {
-        Self {
-            threads: 0,
-            progress: None,
-        }
+        Self::default().by_threads(0)
     }
 }
 
