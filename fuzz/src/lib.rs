@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use vfio_core::address::HostRange;
 use vfio_core::iommu::{IommuBackend, Reach, Registration, Registry};
 use vfio_core::kernel::{Arg, Errno, Kernel, Opcode, Protection, RegionMapping, Result};
 use vfio_core::uapi;
@@ -202,6 +203,14 @@ unsafe impl Kernel for Forger {
     unsafe fn keep_from_children(&self, addr: NonNull<u8>, len: usize) -> Result<()> {
         // SAFETY: passed on to our caller.
         unsafe { self.kernel.keep_from_children(addr, len) }
+    }
+
+    fn populate(&self, memory: HostRange, write: bool) -> Result<()> {
+        self.kernel.populate(memory, write)
+    }
+
+    fn resident(&self, memory: HostRange, pages: &mut [u8]) -> Result<()> {
+        self.kernel.resident(memory, pages)
     }
 
     fn eventfd(&self) -> Result<OwnedFd> {

@@ -76,6 +76,10 @@ unsafe impl IommuBackend for Type1 {
         self.is_v2.then_some(self) // B34
     }
 
+    fn locks_what_is_mapped(&self) -> bool {
+        true
+    }
+
     #[allow(unsafe_code)] // the trait's contract, passed on
     unsafe fn map(&self, iova: IovaRange, memory: HostRange, access: Access) -> Result<()> {
         // SAFETY: our caller keeps the memory allocated and unborrowed until it is unmapped.

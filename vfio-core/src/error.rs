@@ -126,6 +126,7 @@ struct Parts {
     reason: Option<String>,
     device: Option<Bdf>,
     group: Option<u32>,
+    memlock: Option<u64>,
     causes: Vec<Error>,
 }
 
@@ -142,6 +143,7 @@ impl Error {
             reason: None,
             device: None,
             group: None,
+            memlock: None,
             causes: Vec::new(),
         }))
     }
@@ -209,6 +211,13 @@ impl Error {
         self
     }
 
+    /// The same with the `RLIMIT_MEMLOCK` that would be enough, in bytes, if it is that limit which is too low.
+    #[must_use]
+    pub fn lacking_memlock(mut self, enough: u64) -> Self {
+        self.0.memlock = Some(enough);
+        self
+    }
+
     /// The same with the errors that led to it.
     #[must_use]
     pub fn caused_by(mut self, causes: Vec<Error>) -> Self {
@@ -267,6 +276,11 @@ impl Error {
     /// The device that it is about.
     pub fn device(&self) -> Option<Bdf> {
         self.0.device
+    }
+
+    /// The `RLIMIT_MEMLOCK` that would be enough, in bytes, if it is that limit which is too low, and that is known.
+    pub fn memlock(&self) -> Option<u64> {
+        self.0.memlock
     }
 
     /// The group that it is about.

@@ -73,6 +73,7 @@ pub mod host;
 pub mod info_chain;
 pub mod iommu;
 pub mod kernel;
+mod memlock;
 mod memory;
 mod patience;
 mod sync;

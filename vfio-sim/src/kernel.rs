@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use vfio_core::address::HostRange;
 use vfio_core::kernel::{Arg, Errno, Kernel, Linux, Opcode, Protection, RegionMapping, Result};
 
 use crate::device::{Mappable, Transfer};
@@ -278,6 +279,25 @@ unsafe impl Kernel for SimKernel {
         unsafe { Linux.keep_from_children(addr, len) }
     }
 
+    fn populate(&self, memory: HostRange, write: bool) -> Result<()> {
+        Linux.populate(memory, write)
+    }
+
+    /// A page of the machine is there if all of this host's are that it has.
+    fn resident(&self, memory: HostRange, pages: &mut [u8]) -> Result<()> {
+        let (page, host_page) = (self.page_size(), Linux.page_size());
+        if pages.len() < memory.len().div_ceil(page) {
+            return Err(Errno::INVAL);
+        }
+        let mut parts = vec![0; memory.len().div_ceil(host_page)];
+        Linux.resident(memory, &mut parts)?;
+        let there = parts.chunks((page / host_page).max(1));
+        for (page, parts) in pages.iter_mut().zip(there) {
+            *page = parts.iter().fold(1, |all, part| all & part);
+        }
+        Ok(())
+    }
+
     fn eventfd(&self) -> Result<OwnedFd> {
         Linux.eventfd()
     }
@@ -296,7 +316,16 @@ unsafe impl Kernel for SimKernel {
     }
 
     fn read(&self, path: &Path) -> Result<Vec<u8>> {
-        self.world().host.read(path)
+        match path.to_str() {
+            Some("/proc/self/status") => {
+                let locked = self.locked();
+                let rights = self.world().processes.rights(self.process);
+                Ok(rights.status(locked).into_bytes())
+            }
+            // Memory is this process's.
+            Some("/proc/self/maps") => Linux.read(path),
+            _ => self.world().host.read(path),
+        }
     }
 
     fn list(&self, path: &Path) -> Result<Vec<OsString>> {

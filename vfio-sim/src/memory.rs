@@ -9,7 +9,8 @@ use std::os::unix::fs::FileExt;
 use std::ptr;
 
 use libc::{iovec, process_vm_readv, process_vm_writev};
-use rustix::mm::{Advice, madvise};
+use vfio_core::address::HostRange;
+use vfio_core::kernel::{Kernel, Linux};
 
 /// Makes the pages of a range present, writable ones if that is asked for, as pinning does. Answers how many of
 /// them there are before the first that cannot be had.
@@ -34,15 +35,9 @@ fn populate_all(addr: u64, size: u64, writable: bool) -> bool {
     else {
         return false;
     };
-    let Ok(start) = usize::try_from(start) else {
-        return false;
-    };
-    let advice = match writable {
-        true => Advice::LinuxPopulateWrite,
-        false => Advice::LinuxPopulateRead,
-    };
-    // SAFETY: the advice makes pages present and changes no byte of them; it fails where nothing is mapped.
-    unsafe { madvise(ptr::without_provenance_mut(start), len, advice) }.is_ok()
+    let start = usize::try_from(start).ok();
+    let range = start.and_then(|start| HostRange::new(start, len));
+    range.is_some_and(|range| Linux.populate(range, writable).is_ok())
 }
 
 /// How many bytes of a range, of present pages, are the page of zeros that every process shares: memory that was read

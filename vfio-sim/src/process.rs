@@ -32,6 +32,16 @@ impl Rights {
             raw_io: false,
         }
     }
+
+    /// What proc says of a process that has them, and has locked so many bytes.
+    pub(crate) fn status(self, locked: u64) -> String {
+        const CAP_IPC_LOCK: u32 = 14;
+        const CAP_SYS_RAWIO: u32 = 17;
+
+        let set =
+            u64::from(self.ipc_lock) << CAP_IPC_LOCK | u64::from(self.raw_io) << CAP_SYS_RAWIO;
+        format!("VmLck:\t{:8} kB\nCapEff:\t{set:016x}\n", locked / 1024)
+    }
 }
 
 /// A process by the order of its coming.

@@ -237,6 +237,14 @@ unsafe impl Kernel for Scripted {
         unsafe { self.sim.keep_from_children(addr, len) }
     }
 
+    fn populate(&self, memory: HostRange, write: bool) -> Result<()> {
+        self.sim.populate(memory, write)
+    }
+
+    fn resident(&self, memory: HostRange, pages: &mut [u8]) -> Result<()> {
+        self.sim.resident(memory, pages)
+    }
+
     fn eventfd(&self) -> Result<OwnedFd> {
         self.sim.eventfd()
     }

@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
 use vfio_core::Container;
+use vfio_core::address::HostRange;
 use vfio_core::iommu::{IommuBackend, Reach, Registration};
 use vfio_core::kernel::{Arg, Errno, Kernel, Linux, Opcode, Protection, RegionMapping, Result};
 use vfio_core::uapi;
@@ -117,6 +118,14 @@ unsafe impl Kernel for Scripted {
 
     unsafe fn keep_from_children(&self, _: NonNull<u8>, _: usize) -> Result<()> {
         Err(Errno::NOSYS)
+    }
+
+    fn populate(&self, memory: HostRange, write: bool) -> Result<()> {
+        Linux.populate(memory, write)
+    }
+
+    fn resident(&self, memory: HostRange, pages: &mut [u8]) -> Result<()> {
+        Linux.resident(memory, pages)
     }
 
     fn eventfd(&self) -> Result<OwnedFd> {

@@ -5,7 +5,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot be set up must fail
 
 mod cases;
+mod locking;
 mod model;
+mod populating;
+mod rig;
 mod world;
 
 use std::collections::BTreeSet;

@@ -71,7 +71,9 @@ impl World {
         for device in &devices {
             let _ = space.follow(device.domain()).unwrap();
         }
-        let blocks = (0..BLOCKS).map(|_| Memory::block(&kernel)).collect();
+        let blocks = (0..BLOCKS)
+            .map(|_| Memory::block(&kernel, BLOCK_PAGES * PAGE))
+            .collect();
         let world = Self {
             space,
             failing,
@@ -269,9 +271,10 @@ impl Watch for Witness {
 }
 
 /// Memory of the host, given back when it is dropped.
-struct Memory {
+pub(crate) struct Memory {
     kernel: Arc<dyn Kernel>,
     addr: NonNull<u8>,
+    len: usize,
 }
 
 // SAFETY: an address, which threads may have.
@@ -280,15 +283,14 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    const LEN: usize = BLOCK_PAGES * PAGE;
-
-    fn block(kernel: &Arc<dyn Kernel>) -> Block {
-        let addr = kernel.mmap(Self::LEN).unwrap();
+    pub(crate) fn block(kernel: &Arc<dyn Kernel>, len: usize) -> Block {
+        let addr = kernel.mmap(len).unwrap();
         let owner: Box<dyn Any + Send + Sync> = Box::new(Self {
             kernel: Arc::clone(kernel),
             addr,
+            len,
         });
-        let range = HostRange::new(addr.as_ptr() as usize, Self::LEN).unwrap();
+        let range = HostRange::new(addr.as_ptr() as usize, len).unwrap();
         // SAFETY: mapped until the owner is dropped; nobody refers to it.
         unsafe { Block::new(range, owner) }
     }
@@ -297,6 +299,6 @@ impl Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: what was mapped by `block`; no device reaches it, which the witness sees.
-        unsafe { self.kernel.munmap(self.addr, Self::LEN) }.unwrap();
+        unsafe { self.kernel.munmap(self.addr, self.len) }.unwrap();
     }
 }

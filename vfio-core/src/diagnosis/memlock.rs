@@ -3,6 +3,7 @@
 use crate::address::Size;
 use crate::error::Error;
 use crate::kernel::{Errno, Kernel};
+use crate::memlock::Account;
 
 use super::{Diagnosis, Evidence};
 
@@ -15,11 +16,19 @@ const LOCKING: [&str; 4] = [
 ];
 
 pub(super) fn diagnose(error: &Error, kernel: &dyn Kernel) -> Option<Diagnosis> {
-    let locks = LOCKING.contains(&error.operation());
-    if !locks || error.errno() != Some(Errno::NOMEM) || is_exempt(kernel) {
+    let enough = error.memlock();
+    let locks = LOCKING.contains(&error.operation()) && error.errno() == Some(Errno::NOMEM);
+    if !(locks || enough.is_some()) || Account::read(kernel).is_exempt() {
         return None;
     }
     let limit = kernel.memlock_limit()?;
+    let raise = match enough {
+        Some(bytes) => format!(
+            "raise the limit to {bytes} bytes: ulimit -l {}",
+            bytes.div_ceil(1024)
+        ),
+        None => "raise the limit: ulimit -l (KiB)".to_owned(),
+    };
     Some(Diagnosis {
         code: "VFIO-04",
         name: "memlock",
@@ -28,24 +37,9 @@ pub(super) fn diagnose(error: &Error, kernel: &dyn Kernel) -> Option<Diagnosis> 
             Size(limit)
         ),
         evidence: vec![Evidence::new("RLIMIT_MEMLOCK", limit.to_string())],
-        remedies: vec![
-            "raise the limit: ulimit -l (KiB), LimitMEMLOCK= of a systemd unit, \
-             /etc/security/limits.conf; sPAPR v1 locks its whole window of 1 to 2 GiB at once"
-                .to_owned(),
-        ],
+        remedies: vec![format!(
+            "{raise}, LimitMEMLOCK= of a systemd unit, /etc/security/limits.conf; sPAPR v1 locks its whole window of 1 \
+             to 2 GiB at once"
+        )],
     })
-}
-
-/// Whether this process has `CAP_IPC_LOCK`: then the limit is not for it.
-fn is_exempt(kernel: &dyn Kernel) -> bool {
-    const CAP_IPC_LOCK: u32 = 14;
-
-    let status = kernel
-        .read("/proc/self/status".as_ref())
-        .unwrap_or_default();
-    String::from_utf8_lossy(&status)
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
-        .is_some_and(|set| set & 1 << CAP_IPC_LOCK != 0)
 }

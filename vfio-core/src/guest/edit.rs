@@ -3,6 +3,7 @@
 use crate::address::IovaRange;
 use crate::error::Result;
 
+use super::populate::Population;
 use super::section::{Bus, Section};
 use super::space::{AddressSpace, Committed};
 
@@ -13,6 +14,7 @@ pub struct Edit<'a> {
     space: &'a AddressSpace,
     removed: Vec<(Bus, IovaRange)>,
     inserted: Vec<Section>,
+    population: Population<'a>,
 }
 
 impl<'a> Edit<'a> {
@@ -21,6 +23,7 @@ impl<'a> Edit<'a> {
             space,
             removed: Vec::new(),
             inserted: Vec::new(),
+            population: Population::default(),
         }
     }
 
@@ -42,6 +45,12 @@ impl<'a> Edit<'a> {
         self
     }
 
+    /// How memory that comes is made present before it is mapped. Unless this is said, [`Population::default`].
+    pub fn populated(mut self, population: Population<'a>) -> Self {
+        self.population = population;
+        self
+    }
+
     /// Makes the change, in every domain that follows or in none. What is removed and inserted in one edit is exchanged: in
     /// what order it was said does not matter.
     ///
@@ -52,12 +61,14 @@ impl<'a> Edit<'a> {
     /// Before the kernel is asked: [`ErrorKind::Invalid`](crate::ErrorKind::Invalid): there is no such section, or it is not
     /// made of whole pages of the IOMMU; [`Overlap`](crate::ErrorKind::Overlap): with another section, or with what
     /// somebody else has mapped; [`OutOfReach`](crate::ErrorKind::OutOfReach): the IOMMU cannot map it;
-    /// [`Exhausted`](crate::ErrorKind::Exhausted): the kernel has not so many mappings left;
+    /// [`Exhausted`](crate::ErrorKind::Exhausted): the kernel has not so many mappings left, or 32 MiB or more would be
+    /// locked and [`Error::memlock`](crate::Error::memlock) says which limit would be enough (B25);
     /// [`Torn`](crate::ErrorKind::Torn): an earlier change must be [repaired](AddressSpace::repair) first.
     ///
     /// Otherwise what the kernel answered. Then everything is mapped as before; if it is not, the error is of the kind
     /// [`Torn`](crate::ErrorKind::Torn), and [`AddressSpace::torn`] says where.
     pub fn commit(self) -> Result<Committed> {
-        self.space.commit(&self.removed, self.inserted)
+        self.space
+            .commit(&self.removed, self.inserted, self.population)
     }
 }

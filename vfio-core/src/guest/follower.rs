@@ -8,8 +8,10 @@ use crate::iommu::Domain;
 use super::block::Block;
 use super::carry_out::{self, Stopped, Tear, Torn};
 use super::change::Change;
+use super::limit;
 use super::piece::Piece;
 use super::plan::{Plan, Step};
+use super::populate::{Population, populate};
 use super::section::{Bus, Section};
 use super::sections::Sections;
 use super::space::Committed;
@@ -59,6 +61,7 @@ pub(super) fn carry_out_in_all<'a>(
     old: &'a Sections,
     new: &'a Sections,
     change: &Change<'a>,
+    population: Population<'_>,
 ) -> Result<Committed> {
     if let Some(error) = followers.iter().find_map(Follower::refusal) {
         return Err(error);
@@ -84,6 +87,10 @@ pub(super) fn carry_out_in_all<'a>(
         committed.interrupted.extend(plan.interrupted);
         plans.push(plan.steps);
     }
+    limit::check(&of_domains(followers, &plans))?;
+    if let Some(Follower { domain, .. }) = followers.first() {
+        populate(&**domain.kernel(), &change.come, population);
+    }
     for range in &committed.interrupted {
         debug!(%range, "devices do not reach it for a moment");
     }
@@ -101,8 +108,7 @@ pub(super) fn carry_out_in_all<'a>(
                 .cloned()
                 .collect::<Vec<Block>>()
         };
-        let before = plans.get(..at).unwrap_or_default();
-        return Err(undo(followers, (before, steps), stopped, blocks));
+        return Err(undo(followers, (&plans, at), stopped, blocks));
     }
     for piece in peers {
         for Follower { domain, .. } in followers.iter() {
@@ -116,6 +122,15 @@ pub(super) fn carry_out_in_all<'a>(
     Ok(committed)
 }
 
+/// The calls for each domain.
+fn of_domains<'s, 'a>(
+    followers: &'s [Follower],
+    plans: &'s [Vec<Step<'a>>],
+) -> Vec<(&'s Domain, &'s [Step<'a>])> {
+    let domains = followers.iter().map(|it| &it.domain);
+    domains.zip(plans.iter().map(Vec::as_slice)).collect()
+}
+
 /// A domain that is over has nothing mapped: that is fine.
 fn unless_gone(stopped: Stopped) -> std::result::Result<(), Stopped> {
     match stopped.error.kind() {
@@ -127,10 +142,12 @@ fn unless_gone(stopped: Stopped) -> std::result::Result<(), Stopped> {
 /// Undoes what was made: in the first domains all, in the next one until it stopped. Answers the error of the commit.
 fn undo<'a>(
     followers: &mut [Follower],
-    (before, last): (&[Vec<Step<'a>>], &[Step<'a>]),
+    (plans, at): (&[Vec<Step<'a>>], usize),
     stopped: Stopped,
     blocks: impl Fn(&Piece<'a>) -> Vec<Block>,
 ) -> Error {
+    let (before, rest) = plans.split_at(at.min(plans.len()));
+    let last = rest.first().map_or(&[][..], Vec::as_slice);
     let (made, rest) = last.split_at(stopped.made.min(last.len()));
     let stopped_at = rest.first().map_or(&[][..], Step::pieces);
     let (unmapped, untried) = stopped_at.split_at(stopped.unmapped.min(stopped_at.len()));
@@ -138,8 +155,7 @@ fn undo<'a>(
     made.push(Step::Unmap(unmapped.to_vec()));
 
     let mut errors = Vec::new();
-    let plans = before.iter().chain([&made]);
-    for (follower, steps) in followers.iter_mut().zip(plans) {
+    for (follower, steps) in followers.iter_mut().zip(before.iter().chain([&made])) {
         for (torn, error) in carry_out::undo(&follower.domain, steps, &blocks) {
             follower.torn.push(torn);
             errors.push(error);
@@ -153,11 +169,12 @@ fn undo<'a>(
         let halfway = halfway.filter_map(|it| Torn::new(it, Tear::Missing, blocks(it)));
         follower.torn.extend(halfway);
     }
+    let error = limit::explain(stopped.error, &of_domains(followers, plans));
     match followers.iter().all(|it| it.torn.is_empty()) {
-        true => stopped.error.because_also("nothing has changed"),
+        true => error.because_also("nothing has changed"),
         false => {
-            let why = stopped.error.to_string();
-            errors.insert(0, stopped.error);
+            let why = error.to_string();
+            errors.insert(0, error);
             torn(OPERATION, errors).because_also(why)
         }
     }

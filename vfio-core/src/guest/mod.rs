@@ -40,6 +40,16 @@
 //! fails too, its kind is [`Torn`](crate::ErrorKind::Torn): [`AddressSpace::torn`] names what is missing and what may be
 //! left, whose memory is not freed, and no other change is made before [`AddressSpace::repair`] has succeeded.
 //!
+//! # What is done before memory is mapped
+//!
+//! The kernel pins what it maps page by page. Memory that is not there yet is made present first, by several threads, and
+//! what is there already is left alone: [`Population`] says how, and tells the caller how far it is. A kernel that cannot
+//! do it maps as fast as it can.
+//!
+//! What would be locked is compared with `RLIMIT_MEMLOCK`, together with what this process has locked: a change that would
+//! go beyond is refused before it is begun, and the error names the limit that is enough. If it is not certain that the
+//! kernel counts the memory (that of a device, or memory that is only read), the kernel is asked.
+//!
 //! # What a monitor must promise
 //!
 //! That the memory of a [`Block`] stays what it is until its owner is dropped, which is the one unsafe promise; that
@@ -51,8 +61,10 @@ mod carry_out;
 mod change;
 mod edit;
 mod follower;
+mod limit;
 mod piece;
 mod plan;
+mod populate;
 mod section;
 mod sections;
 mod space;
@@ -60,5 +72,6 @@ mod space;
 pub use block::Block;
 pub use carry_out::{Tear, Torn};
 pub use edit::Edit;
+pub use populate::{Population, Progress};
 pub use section::Section;
 pub use space::{AddressSpace, Committed};

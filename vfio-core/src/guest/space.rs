@@ -14,6 +14,7 @@ use super::edit::Edit;
 use super::follower::{Follower, carry_out_in_all, torn};
 use super::piece::Piece;
 use super::plan::Plan;
+use super::populate::Population;
 use super::section::{Bus, Section};
 use super::sections::Sections;
 
@@ -77,6 +78,18 @@ impl AddressSpace {
     /// # Errors
     /// Those of [`Edit::commit`]; then it does not follow.
     pub fn follow(&self, domain: &Domain) -> Result<Committed> {
+        self.follow_populated(domain, Population::default())
+    }
+
+    /// As [`follow`](Self::follow), with a say in how memory is made present before it is mapped.
+    ///
+    /// # Errors
+    /// Those of [`follow`](Self::follow).
+    pub fn follow_populated(
+        &self,
+        domain: &Domain,
+        population: Population<'_>,
+    ) -> Result<Committed> {
         let mut state = self.state();
         if state.followers.iter().any(|it| it.domain == *domain) {
             return Ok(Committed::default());
@@ -88,7 +101,7 @@ impl AddressSpace {
         let nothing = Sections::default();
         let change = Change::between(&[], &pieces(sections.iter()));
         let mut follower = vec![Follower::of(domain.clone())];
-        let committed = carry_out_in_all(&mut follower, &nothing, sections, &change);
+        let committed = carry_out_in_all(&mut follower, &nothing, sections, &change, population);
         // One that is torn has mappings that must not be there.
         let follower = follower.into_iter();
         let follower = follower.filter(|it| committed.is_ok() || !it.torn.is_empty());
@@ -115,7 +128,7 @@ impl AddressSpace {
         let nothing = Sections::default();
         let change = Change::between(&pieces(sections.iter()), &[]);
         let only = followers.get_mut(at..=at).unwrap_or_default();
-        carry_out_in_all(only, sections, &nothing, &change).map(drop)?;
+        carry_out_in_all(only, sections, &nothing, &change, Population::nothing()).map(drop)?;
         followers.remove(at);
         Ok(())
     }
@@ -200,6 +213,7 @@ impl AddressSpace {
         &self,
         removed: &[(Bus, IovaRange)],
         inserted: Vec<Section>,
+        population: Population<'_>,
     ) -> Result<Committed> {
         let mut state = self.state();
         let State {
@@ -218,7 +232,7 @@ impl AddressSpace {
         let mut old: Vec<_> = pieces(old);
         old.sort_unstable_by_key(|piece| piece.range.first());
         let change = Change::between(&old, &pieces(new.iter()));
-        let committed = carry_out_in_all(followers, sections, &new, &change)?;
+        let committed = carry_out_in_all(followers, sections, &new, &change, population)?;
         for (bus, range) in removed {
             sections.remove(*bus, *range);
         }

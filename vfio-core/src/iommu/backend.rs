@@ -86,6 +86,12 @@ pub unsafe trait IommuBackend: Debug + Send + Sync {
         .because("this IOMMU has no windows"))
     }
 
+    /// Whether the kernel counts every page of every mapping against `RLIMIT_MEMLOCK` (B27), from when it is made until it
+    /// is unmapped.
+    fn locks_what_is_mapped(&self) -> bool {
+        false
+    }
+
     /// Opens a device that this context then translates for, until the fd and its duplicates are closed: for
     /// a backend that has no container ([`Reach::Own`](super::Reach::Own)).
     ///

@@ -180,6 +180,11 @@ impl Domain {
         self.ledger().mappings_left()
     }
 
+    /// Whether what is mapped counts as locked by this process.
+    pub(crate) fn locks_what_is_mapped(&self) -> bool {
+        self.0.backend.locks_what_is_mapped()
+    }
+
     /// Takes away every mapping inside `iova`, each whole, and answers how many bytes they had.
     ///
     /// # Errors

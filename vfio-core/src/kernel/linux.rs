@@ -11,6 +11,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::ioctl::{Ioctl, IoctlOutput};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
+use crate::address::HostRange;
+
 use super::{Arg, Errno, Kernel, Opcode, Protection, RegionMapping, Result};
 
 /// The Linux kernel that this process runs on.
@@ -192,6 +194,28 @@ unsafe impl Kernel for Linux {
         // SAFETY: the caller promised that this is a mapping of ours; the advice changes nothing that
         // this process can see of it.
         unsafe { rustix::mm::madvise(addr.as_ptr().cast(), len, Advice::LinuxDontFork) }
+    }
+
+    fn populate(&self, memory: HostRange, write: bool) -> Result<()> {
+        let advice = match write {
+            true => Advice::LinuxPopulateWrite,
+            false => Advice::LinuxPopulateRead,
+        };
+        let start = ptr::without_provenance_mut(memory.addr());
+        // SAFETY: the advice makes pages present and changes no byte of them; it fails where nothing is mapped.
+        unsafe { rustix::mm::madvise(start, memory.len(), advice) }
+    }
+
+    fn resident(&self, memory: HostRange, pages: &mut [u8]) -> Result<()> {
+        if pages.len() < memory.len().div_ceil(self.page_size()) {
+            return Err(Errno::INVAL);
+        }
+        let start = ptr::without_provenance_mut(memory.addr());
+        // SAFETY: the kernel looks at its tables alone, and writes a byte for each page, of which there is room.
+        match unsafe { libc::mincore(start, memory.len(), pages.as_mut_ptr()) } {
+            0 => Ok(()),
+            _ => Err(errno(std::io::Error::last_os_error())),
+        }
     }
 
     fn eventfd(&self) -> Result<OwnedFd> {

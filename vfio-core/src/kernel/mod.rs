@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use crate::address::HostRange;
+
 pub use linux::Linux;
 pub use rustix::io::Errno;
 pub use rustix::ioctl::Opcode;
@@ -169,6 +171,27 @@ pub unsafe trait Kernel: Debug + Send + Sync {
     /// Those of `madvise(2)`.
     #[allow(unsafe_code)] // the door itself
     unsafe fn keep_from_children(&self, addr: NonNull<u8>, len: usize) -> Result<()>;
+
+    /// Makes pages of this process present, as an access of each would, writable ones if `write` says so
+    /// (`MADV_POPULATE_WRITE`, `MADV_POPULATE_READ`). `memory` starts with a page. Several threads may do so at once.
+    ///
+    /// It is safe for any address: no byte that anybody reads changes, and where no memory is it fails.
+    ///
+    /// # Errors
+    /// Those of `madvise(2)`, and then some pages may be present: `EINVAL`: Linux before 5.14, or a device's memory;
+    /// `ENOMEM`: nothing is mapped at a part of it, or there is no memory left; `EFAULT`: what is mapped there may not be
+    /// accessed so, or its file ends before; `EHWPOISON`: a page is broken.
+    fn populate(&self, memory: HostRange, write: bool) -> Result<()>;
+
+    /// Which pages of this process are in memory: the lowest bit of a byte of `pages` each (`mincore`). `memory` starts
+    /// with a page. Of a file's memory it is said whether the kernel has the page, which this process may yet have to
+    /// be given.
+    ///
+    /// It is safe for any address: nothing there is accessed.
+    ///
+    /// # Errors
+    /// Those of `mincore(2)`: `ENOMEM`: nothing is mapped at a part of it. `EINVAL`: `pages` has not a byte for each.
+    fn resident(&self, memory: HostRange, pages: &mut [u8]) -> Result<()>;
 
     /// A new eventfd that counts, does not block and is close-on-exec.
     ///

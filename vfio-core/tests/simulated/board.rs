@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use vfio_core::address::HostRange;
 use vfio_core::iommu::{Registration, Registry};
 use vfio_core::kernel::{Arg, Errno, Kernel, Opcode, Protection, RegionMapping, Result};
 use vfio_core::uapi::{self, DeviceInfo, IrqInfo, IrqSet, RegionInfo};
@@ -234,6 +235,14 @@ unsafe impl Kernel for Board {
     unsafe fn keep_from_children(&self, addr: NonNull<u8>, len: usize) -> Result<()> {
         // SAFETY: passed on to our caller.
         unsafe { self.sim.keep_from_children(addr, len) }
+    }
+
+    fn populate(&self, memory: HostRange, write: bool) -> Result<()> {
+        self.sim.populate(memory, write)
+    }
+
+    fn resident(&self, memory: HostRange, pages: &mut [u8]) -> Result<()> {
+        self.sim.resident(memory, pages)
     }
 
     fn eventfd(&self) -> Result<OwnedFd> {

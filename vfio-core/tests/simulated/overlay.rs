@@ -6,8 +6,9 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
+use vfio_core::address::HostRange;
 use vfio_core::kernel::{Arg, Errno, Kernel, Opcode, Protection, RegionMapping, Result};
-use vfio_sim::SimKernel;
+use vfio_sim::{Rights, SimKernel};
 
 /// Files and links that are read before the simulation's; directories follow from their paths.
 #[derive(Debug)]
@@ -15,7 +16,6 @@ pub(crate) struct Overlay {
     pub(crate) sim: SimKernel,
     files: BTreeMap<PathBuf, String>,
     links: BTreeMap<PathBuf, PathBuf>,
-    memlock: Option<u64>,
 }
 
 impl Overlay {
@@ -24,7 +24,6 @@ impl Overlay {
             sim,
             files: BTreeMap::new(),
             links: BTreeMap::new(),
-            memlock: None,
         }
     }
 
@@ -38,8 +37,8 @@ impl Overlay {
         self
     }
 
-    pub(crate) fn memlock(mut self, bytes: u64) -> Self {
-        self.memlock = Some(bytes);
+    pub(crate) fn memlock(self, bytes: u64) -> Self {
+        self.sim.set_rights(Rights::user(bytes));
         self
     }
 }
@@ -94,12 +93,20 @@ unsafe impl Kernel for Overlay {
         unsafe { self.sim.keep_from_children(addr, len) }
     }
 
+    fn populate(&self, memory: HostRange, write: bool) -> Result<()> {
+        self.sim.populate(memory, write)
+    }
+
+    fn resident(&self, memory: HostRange, pages: &mut [u8]) -> Result<()> {
+        self.sim.resident(memory, pages)
+    }
+
     fn eventfd(&self) -> Result<OwnedFd> {
         self.sim.eventfd()
     }
 
     fn memlock_limit(&self) -> Option<u64> {
-        self.memlock
+        self.sim.memlock_limit()
     }
 
     fn page_size(&self) -> usize {

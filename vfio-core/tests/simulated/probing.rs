@@ -132,6 +132,14 @@ unsafe impl Kernel for Stuck {
         unsafe { self.0.keep_from_children(addr, len) }
     }
 
+    fn populate(&self, memory: HostRange, write: bool) -> kernel::Result<()> {
+        self.0.populate(memory, write)
+    }
+
+    fn resident(&self, memory: HostRange, pages: &mut [u8]) -> kernel::Result<()> {
+        self.0.resident(memory, pages)
+    }
+
     fn eventfd(&self) -> kernel::Result<OwnedFd> {
         self.0.eventfd()
     }

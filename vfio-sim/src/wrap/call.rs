@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::ptr::NonNull;
 
+use vfio_core::address::HostRange;
 use vfio_core::kernel::{Errno, Opcode, Protection};
 
 use super::objects::Object;
@@ -91,6 +92,18 @@ pub enum Request<'a> {
         /// Size in bytes.
         len: usize,
     },
+    /// `madvise(MADV_POPULATE_WRITE)`, or `MADV_POPULATE_READ`.
+    Populate {
+        /// Which memory.
+        memory: HostRange,
+        /// Whether pages that can be written are asked for.
+        write: bool,
+    },
+    /// `mincore`.
+    Resident {
+        /// Which memory.
+        memory: HostRange,
+    },
     /// `eventfd`.
     Eventfd,
     /// The whole of a file of the host.
@@ -139,6 +152,8 @@ impl Call<'_> {
             Request::MapRegion { .. } => "map_region",
             Request::Munmap { .. } => "munmap",
             Request::KeepFromChildren { .. } => "keep_from_children",
+            Request::Populate { .. } => "populate",
+            Request::Resident { .. } => "resident",
             Request::Eventfd => "eventfd",
             Request::Read { .. } => "read",
             Request::List { .. } => "list",

@@ -42,7 +42,7 @@ pub struct Counted {
     pub open: bool,
     /// Reading and writing regions.
     pub access: bool,
-    /// Mapping memory, regions, and keeping memory from children.
+    /// Mapping memory, regions, keeping memory from children, making it present and asking whether it is.
     pub mmap: bool,
     /// Giving mappings back.
     pub munmap: bool,
@@ -68,9 +68,11 @@ impl Counted {
             Request::Ioctl { .. } | Request::IoctlFd { .. } => true,
             Request::Open { .. } => self.open,
             Request::Pread { .. } | Request::Pwrite { .. } => self.access,
-            Request::Mmap { .. } | Request::MapRegion { .. } | Request::KeepFromChildren { .. } => {
-                self.mmap
-            }
+            Request::Mmap { .. }
+            | Request::MapRegion { .. }
+            | Request::KeepFromChildren { .. }
+            | Request::Populate { .. }
+            | Request::Resident { .. } => self.mmap,
             Request::Munmap { .. } => self.munmap,
             Request::Eventfd => self.eventfd,
             Request::Read { .. } | Request::List { .. } | Request::ReadLink { .. } => self.host,

@@ -14,7 +14,8 @@ use super::watched::Watch;
 /// Writes each call down, for [`Replay`](super::Replay), and for people: the [text](super::trace).
 ///
 /// It sees what passes the kernel's door. What is read and written through a mapping, what an eventfd counts and what
-/// a bitmap of dirty pages says is not in it.
+/// a bitmap of dirty pages says is not in it; nor are the calls that make memory present or ask whether it is, which
+/// change no answer and may come from several threads.
 #[derive(Debug)]
 pub struct Recording {
     machine: About,
@@ -94,6 +95,9 @@ impl Recording {
 
 impl Watch for Recording {
     fn after(&self, call: &Call<'_>, outcome: &Outcome<'_>) {
+        if let Request::Populate { .. } | Request::Resident { .. } = call.request {
+            return;
+        }
         let said = match outcome.answer {
             Err(errno) => Said::Failed(errno),
             Ok(Value::Done | Value::Names(_) | Value::Path(_)) => Said::Done,

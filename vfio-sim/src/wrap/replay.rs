@@ -10,6 +10,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use vfio_core::address::HostRange;
 use vfio_core::kernel::{
     Arg, Errno, Kernel, Linux, Opcode, Protection, RegionMapping, RegisterFile, Result,
 };
@@ -297,6 +298,15 @@ unsafe impl Kernel for Replay {
         self.done(None, Request::KeepFromChildren { addr, len })?;
         // SAFETY: every mapping of this kernel is one of Linux; the rest is our caller's promise.
         unsafe { Linux.keep_from_children(addr, len) }
+    }
+
+    // In no recording: it changes no answer, and may come from several threads.
+    fn populate(&self, memory: HostRange, write: bool) -> Result<()> {
+        Linux.populate(memory, write)
+    }
+
+    fn resident(&self, memory: HostRange, pages: &mut [u8]) -> Result<()> {
+        Linux.resident(memory, pages)
     }
 
     fn eventfd(&self) -> Result<OwnedFd> {

@@ -9,7 +9,7 @@ use super::watched::Watch;
 
 /// Tells `tracing` of each call that was made: `call`, `object`, and `answer` or `errno`.
 ///
-/// What may be asked many times (reads and writes of registers, files of the host) is at the level `TRACE`,
+/// What may be asked many times (reads and writes of registers, pages of memory, files of the host) is at the level `TRACE`,
 /// everything else at `DEBUG`. The target is `vfio_sim::wrap`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tracing;
@@ -24,6 +24,8 @@ impl Watch for Tracing {
             call.request,
             Request::Pread { .. }
                 | Request::Pwrite { .. }
+                | Request::Populate { .. }
+                | Request::Resident { .. }
                 | Request::Read { .. }
                 | Request::List { .. }
                 | Request::ReadLink { .. }

@@ -9,6 +9,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vfio_core::Answer;
+use vfio_core::address::HostRange;
 use vfio_core::kernel::{Arg, Errno, Kernel, Opcode, Protection, RegionMapping, Result};
 use vfio_core::uapi;
 
@@ -300,6 +301,18 @@ unsafe impl<W: Watch> Kernel for Watched<W> {
         let call = alone(Request::KeepFromChildren { addr, len });
         // SAFETY: passed on to our caller.
         let make = || unsafe { self.kernel.keep_from_children(addr, len) };
+        self.make(&call, make, |()| (Ok(Value::Done), &[]))
+    }
+
+    fn populate(&self, memory: HostRange, write: bool) -> Result<()> {
+        let call = alone(Request::Populate { memory, write });
+        let make = || self.kernel.populate(memory, write);
+        self.make(&call, make, |()| (Ok(Value::Done), &[]))
+    }
+
+    fn resident(&self, memory: HostRange, pages: &mut [u8]) -> Result<()> {
+        let call = alone(Request::Resident { memory });
+        let make = || self.kernel.resident(memory, pages);
         self.make(&call, make, |()| (Ok(Value::Done), &[]))
     }
 

@@ -15,6 +15,7 @@ mod memlock;
 mod memory;
 mod model;
 mod noiommu;
+mod present;
 mod probe;
 mod profiles;
 mod reset;

@@ -1,6 +1,6 @@
 //! B25 to B27, B32, D50: what is accounted, to whom, and what the limit does.
 
-use vfio_core::kernel::{Arg, Errno};
+use vfio_core::kernel::{Arg, Errno, Kernel};
 use vfio_core::uapi::{self, SPAPR_TCE_V2_IOMMU, SpaprRegisterMemory, TYPE1V2_IOMMU};
 use vfio_sim::{Machine, Rights, SimKernel};
 use zerocopy::IntoBytes;
@@ -40,6 +40,26 @@ fn b25_no_page_is_touched_beyond_the_first_that_is_too_many() {
     // This host may give out more than a page at once.
     let huge_pages = 1 << 10;
     assert!(memory.present() <= huge_pages, "{}", memory.present());
+}
+
+#[test]
+fn proc_says_what_a_process_has_locked_and_whether_it_may_lock_all() {
+    let rig = Rig::new(Machine::x86_64(), TYPE1V2_IOMMU);
+    let memory = Memory::new(&rig.sim, 3);
+    assert_eq!(rig.map(0, &memory), Ok(0));
+    let status = || String::from_utf8(rig.sim.read("/proc/self/status".as_ref()).unwrap()).unwrap();
+    assert!(status().contains("VmLck:\t      12 kB\n"), "{}", status());
+    assert!(
+        status().contains("CapEff:\t0000000000024000\n"),
+        "{}",
+        status()
+    );
+    rig.sim.set_rights(Rights::user(0));
+    assert!(
+        status().contains("CapEff:\t0000000000000000\n"),
+        "{}",
+        status()
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use vfio_core::address::HostRange;
 use vfio_core::kernel::{Errno, Kernel};
 use vfio_core::uapi::TYPE1V2_IOMMU;
 use vfio_core::{Result, host};
@@ -60,6 +61,25 @@ fn a_session_is_answered_again() {
         session(&over(kernel, &recording), &bdf, SIZE).unwrap();
         assert_eq!(recording.text(), text);
     }
+}
+
+#[test]
+fn what_makes_memory_present_is_in_no_recording() {
+    let session = |kernel: &Arc<dyn Kernel>| {
+        let start = kernel.mmap(SIZE)?;
+        let memory = HostRange::new(start.as_ptr() as usize, SIZE).unwrap();
+        let mut pages = vec![0; SIZE / kernel.page_size()];
+        kernel.populate(memory, true)?;
+        kernel.resident(memory, &mut pages)?;
+        assert!(pages.iter().all(|page| page & 1 == 1));
+        kernel.eventfd()
+    };
+    let text = record(Machine::x86_64(), |kernel| drop(session(kernel).unwrap()));
+    let calls: Vec<_> = text.lines().skip(2).collect();
+    assert_eq!(calls, ["mmap 65536 -> pages", "eventfd -> #0"]);
+    let (replay, kernel) = replay(&text);
+    session(&kernel).unwrap();
+    assert!(replay.is_finished());
 }
 
 #[test]

@@ -77,6 +77,14 @@ unsafe impl Kernel for OneDevice {
         unsafe { Linux.keep_from_children(addr, len) }
     }
 
+    fn populate(&self, memory: HostRange, write: bool) -> kernel::Result<()> {
+        Linux.populate(memory, write)
+    }
+
+    fn resident(&self, memory: HostRange, pages: &mut [u8]) -> kernel::Result<()> {
+        Linux.resident(memory, pages)
+    }
+
     fn eventfd(&self) -> kernel::Result<OwnedFd> {
         Linux.eventfd()
     }

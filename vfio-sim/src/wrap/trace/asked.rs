@@ -54,7 +54,8 @@ pub(in super::super) fn asked(call: &Call<'_>, places: &Places, scope: Scope) ->
                 places.address(addr.addr().get() as u64, scope)
             )
         }
-        Request::Eventfd => name.into_owned(),
+        // Of the last two, no trace has anything.
+        Request::Eventfd | Request::Populate { .. } | Request::Resident { .. } => name.into_owned(),
     }
 }
 

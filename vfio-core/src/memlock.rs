@@ -1,0 +1,34 @@
+//! What this process has locked, as the kernel counts it.
+
+use crate::kernel::Kernel;
+
+/// The kernel's account of this process, where it can be read.
+#[derive(Debug)]
+pub(crate) struct Account(String);
+
+impl Account {
+    pub(crate) fn read(kernel: &dyn Kernel) -> Self {
+        let status = kernel.read("/proc/self/status".as_ref());
+        Self(String::from_utf8_lossy(&status.unwrap_or_default()).into_owned())
+    }
+
+    /// Whether the process has `CAP_IPC_LOCK`: then the limit is not for it.
+    pub(crate) fn is_exempt(&self) -> bool {
+        const CAP_IPC_LOCK: u32 = 14;
+
+        self.value("CapEff:")
+            .and_then(|set| u64::from_str_radix(set, 16).ok())
+            .is_some_and(|set| set & 1 << CAP_IPC_LOCK != 0)
+    }
+
+    /// The bytes that count against `RLIMIT_MEMLOCK` for `mlock` and for type1 alike: what VFIO has pinned is among them.
+    pub(crate) fn locked(&self) -> Option<u64> {
+        let kilobytes: u64 = self.value("VmLck:")?.strip_suffix(" kB")?.parse().ok()?;
+        kilobytes.checked_mul(1024)
+    }
+
+    fn value(&self, name: &str) -> Option<&str> {
+        let mut lines = self.0.lines();
+        lines.find_map(|line| line.strip_prefix(name).map(str::trim))
+    }
+}
