@@ -107,8 +107,9 @@
 //!
 //! Clauses of that page, 937 of them, are asked of the simulation and of real kernels in QEMU by one source, and both
 //! answer alike; random calls, 10,000 on each machine, are made on both, and every answer, every byte that comes back
-//! and what devices have written to memory is the same: at the end of a sequence to all that they may reach. 18 clauses are asked of the simulation alone, each for a reason
-//! that stands beside it: a kernel that would not survive, or that no machine of the lab runs.
+//! and what devices have written to memory (at the end of a sequence, to all that they may reach) is the same. 18
+//! clauses are asked of the simulation alone, each for a reason that stands beside it: a kernel that would not survive,
+//! or that no machine of the lab runs.
 //!
 //! | machine | Linux | clauses asked of both | random calls |
 //! |---|---|---|---|
