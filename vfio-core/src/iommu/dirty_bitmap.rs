@@ -102,9 +102,7 @@ impl DirtyBitmap {
         };
         let words = first / WORD..=last / WORD;
         for (word, n) in self.words.iter_mut().skip(index(first)).zip(words) {
-            let from = first.saturating_sub(n * WORD);
-            let behind = (n * WORD + (WORD - 1)).saturating_sub(last);
-            *word |= (u64::MAX << from) & (u64::MAX >> behind);
+            *word |= bits(n, first, last);
         }
     }
 
@@ -211,6 +209,27 @@ impl fmt::Debug for DirtyBitmap {
 /// The word that has the bit of a page.
 fn index(page: u64) -> usize {
     usize::try_from(page / WORD).unwrap_or(usize::MAX)
+}
+
+/// Clears the bits of pages from one to before another.
+pub(super) fn clear(words: &mut [u64], from: u64, to: u64) {
+    let Some(last) = to.checked_sub(1).filter(|last| from <= *last) else {
+        return;
+    };
+    for (word, n) in words
+        .iter_mut()
+        .skip(index(from))
+        .zip(from / WORD..=last / WORD)
+    {
+        *word &= !bits(n, from, last);
+    }
+}
+
+/// The bits of the n-th word that are of the pages from `first` to `last`, of which it has some.
+fn bits(n: u64, first: u64, last: u64) -> u64 {
+    let from = first.saturating_sub(n * WORD);
+    let behind = (n * WORD + (WORD - 1)).saturating_sub(last);
+    (u64::MAX << from) & (u64::MAX >> behind)
 }
 
 /// Makes it so many words, all 0.

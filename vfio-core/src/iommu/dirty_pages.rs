@@ -6,7 +6,7 @@ use crate::address::{Iova, IovaRange};
 use crate::error::{ErrorKind, Result};
 
 use super::dirty::DirtyLimits;
-use super::dirty_bitmap::{DirtyBitmap, fill_with_zeros};
+use super::dirty_bitmap::{DirtyBitmap, clear, fill_with_zeros};
 use super::domain::Domain;
 
 /// The bitmap of one question, in bytes, unless a single mapping needs a larger one: so that it stays in the cache, and
@@ -115,7 +115,7 @@ impl DirtyPages {
             largest_bitmap,
         } = self.limits;
         self.domain.with_tracking(READ, |tracking| {
-            let ledger = self.domain.ledger(); // held, so that what is asked for cuts no mapping that comes meanwhile
+            let mut ledger = self.domain.ledger(); // held, so that what is asked for cuts no mapping that comes meanwhile
             let enough = (largest_bitmap.min(ENOUGH) / 8 * 64).saturating_mul(page_size);
             let Some(read) = ledger.books.first_run(range, enough) else {
                 return Ok(None);
@@ -128,6 +128,13 @@ impl DirtyPages {
             }
             fill_with_zeros(words, len).map_err(|error| error.at(read))?;
             tracking.read(read, page_size, words)?;
+            // What a kernel says of pages that are not mapped means nothing (B34b).
+            let page = |at: Iova| (at.0 - read.first().0) / page_size;
+            let mut next = 0;
+            for mapping in ledger.books.overlapping(read) {
+                clear(words, next, page(mapping.first()));
+                next = page(mapping.last()) + 1;
+            }
             Ok(Some(read))
         })
     }

@@ -69,33 +69,53 @@ impl Bitmap {
     }
 
     /// Says that a mapping is dirty which begins so many bytes behind the first page of the bitmap. What is written are
-    /// words: where it begins inside one the other bits of that word stay; in all others they are cleared.
-    pub(super) fn mark(&self, offset: u64, size: u64) -> Result<()> {
+    /// words: where it begins inside one the other bits of that word stay. `kept` is what the kernel has of the mapping:
+    /// it is shifted to its place there, and what is shifted beyond the mapping stays there.
+    pub(super) fn mark(&self, offset: u64, size: u64, kept: &mut Vec<u64>) -> Result<()> {
         let (first, pages) = (offset / self.page(), size / self.page());
-        let end = (first + pages).div_ceil(WORD);
-        for word in first / WORD..end {
-            let at = self.0.data + word * (WORD / 8);
-            let mut before = [0; 8];
-            if word * WORD < first && !memory::read(at, &mut before) {
+        let (start, shift) = (first / WORD, first % WORD);
+        kept.resize(index(pages.div_ceil(WORD) + 1), 0);
+        for (n, word) in (0..).step_by(64).zip(kept.iter_mut()) {
+            *word |= below(pages, n);
+        }
+        let len = index((pages + shift).div_ceil(WORD));
+        let words = kept.get_mut(..len).unwrap_or_default();
+        if shift > 0 {
+            let mut before = 0;
+            for word in &mut *words {
+                (*word, before) = (*word << shift | before, *word >> (WORD - shift));
+            }
+            let mut there = [0; 8];
+            if !memory::read(self.0.data + start * 8, &mut there) {
                 return Err(Errno::FAULT);
             }
-            let dirty = ones(first, first + pages, word * WORD);
-            let bits = u64::from_ne_bytes(before) | dirty;
-            if !memory::write(at, &bits.to_ne_bytes()) {
+            if let Some(word) = words.first_mut() {
+                *word |= u64::from_ne_bytes(there);
+            }
+        }
+        for (n, word) in (start..).zip(&*words) {
+            if !memory::write(self.0.data + n * 8, &word.to_ne_bytes()) {
                 return Err(Errno::FAULT);
             }
+        }
+        for (n, word) in (0..).step_by(64).zip(kept) {
+            *word &= !below(pages, n);
         }
         Ok(())
     }
 }
 
-/// The bits of a word from `from` to before `to`; the word begins with bit `start`.
-fn ones(from: u64, to: u64, start: u64) -> u64 {
-    let below = |bit: u64| match bit.saturating_sub(start) {
-        shift @ 0..WORD => !(u64::MAX << shift),
+/// The bits of a word, which begins with bit `start`, that are below `end`.
+fn below(end: u64, start: u64) -> u64 {
+    match end.saturating_sub(start) {
+        bits @ 0..WORD => !(u64::MAX << bits),
         _ => u64::MAX,
-    };
-    below(to) & !below(from)
+    }
+}
+
+/// No bitmap has more words than fit.
+fn index(words: u64) -> usize {
+    usize::try_from(words).unwrap_or(usize::MAX)
 }
 
 /// What is behind a struct of `start` bytes, if `argsz` says that it is there.
@@ -115,10 +135,8 @@ mod tests {
 
     #[test]
     fn bits_of_a_word() {
-        assert_eq!(ones(0, 3, 0), 0b111);
-        assert_eq!(ones(65, 67, 64), 0b110);
-        assert_eq!(ones(3, 200, 64), u64::MAX);
-        assert_eq!(ones(3, 65, 64), 1);
-        assert_eq!(ones(3, 64, 64), 0);
+        assert_eq!([below(3, 0), below(67, 64)], [0b111; 2]);
+        assert_eq!([below(200, 64), below(64, 0)], [u64::MAX; 2]);
+        assert_eq!([below(3, 64), below(0, 0)], [0; 2]);
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct Type1 {
 }
 
 /// A mapping.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Dma {
     size: u64,
     /// Where the pages were when they were pinned.
@@ -51,6 +51,8 @@ struct Dma {
     is_forgotten: bool,
     /// The kernel does not find it any more, and never unpins its pages (H8).
     is_lost: bool,
+    /// What the kernel keeps of which pages are dirty (B34b).
+    dirty: Vec<u64>,
 }
 
 impl Dma {
@@ -211,6 +213,7 @@ impl Type1 {
             locked: (env.caller, locked),
             is_forgotten: false,
             is_lost,
+            dirty: Vec::new(),
         };
         self.mapped.insert(map.iova, dma);
         self.entries_left -= 1;
@@ -259,8 +262,8 @@ impl Type1 {
             covered.sort_unstable();
             unmap.size = 0;
             for iova in covered {
-                if let (Some(bitmap), Some(dma)) = (&bitmap, self.mapped.get(&iova)) {
-                    bitmap.mark(iova - unmap.iova, dma.size)?;
+                if let (Some(bitmap), Some(dma)) = (&bitmap, self.mapped.get_mut(&iova)) {
+                    bitmap.mark(iova - unmap.iova, dma.size, &mut dma.dirty)?;
                 }
                 if let Some(dma) = self.mapped.remove(&iova) {
                     env.processes.unlock(dma.locked.0, dma.locked.1);
@@ -294,6 +297,7 @@ impl Type1 {
             }
             Asked::Stop => {
                 self.tracks_dirty = false;
+                self.mapped.values_mut().for_each(|dma| dma.dirty.clear());
                 return Ok(());
             }
             Asked::Get(get) => get,
@@ -309,8 +313,8 @@ impl Type1 {
             ..DmaUnmap::default()
         };
         for iova in self.covered(env, &range)? {
-            if let Some(dma) = self.mapped.get(&iova) {
-                bitmap.mark(iova - get.iova, dma.size)?;
+            if let Some(dma) = self.mapped.get_mut(&iova) {
+                bitmap.mark(iova - get.iova, dma.size, &mut dma.dirty)?;
             }
         }
         Ok(())
@@ -369,8 +373,8 @@ impl Type1 {
     }
 
     /// A mapping that has an address from `first` to `last`: of those, the last.
-    fn overlapping(&self, first: u64, last: u64) -> Option<(u64, Dma)> {
-        let (&iova, &dma) = self.mapped.range(..=last).next_back()?;
+    fn overlapping(&self, first: u64, last: u64) -> Option<(u64, &Dma)> {
+        let (&iova, dma) = self.mapped.range(..=last).next_back()?;
         (iova + (dma.size - 1) >= first).then_some((iova, dma))
     }
 

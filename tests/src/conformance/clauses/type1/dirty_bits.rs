@@ -2,7 +2,8 @@
 
 use vfio_core::kernel::{Arg, Errno, Result};
 use vfio_core::uapi::{
-    DMA_UNMAP_FLAG_GET_DIRTY_BITMAP, IOMMU_DIRTY_PAGES_FLAG_START as START, IOMMU_UNMAP_DMA,
+    DMA_UNMAP_FLAG_GET_DIRTY_BITMAP, IOMMU_DIRTY_PAGES_FLAG_START as START,
+    IOMMU_DIRTY_PAGES_FLAG_STOP, IOMMU_UNMAP_DMA,
 };
 use zerocopy::IntoBytes;
 
@@ -80,6 +81,31 @@ pub(super) const CLAUSES: &[Clause] = &[
             let (answer, bytes) = get(host, &rig, (0, 64), 8);
             let before = u64::from_ne_bytes([BEFORE; 8]);
             assert_eq!((answer, long(&bytes, 0)), (Ok(0), 0b11 << 8 | before));
+        },
+    ),
+    both(
+        &["B34b"],
+        "what a read has shifted beyond a mapping is dirty at the next ones, until tracking stops",
+        &[Type1],
+        |host| {
+            let rig = host.rig();
+            control(&rig, START).unwrap();
+            rig.map(5 * host.page(), &host.memory(3)).unwrap();
+            let read = |first| {
+                let (answer, bytes) = get(host, &rig, (first, 8 - first), 8);
+                (answer, long(&bytes, 0))
+            };
+            let (pages, before) = (0b111, u64::from_ne_bytes([BEFORE; 8]));
+            let first = pages << 5 | before;
+            assert_eq!(read(0), (Ok(0), first));
+            assert_eq!(
+                read(2),
+                (Ok(0), (first | pages) << 3 | before),
+                "what was left"
+            );
+            control(&rig, IOMMU_DIRTY_PAGES_FLAG_STOP).unwrap();
+            control(&rig, START).unwrap();
+            assert_eq!(read(2), (Ok(0), pages << 3 | before), "forgotten");
         },
     ),
     both(
