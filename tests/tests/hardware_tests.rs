@@ -1,4 +1,4 @@
-//! `hardware-tests --sim`: the program itself, on simulated machines.
+//! `hardware-tests --sim`: the program itself, on simulated machines; and its traces of them.
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
 use std::process::Command;
@@ -67,4 +67,37 @@ fn a_wrong_command_line_says_what_there_is() {
     let (status, said) = hardware_tests(&[]);
     assert_eq!(status, Some(2), "{said}");
     assert!(said.contains("--device"), "{said}");
+}
+
+#[test]
+fn the_program_records_and_checks() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("program.trace");
+    let file = file.to_str().unwrap();
+    let (status, said) = hardware_tests(&["--sim", "pseries", "--record", file]);
+    assert_eq!(status, Some(0), "{said}");
+    let (status, said) = hardware_tests(&["--check", file]);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(
+        said.ends_with(" 0 could not be; 0 answers differ\n"),
+        "{said}"
+    );
+
+    let text = std::fs::read_to_string(file).unwrap();
+    std::fs::write(
+        file,
+        text.replace("GET_API_VERSION 0 - -> 0", "GET_API_VERSION 0 - -> 1"),
+    )
+    .unwrap();
+    let (status, said) = hardware_tests(&["--check", file]);
+    assert_eq!(status, Some(1), "{said}");
+    let difference = "VFIO_GET_API_VERSION 0 -\n  recorded  1\n  simulated 0\n";
+    assert!(said.contains(difference), "{said}");
+
+    std::fs::write(file, text.replace("vfio-trace 2", "vfio-trace 1")).unwrap();
+    let (status, said) = hardware_tests(&["--check", file]);
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("it is of version 1"), "{said}");
+    let (status, _) = hardware_tests(&["--check", "no such file"]);
+    assert_eq!(status, Some(2));
 }

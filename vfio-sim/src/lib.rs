@@ -161,7 +161,9 @@
 //!
 //! Every fd is a real one, of a socket: it can be duplicated, sent to another process and polled, and the
 //! object behind it is closed when the last duplicate is. The kernel notices that at its next call and
-//! at the next question of the test; what it notices at once it logs as devices, groups, containers.
+//! at the next question of the test; what it notices at once it logs as devices, groups, containers. A process that
+//! another thread starts has duplicates of all of them until it runs its program: until then, what was closed is open.
+//! Tests that start processes belong in a test program of their own.
 //!
 //! # What it does not model
 //!

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use vfio_sim::{Rights, SimKernel};
 
 use super::call::{Answer, Call};
@@ -76,20 +76,31 @@ impl Pair {
         }
         for call in generator.reach() {
             let answer = simulation.executor.make(&call);
-            tally.count(&call, &answer);
-            sequence.calls.push(call);
+            if simulation.kernel.hazards().is_empty() {
+                tally.count(&call, &answer);
+                sequence.calls.push(call);
+            }
         }
         simulation.executor.finish();
         Ok(sequence)
     }
 
-    /// Makes the calls on both.
+    /// Whether a kernel survives the calls, and the closing of what they have opened.
+    pub(super) fn survives(&self, sequence: &Sequence) -> Result<bool> {
+        let Simulation { kernel, executor } = self.simulation(sequence)?;
+        run(executor, &sequence.calls);
+        Ok(kernel.hazards().is_empty())
+    }
+
+    /// Makes the calls on both, which they [survive](Self::survives).
     pub(super) fn first_difference(&self, sequence: &Sequence) -> Result<Option<Difference>> {
         let simulation = self.simulation(sequence)?;
         let (simulated, simulated_memory) = run(simulation.executor, &sequence.calls);
-        if !simulation.kernel.hazards().is_empty() {
-            return Ok(None); // shrinking has made it one that must not be asked for
-        }
+        let hazards = simulation.kernel.hazards();
+        ensure!(
+            hazards.is_empty(),
+            "a kernel would not survive it: {hazards:?}"
+        );
         let limited = sequence.memlock.map(|bytes| self.real.limit(bytes));
         let executor = Executor::new(Arc::clone(self.real.kernel()))?;
         let (real, real_memory) = run(executor, &sequence.calls);

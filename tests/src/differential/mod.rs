@@ -69,13 +69,17 @@ impl Comparison {
         while tally.calls() < self.calls {
             let generator = Generator::new(seed.u64(..), &pair.places);
             let sequence = pair.generate(generator, SEQUENCE, &mut tally)?;
+            if !pair.survives(&sequence)? {
+                println!("a sequence is left out, whose end a kernel would not survive");
+                continue;
+            }
             let Some(first) = pair.first_difference(&sequence)? else {
                 continue;
             };
             differing += 1;
             let until = sequence.calls.iter().take(first.at + 1).cloned().collect();
             let shortest = shrink::shrink(sequence.with(until), |calls| {
-                Ok(pair.first_difference(calls)?.is_some())
+                Ok(pair.survives(calls)? && pair.first_difference(calls)?.is_some())
             })?;
             let difference = pair.first_difference(&shortest)?;
             println!(
@@ -107,7 +111,7 @@ pub(crate) fn differs(kernel: &SimKernel, calls: usize, seed: u64) -> Result<boo
     while tally.calls() < calls {
         let generator = Generator::new(seed.u64(..), &pair.places);
         let sequence = pair.generate(generator, SEQUENCE, &mut tally)?;
-        if pair.first_difference(&sequence)?.is_some() {
+        if pair.survives(&sequence)? && pair.first_difference(&sequence)?.is_some() {
             return Ok(true);
         }
     }

@@ -70,7 +70,7 @@ impl Tally {
         let (calls, successes) = (self.calls(), self.sum(|it| it.successes));
         let mut complaints = Vec::new();
         for (kind, count) in &self.kinds {
-            if percent(count.calls, calls) > MOST_OF_A_KIND {
+            if count.calls * 100 > MOST_OF_A_KIND * calls {
                 complaints.push(format!(
                     "more than {MOST_OF_A_KIND} % of the calls are {kind}"
                 ));

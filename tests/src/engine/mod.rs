@@ -5,7 +5,7 @@ mod nvme;
 
 use std::os::fd::BorrowedFd;
 
-use vfio_core::kernel::{Kernel, Result};
+use vfio_core::kernel::{Errno, Kernel, Result};
 
 /// Config space, and its registers.
 const CONFIG: u64 = 7 << 40;
@@ -25,7 +25,8 @@ pub(crate) fn touch(kernel: &dyn Kernel, device: BorrowedFd<'_>, iova: u64) -> R
     let ids = (read(kernel, device, IDS)?, read(kernel, device, IDS + 2)?);
     match ids {
         nvme::IDS => nvme::answer(kernel, device, iova),
-        _ => edu::clear(kernel, device, iova),
+        edu::IDS => edu::clear(kernel, device, iova),
+        _ => Err(Errno::NODEV),
     }
 }
 
@@ -39,9 +40,9 @@ fn as_master(
     let before = read(kernel, device, COMMAND)?;
     let command = before | MEMORY_AND_MASTER | more;
     kernel.pwrite(device, &command.to_le_bytes(), COMMAND)?;
-    run()?;
+    let result = run();
     kernel.pwrite(device, &before.to_le_bytes(), COMMAND)?;
-    Ok(())
+    result
 }
 
 fn read(kernel: &dyn Kernel, device: BorrowedFd<'_>, place: u64) -> Result<u16> {

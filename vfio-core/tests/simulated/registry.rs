@@ -1,7 +1,7 @@
 //! The backends of a program.
 
 use vfio_core::ErrorKind;
-use vfio_core::iommu::{BACKEND_VARIABLE, Registry};
+use vfio_core::iommu::Registry;
 
 use crate::setup::{backend, v1, v2};
 
@@ -45,42 +45,4 @@ fn one_of_them_can_be_asked_for_by_name() {
     assert_eq!(only.iter().map(|r| r.name).collect::<Vec<_>>(), ["v1"]);
     let error = registry.only("v3").unwrap_err();
     assert!(error.to_string().contains("there are v2, v1"), "{error}");
-}
-
-/// The environment is this process's; so the test runs itself with another.
-#[test]
-fn the_environment_names_one_for_whoever_asks_it() {
-    const WHAT: &str = "registry::the_environment_names_one_for_whoever_asks_it";
-    const EXPECTED: &str = "EXPECTED_BACKENDS";
-    if let Ok(expected) = std::env::var(EXPECTED) {
-        let chosen = Registry::of([v1(), v2()]).unwrap().from_env();
-        let said = match chosen {
-            Ok(chosen) => chosen.iter().map(|r| r.name).collect::<Vec<_>>().join(" "),
-            Err(error) => error.to_string(),
-        };
-        assert!(said.contains(&expected), "{said}");
-        return;
-    }
-    for (value, expected) in [
-        (Some("v1"), "v1"),
-        (Some(""), "v2 v1"),
-        (None, "v2 v1"),
-        (
-            Some("v3"),
-            "VFIO_IOMMU_BACKEND asks for it, and there are v2, v1",
-        ),
-    ] {
-        let mut itself = std::process::Command::new(std::env::current_exe().unwrap());
-        itself.args([WHAT, "--exact"]).env(EXPECTED, expected);
-        match value {
-            Some(value) => itself.env(BACKEND_VARIABLE, value),
-            None => itself.env_remove(BACKEND_VARIABLE),
-        };
-        let output = itself.output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            output.status.success() && text.contains("1 passed"),
-            "{value:?}: {text}"
-        );
-    }
 }

@@ -109,14 +109,25 @@ impl Host {
         request.timeout = LIMIT;
         let (status, output) = boot(&request, ui)?;
         let clauses: Vec<_> = output.lines().filter_map(parse).collect();
+        let differ = differing(&output);
+        // A word of somebody else in the middle of a line must not hide one.
         ensure!(
-            (0..=1).contains(&status) && output.contains("\nagree"),
+            (0..=1).contains(&status) && (status == 0) == differ.is_empty(),
             "status {status}:\n{output}"
         );
-        Ok(Answers {
-            clauses,
-            differ: differing(&output),
-        })
+        let said = |word: &str, wanted| {
+            let count = clauses.iter().filter(|(_, it)| *it == wanted).count();
+            let line =
+                |line: &str| Some(line.trim_end().strip_prefix(word)?.trim() == count.to_string());
+            ensure!(
+                output.lines().find_map(line) == Some(true),
+                "{count} clauses {word}, and not as many are said:\n{output}"
+            );
+            Ok(())
+        };
+        said("agree", Outcome::Agree)?;
+        said("not on this host", Outcome::NotHere)?;
+        Ok(Answers { clauses, differ })
     }
 }
 
