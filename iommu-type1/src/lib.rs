@@ -15,9 +15,12 @@
 mod calls;
 mod dirty;
 mod info;
+mod live_update;
 
 use vfio_core::address::{Access, HostRange, IovaRange};
-use vfio_core::iommu::{Capabilities, DirtyTracking, IommuBackend, Reach, Registration};
+use vfio_core::iommu::{
+    Capabilities, DirtyTracking, IommuBackend, LiveUpdate, Reach, Registration,
+};
 use vfio_core::{Container, Result, inventory, uapi};
 
 /// Type1 version 2.
@@ -74,6 +77,10 @@ unsafe impl IommuBackend for Type1 {
 
     fn dirty_tracking(&self) -> Option<&dyn DirtyTracking> {
         self.is_v2.then_some(self) // B34
+    }
+
+    fn live_update(&self) -> Option<&dyn LiveUpdate> {
+        Some(self)
     }
 
     fn locks_what_is_mapped(&self) -> bool {

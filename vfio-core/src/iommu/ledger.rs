@@ -47,6 +47,29 @@ impl Ledger {
         self.books.begin_map(iova).map_err(Refusal::Taken)
     }
 
+    /// Checks a mapping whose memory is about to have a new address, and takes its place in the books; answers whether it
+    /// was there already.
+    pub(super) fn begin_renew(
+        &mut self,
+        iova: IovaRange,
+        memory: HostRange,
+    ) -> Result<bool, Refusal> {
+        self.check(iova, memory)?;
+        self.books.begin_renew(iova).map_err(Refusal::Taken)
+    }
+
+    /// That is over. A mapping that was not known before is one that the kernel had not counted among those left.
+    pub(super) fn finish_renew(&mut self, iova: IovaRange, is_known: bool, is_renewed: bool) {
+        if let Some(most) = self
+            .most_mappings
+            .as_mut()
+            .filter(|_| is_renewed && !is_known)
+        {
+            *most = most.saturating_add(1);
+        }
+        self.books.finish(iova, is_known || is_renewed);
+    }
+
     /// Checks a mapping, but for what is there already.
     #[inline(always)] // the usual way to map
     pub(super) fn check(&self, iova: IovaRange, memory: HostRange) -> Result<(), Refusal> {
