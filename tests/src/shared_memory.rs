@@ -90,7 +90,7 @@ impl SharedMemory {
     /// # Errors
     /// Those of [`Domain::renew_addresses`].
     pub fn renew(domain: &Domain, mappings: &[(IovaRange, HostRange)]) -> vfio_core::Result<()> {
-        // SAFETY: devices reach the pages that they reached, and those are never freed here.
+        // SAFETY: devices reach the pages that they reached; who has mapped them keeps them.
         unsafe { domain.renew_addresses(mappings.iter().copied()) }
     }
 
