@@ -10,7 +10,10 @@
 //! `CAP_IPC_LOCK`.
 //!
 //! Version 2 is preferred; the versions differ in what an unmap may cut, which `vfio-core` hides by
-//! unmapping whole mappings only, and version 1 tracks no [dirty pages](vfio_core::iommu::DirtyPages) (B34). What the kernel does is in `drivers/vfio/vfio_iommu_type1.c`.
+//! unmapping whole mappings only, and version 1 tracks no [dirty pages](vfio_core::iommu::DirtyPages) (B34).
+//! With both, mappings can outlive the program that made them
+//! ([live update](vfio_core::iommu::Domain::forget_addresses), B32), unless a mediated device is in the container. What
+//! the kernel does is in `drivers/vfio/vfio_iommu_type1.c`.
 
 mod calls;
 mod dirty;

@@ -9,7 +9,7 @@ use iommu_type1::{TYPE1, TYPE1_V2};
 use pci_device::{Command, ConfigSpace};
 use vfio_core::address::{Access, DmaMask, HostRange, IovaRange};
 use vfio_core::host::{self, Bdf};
-use vfio_core::iommu::{DmaBuffer, Domain, Registration, Registry};
+use vfio_core::iommu::{Domain, Registration, Registry};
 use vfio_core::kernel::{Errno, Kernel};
 use vfio_core::{AddressSpaceId, Answer, Device, ErrorKind, Handover, OpenOptions, Vfio};
 use vfio_sim::wrap::{FailNth, Mode, Watched};
@@ -159,7 +159,7 @@ fn a_process_that_stays_renews_what_it_has() {
     SharedMemory::renew(domain, &all).unwrap();
     assert_eq!(process.moves(&device, &memories), AS_MAPPED);
     assert_eq!(domain.forget_addresses().unwrap().len(), 4, "and again");
-    drop::<DmaBuffer>(buffer);
+    drop(buffer);
     let bytes = domain.unmap(LOW.range()).unwrap();
     assert_eq!(bytes, SIZE, "what is forgotten is unmapped as ever");
     device.close().unwrap();

@@ -26,6 +26,37 @@ const RENEW: &str = "renew the addresses of";
 ///    this program from then on: `RLIMIT_MEMLOCK` must be large enough for it.
 ///
 /// If `exec` fails, the old program renews the same mappings with their old addresses.
+///
+/// One group is handed over with its container, and one device with its group: a container with several groups is not
+/// taken over as one. An [`AddressSpace`](crate::guest::AddressSpace) maps what it has, and so cannot follow a context
+/// in which that is mapped already.
+///
+/// ```no_run
+/// # use std::os::fd::OwnedFd;
+/// # use vfio_core::{Device, Handover, Result, Vfio, host::Bdf};
+/// # use vfio_core::address::{HostRange, IovaRange};
+/// /// In the program that makes way: what the next one must know beside the numbers of the fds.
+/// fn before(device: &Device) -> Result<(Handover, Vec<IovaRange>)> {
+///     let mapped = device.domain().forget_addresses()?;
+///     Ok((device.hand_over()?, mapped))
+/// }
+///
+/// /// In the next one.
+/// ///
+/// /// # Safety
+/// /// The memory is what was mapped there.
+/// unsafe fn after(
+///     vfio: &Vfio,
+///     bdf: Bdf,
+///     handover: Handover,
+///     mapped: Vec<(IovaRange, HostRange)>,
+/// ) -> Result<Device> {
+///     let device = vfio.adopt(bdf, handover)?;
+///     // SAFETY: our caller's promise.
+///     unsafe { device.domain().renew_addresses(mapped)? };
+///     Ok(device)
+/// }
+/// ```
 impl Domain {
     /// Has the kernel forget at which addresses of this process the memory of every mapping is, and answers what is
     /// mapped, the lowest first. All of them or none.
