@@ -60,7 +60,35 @@ pub(crate) unsafe fn map(
     memory: HostRange,
     access: Access,
 ) -> Result<()> {
-    let request = DmaMap::new(iova, memory, access);
+    // SAFETY: our caller's promise.
+    unsafe { map_dma(container, iova, memory, DmaMap::new(iova, memory, access)) }
+}
+
+/// Gives a mapping whose address was forgotten a new one.
+///
+/// # Safety
+/// That of [`LiveUpdate::renew`](vfio_core::iommu::LiveUpdate::renew).
+pub(crate) unsafe fn renew(
+    container: &Container,
+    iova: IovaRange,
+    memory: HostRange,
+) -> Result<()> {
+    let request = DmaMap {
+        flags: uapi::DMA_MAP_FLAG_VADDR, // and no rights: those stay as they are
+        ..DmaMap::new(iova, memory, Access::Read)
+    };
+    // SAFETY: our caller's promise.
+    unsafe { map_dma(container, iova, memory, request) }
+}
+
+/// # Safety
+/// What the request maps is as its callers promise.
+unsafe fn map_dma(
+    container: &Container,
+    iova: IovaRange,
+    memory: HostRange,
+    request: DmaMap,
+) -> Result<()> {
     // SAFETY: the call reads this struct; what it maps is our caller's promise.
     unsafe { container.call(uapi::IOMMU_MAP_DMA, Arg::In(request.as_bytes())) }.map_err(|answer| {
         Error::kernel("VFIO_IOMMU_MAP_DMA", CONTEXT, answer)
@@ -71,7 +99,19 @@ pub(crate) unsafe fn map(
 
 /// Answers how many bytes the kernel unmapped.
 pub(crate) fn unmap(container: &Container, iova: IovaRange) -> Result<u64> {
-    let mut request = DmaUnmap::new(iova);
+    unmap_dma(container, iova, 0)
+}
+
+/// Answers of how many bytes the kernel has forgotten the address.
+pub(crate) fn forget(container: &Container, iova: IovaRange) -> Result<u64> {
+    unmap_dma(container, iova, uapi::DMA_UNMAP_FLAG_VADDR)
+}
+
+fn unmap_dma(container: &Container, iova: IovaRange, flags: u32) -> Result<u64> {
+    let mut request = DmaUnmap {
+        flags,
+        ..DmaUnmap::new(iova)
+    };
     // SAFETY: the call reads and writes this struct, and takes access away from devices.
     unsafe { container.call(uapi::IOMMU_UNMAP_DMA, Arg::InOut(request.as_mut_bytes())) }
         .map_err(|answer| Error::kernel("VFIO_IOMMU_UNMAP_DMA", CONTEXT, answer).at(iova))?;

@@ -10,14 +10,20 @@
 //! `CAP_IPC_LOCK`.
 //!
 //! Version 2 is preferred; the versions differ in what an unmap may cut, which `vfio-core` hides by
-//! unmapping whole mappings only, and version 1 tracks no [dirty pages](vfio_core::iommu::DirtyPages) (B34). What the kernel does is in `drivers/vfio/vfio_iommu_type1.c`.
+//! unmapping whole mappings only, and version 1 tracks no [dirty pages](vfio_core::iommu::DirtyPages) (B34).
+//! With both, mappings can outlive the program that made them
+//! ([live update](vfio_core::iommu::Domain::forget_addresses), B32), unless a mediated device is in the container. What
+//! the kernel does is in `drivers/vfio/vfio_iommu_type1.c`.
 
 mod calls;
 mod dirty;
 mod info;
+mod live_update;
 
 use vfio_core::address::{Access, HostRange, IovaRange};
-use vfio_core::iommu::{Capabilities, DirtyTracking, IommuBackend, Reach, Registration};
+use vfio_core::iommu::{
+    Capabilities, DirtyTracking, IommuBackend, LiveUpdate, Reach, Registration,
+};
 use vfio_core::{Container, Result, inventory, uapi};
 
 /// Type1 version 2.
@@ -74,6 +80,10 @@ unsafe impl IommuBackend for Type1 {
 
     fn dirty_tracking(&self) -> Option<&dyn DirtyTracking> {
         self.is_v2.then_some(self) // B34
+    }
+
+    fn live_update(&self) -> Option<&dyn LiveUpdate> {
+        Some(self)
     }
 
     fn locks_what_is_mapped(&self) -> bool {

@@ -29,10 +29,12 @@ mod output;
 mod random;
 pub mod recording;
 mod rights;
+mod shared_memory;
 pub mod suites;
 mod wait;
 
 pub use output::{compared, header, simulated};
+pub use shared_memory::SharedMemory;
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -13,12 +13,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Arguments, Trial};
 use vfio_core::address::{Access, DmaMask, HostRange};
-use vfio_core::iommu::{DirtyBitmap, Registration, Registry};
+use vfio_core::iommu::{DirtyBitmap, DmaBuffer, Registration, Registry};
 use vfio_core::kernel::{Errno, Kernel};
 use vfio_core::{AddressSpaceId, Answer, Error, ErrorKind, OpenOptions, Vfio};
 use vfio_sim::machine::Device;
 use vfio_sim::wrap::{Call, FailNth, Mode, Request, Watch, Watched, errnos};
 use vfio_sim::{Machine, SimKernel};
+use vfio_tests::SharedMemory;
 
 const LOW: DmaMask = DmaMask::bits(32);
 const HIGH: DmaMask = DmaMask::bits(64);
@@ -76,6 +77,24 @@ const SCENARIOS: &[(&str, Scenario)] = &[
             Err(error) if error.kind() == ErrorKind::Unsupported => {}
             Err(error) => return Err(error),
         }
+        device.close()
+    }),
+    ("forget addresses and renew them", |host| {
+        let device = host.open(0)?;
+        let domain = device.domain();
+        let buffers = [LOW, HIGH].map(|mask| domain.buffer(1, mask, Access::ReadWrite));
+        let [low, high] = buffers;
+        let (low, high) = (low?, high?);
+        match domain.forget_addresses() {
+            Ok(_) => {
+                let at = |buffer: &DmaBuffer| Ok((buffer.range(), buffer.host_range()?));
+                SharedMemory::renew(domain, &[at(&low)?, at(&high)?])?;
+            }
+            // Not by this backend.
+            Err(error) if error.kind() == ErrorKind::Unsupported => {}
+            Err(error) => return Err(error),
+        }
+        drop((low, high));
         device.close()
     }),
     ("reset", |host| {

@@ -1,6 +1,6 @@
 //! What somebody with more rights has opened for this process.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use crate::container::Container;
 use crate::device::Device;
@@ -17,9 +17,10 @@ use crate::vfio::{OpenOptions, Vfio};
 /// kernel ties the container to the process that does that first.
 ///
 /// The broker closes its own copies, or at least keeps its hands off them: whoever takes the group out of the
-/// container ends every mapping. A container whose IOMMU is set holds this group alone, and nothing is mapped in it:
-/// what is mapped already is not known here, and a group that is left in it keeps every mapping alive (then closing
-/// the device is an error, and memory that was mapped is not given back).
+/// container ends every mapping. A container whose IOMMU is set holds this group alone: a group that is left in it keeps
+/// every mapping alive (then closing the device is an error, and memory that was mapped is not given back). What is
+/// mapped in it already is not known here; it is made known, before anything else is mapped, by
+/// [`Domain::renew_addresses`](crate::iommu::Domain::renew_addresses).
 #[derive(Debug)]
 pub struct Handover {
     group: OwnedFd,
@@ -163,6 +164,35 @@ impl Vfio {
             Some(fd) => Device::adopt(shared, bdf, fd),
             None => Device::open(shared, bdf, options.vf_token),
         }
+    }
+}
+
+impl Device {
+    /// Duplicates of the fds of this device, its group and its container, for a process that is to go on where this one
+    /// is: another program that this process becomes (see
+    /// [`Domain::forget_addresses`](crate::iommu::Domain::forget_addresses)), which is why the device stays open here.
+    /// As long as they are open, closing the device does not take its group out of the container. They are closed by
+    /// `exec`, until `FD_CLOEXEC` is taken from them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`]: it does not come from a group. [`ErrorKind::Exhausted`]: there can be no more fds.
+    pub fn hand_over(&self) -> Result<Handover> {
+        let (Some((_, group)), Some(container)) = (self.group(), self.domain().container()) else {
+            return Err(
+                Error::new(ErrorKind::Unsupported, "hand over", self.bdf().to_string())
+                    .of_device(self.bdf())
+                    .because("it has no group"),
+            );
+        };
+        let again = |fd: BorrowedFd<'_>| {
+            rustix::io::fcntl_dupfd_cloexec(fd, 0).map_err(|errno| {
+                Error::kernel("hand over", self.bdf().to_string(), errno).of_device(self.bdf())
+            })
+        };
+        Ok(Handover::of_group(again(group)?)
+            .with_container(again(container.fd())?)
+            .with_iommu_of(self.domain().name())
+            .with_device(again(self.fd())?))
     }
 }
 

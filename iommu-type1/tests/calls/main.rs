@@ -6,7 +6,7 @@ mod kernel;
 use iommu_type1::{TYPE1, TYPE1_V2};
 use vfio_core::ErrorKind;
 use vfio_core::address::{Access, HostRange, Iova, IovaRange};
-use vfio_core::iommu::{DirtyLimits, IommuBackend};
+use vfio_core::iommu::{DirtyLimits, IommuBackend, LiveUpdate};
 use vfio_core::kernel::{Errno, Opcode};
 use vfio_core::uapi::{
     self, DmaMap, DmaUnmap, InfoCapHeader, IommuType1CapMigration, IommuType1DirtyBitmap,
@@ -215,4 +215,82 @@ fn how_dirty_pages_are_told_is_asked() {
     let (backend, _) = attach(&TYPE1_V2, info(24));
     let limits = backend.unwrap().dirty_tracking().unwrap().limits();
     assert_eq!(limits.unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+#[allow(unsafe_code)] // nothing is mapped: the kernel is a script
+fn renew(update: &dyn LiveUpdate) -> vfio_core::Result<()> {
+    let memory = HostRange::new(0x7000_0000, 0x3000).unwrap();
+    // SAFETY: no device reaches anything.
+    unsafe { update.renew(iova(), memory) }
+}
+
+#[test]
+fn addresses_are_forgotten_and_renewed_with_flags_and_no_rights() {
+    for registration in [&TYPE1, &TYPE1_V2] {
+        let (backend, log) = attach(registration, |opcode, _| {
+            Ok(u32::from(opcode == uapi::CHECK_EXTENSION))
+        });
+        let backend = backend.unwrap();
+        let update = backend.live_update().unwrap();
+        assert_eq!(log.take().len(), 0, "asked only where it is used");
+        update.check().unwrap();
+        assert_eq!(update.forget(iova()).unwrap(), 0x3000);
+        renew(update).unwrap();
+        let calls = log.take();
+        let [
+            (uapi::CHECK_EXTENSION, _),
+            (uapi::IOMMU_UNMAP_DMA, forget),
+            (uapi::IOMMU_MAP_DMA, renew),
+        ] = &calls[..]
+        else {
+            unreachable!("{calls:?}");
+        };
+        let forget = DmaUnmap::read_from_bytes(forget).unwrap();
+        assert_eq!(
+            (forget.flags, forget.iova, forget.size),
+            (uapi::DMA_UNMAP_FLAG_VADDR, 0x10_0000, 0x3000)
+        );
+        let renew = DmaMap::read_from_bytes(renew).unwrap();
+        assert_eq!(
+            (renew.flags, renew.vaddr, renew.iova, renew.size),
+            (uapi::DMA_MAP_FLAG_VADDR, 0x7000_0000, 0x10_0000, 0x3000)
+        );
+    }
+}
+
+#[test]
+fn why_addresses_are_not_forgotten_or_renewed_is_said() {
+    use Errno as E;
+    use ErrorKind as Kind;
+    for (errno, forgets, renews) in [
+        (
+            E::INVAL,
+            (Kind::Invalid, "forgotten before"),
+            (Kind::Invalid, "was not forgotten"),
+        ),
+        (E::BUSY, (Kind::Busy, "mediated"), (Kind::Busy, "")),
+        (
+            E::NOENT,
+            (Kind::Kernel, ""),
+            (Kind::Invalid, "nothing is mapped there"),
+        ),
+        (E::NOMEM, (Kind::Exhausted, ""), (Kind::Exhausted, "")),
+    ] {
+        let (backend, _) = attach(&TYPE1_V2, move |_, _| Err(errno));
+        let backend = backend.unwrap();
+        let update = backend.live_update().unwrap();
+        for (answer, (kind, word)) in [
+            (update.forget(iova()).map(drop), forgets),
+            (renew(update), renews),
+        ] {
+            let error = answer.unwrap_err();
+            assert_eq!((error.kind(), error.errno()), (kind, Some(errno)));
+            assert_eq!(error.iova(), Some(iova()));
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    }
+    let (backend, _) = attach(&TYPE1_V2, |_, _| Ok(0));
+    let error = backend.unwrap().live_update().unwrap().check().unwrap_err();
+    assert_eq!(error.kind(), Kind::Unsupported);
+    assert!(error.to_string().contains("VFIO_UPDATE_VADDR"), "{error}");
 }

@@ -2,6 +2,7 @@
 //!
 //! A case opens the device itself, as often as it likes: nobody else may have it open.
 
+mod addresses;
 mod dirty;
 mod drops;
 mod limits;
@@ -51,6 +52,10 @@ const CASES: &[(&str, Case)] = &[
     ("mappings_that_are_counted_are_counted", limits::counted),
     ("memory_has_the_rights_that_it_was_given", rights::kept),
     ("dirty_pages_are_told", dirty::told),
+    (
+        "memory_that_moves_in_the_process_stays_reachable",
+        addresses::renewed,
+    ),
     ("a_life_ends_with_its_last_device", lives::ends),
     ("a_life_does_not_touch_the_next", lives::apart),
     ("two_handles_have_one_life", lives::shared),

@@ -11,7 +11,7 @@ use vfio_core::iommu::DmaBuffer;
 
 use super::evidence::{self, Dma, TELLING};
 use super::registers::{ByteOrder, Registers};
-use super::{Cause, Driver};
+use super::{Cause, Driver, Reachable};
 use crate::{random, wait};
 
 /// 0xRRrr00ed: major and minor version.
@@ -149,7 +149,7 @@ impl Driver for Edu {
         Ok(())
     }
 
-    fn reads(&mut self, memory: &DmaBuffer) -> Result<Dma> {
+    fn reads(&mut self, memory: &dyn Reachable) -> Result<Dma> {
         let span = Span::random(memory.len())?;
         let secret = evidence::fill(memory)?;
         let secret = &secret[span.memory..][..span.len];
@@ -160,7 +160,7 @@ impl Driver for Edu {
             .with_context(|| format!("{span:?}"))
     }
 
-    fn writes(&mut self, memory: &DmaBuffer) -> Result<Dma> {
+    fn writes(&mut self, memory: &dyn Reachable) -> Result<Dma> {
         let span = Span::random(memory.len())?;
         let source = random::bytes(span.len)?;
         self.load(span.device, &source)?;

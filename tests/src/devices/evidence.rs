@@ -1,9 +1,8 @@
 //! What memory says of DMA. A device's status is no evidence.
 
-use anyhow::{Result, bail, ensure};
-use vfio_core::iommu::DmaBuffer;
-
+use super::Reachable;
 use crate::random;
+use anyhow::{Result, bail, ensure};
 
 /// What became of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,21 +17,26 @@ pub enum Dma {
 pub(super) const TELLING: usize = 16;
 
 /// Fills all of a buffer with random bytes, and answers them.
-pub(super) fn fill(memory: &DmaBuffer) -> Result<Vec<u8>> {
+pub(super) fn fill(memory: &dyn Reachable) -> Result<Vec<u8>> {
     let bytes = random::bytes(memory.len())?;
     memory.copy_from(0, &bytes)?;
     Ok(bytes)
 }
 
 /// Some bytes of a buffer.
-pub(super) fn copy(memory: &DmaBuffer, at: usize, len: usize) -> Result<Vec<u8>> {
+pub(super) fn copy(memory: &dyn Reachable, at: usize, len: usize) -> Result<Vec<u8>> {
     let mut bytes = vec![0; len];
     memory.copy_to(at, &mut bytes)?;
     Ok(bytes)
 }
 
 /// `memory` held `before` when a device was to write `source` at `at`: what has it done?
-pub(super) fn of_write(memory: &DmaBuffer, before: &[u8], at: usize, source: &[u8]) -> Result<Dma> {
+pub(super) fn of_write(
+    memory: &dyn Reachable,
+    before: &[u8],
+    at: usize,
+    source: &[u8],
+) -> Result<Dma> {
     let mut after = before.to_vec();
     let Some(place) = after.get_mut(at..at + source.len()) else {
         bail!(

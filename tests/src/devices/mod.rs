@@ -5,14 +5,15 @@
 mod edu;
 mod evidence;
 mod nvme;
+mod reachable;
 mod registers;
 
 use anyhow::Result;
 use vfio_core::device::Device;
 use vfio_core::host::PciDevice;
-use vfio_core::iommu::DmaBuffer;
 
 pub use evidence::Dma;
+pub use reachable::Reachable;
 
 /// A kind of device that there is a driver for.
 #[derive(Debug, Clone, Copy)]
@@ -86,14 +87,14 @@ pub trait Driver: Send {
     ///
     /// # Errors
     /// It got a part, or could not be asked.
-    fn reads(&mut self, memory: &DmaBuffer) -> Result<Dma>;
+    fn reads(&mut self, memory: &dyn Reachable) -> Result<Dma>;
 
     /// Fills `memory` with random bytes and has the device write other bytes, which it is proven to have,
     /// to some place inside; says what became of the memory.
     ///
     /// # Errors
     /// A part was written, or something beside it; or the device could not be asked.
-    fn writes(&mut self, memory: &DmaBuffer) -> Result<Dma>;
+    fn writes(&mut self, memory: &dyn Reachable) -> Result<Dma>;
 
     /// What makes it raise an interrupt.
     fn causes(&self) -> &'static [Cause];

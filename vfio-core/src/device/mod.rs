@@ -145,7 +145,7 @@ impl Device {
     }
 
     /// The group that it was opened through, and its fd.
-    fn group(&self) -> Option<(u32, BorrowedFd<'_>)> {
+    pub(crate) fn group(&self) -> Option<(u32, BorrowedFd<'_>)> {
         match &self.0.hold {
             Hold::Group(group) => group.membership().group(),
             Hold::Own(_) => None,
@@ -156,7 +156,7 @@ impl Device {
         self.0.domain.kernel()
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.0.fd.as_fd()
     }
 

@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::host::Bdf;
 
 use super::dirty::DirtyTracking;
+use super::live_update::LiveUpdate;
 
 /// A range of addresses that the IOMMU can map: a usable IOVA range of type1, a DMA window of sPAPR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +107,11 @@ pub unsafe trait IommuBackend: Debug + Send + Sync {
 
     /// What tells which pages devices may have written, where there is such a thing.
     fn dirty_tracking(&self) -> Option<&dyn DirtyTracking> {
+        None
+    }
+
+    /// What lets mappings outlive the process that made them, where there is such a thing.
+    fn live_update(&self) -> Option<&dyn LiveUpdate> {
         None
     }
 

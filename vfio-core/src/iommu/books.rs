@@ -50,6 +50,15 @@ impl Books {
         self.mapped.bring(range).is_some_and(is_at_rest)
     }
 
+    /// Takes the one mapping of that very range, or a range for one that somebody else has made; answers whether it was
+    /// known, or the mapping in the way.
+    pub(super) fn begin_renew(&mut self, range: IovaRange) -> Result<bool, IovaRange> {
+        match self.begin_unmap_one(range) {
+            true => Ok(true),
+            false => self.begin_map(range).map(|()| false),
+        }
+    }
+
     /// Takes the whole mappings inside a range that are about to be unmapped: answers them, the lowest first.
     pub(super) fn begin_unmap(&mut self, range: IovaRange) -> Result<Vec<IovaRange>, NotUnmapped> {
         let edges = [range.first(), range.last()];

@@ -19,6 +19,7 @@ use super::buffer::DmaBuffer;
 use super::dirty::DirtyTracking;
 use super::dirty_pages::DirtyPages;
 use super::ledger::{Ledger, Refusal};
+use super::live_update::LiveUpdate;
 use super::placement::Placement;
 use super::reservation::Reservation;
 
@@ -489,6 +490,21 @@ impl Domain {
         })
     }
 
+    /// Runs a call about the addresses of mappings, if the kernel can have it, while the context lives and nobody else
+    /// calls.
+    pub(super) fn with_live_update<T>(
+        &self,
+        operation: &'static str,
+        call: impl FnOnce(&dyn LiveUpdate) -> Result<T>,
+    ) -> Result<T> {
+        self.alone(operation, || match self.0.backend.live_update() {
+            Some(kernel) => kernel.check().and_then(|()| call(kernel)),
+            None => Err(self
+                .refused(ErrorKind::Unsupported, operation)
+                .because("this IOMMU cannot have them changed")),
+        })
+    }
+
     /// Takes the place of the one who has dirty pages tracked; answers whether it was free.
     pub(super) fn begin_tracking(&self) -> bool {
         !self.0.is_tracked.swap(true, Ordering::AcqRel)
@@ -628,7 +644,7 @@ fn checked(backend: &dyn IommuBackend) -> Result<Capabilities> {
 }
 
 /// From the first of several ranges to the last, which come in their order; `None` of one alone.
-fn span(ranges: &[IovaRange]) -> Option<IovaRange> {
+pub(super) fn span(ranges: &[IovaRange]) -> Option<IovaRange> {
     match ranges {
         [first, .., last] => IovaRange::inclusive(first.first(), last.last()),
         _ => None,

@@ -47,6 +47,29 @@ impl Ledger {
         self.books.begin_map(iova).map_err(Refusal::Taken)
     }
 
+    /// Checks a mapping whose memory is about to have a new address, and takes its place in the books; answers whether it
+    /// was there already.
+    pub(super) fn begin_renew(
+        &mut self,
+        iova: IovaRange,
+        memory: HostRange,
+    ) -> Result<bool, Refusal> {
+        self.check(iova, memory)?;
+        self.books.begin_renew(iova).map_err(Refusal::Taken)
+    }
+
+    /// That is over. A mapping that was not known before is one that the kernel had not counted among those left.
+    pub(super) fn finish_renew(&mut self, iova: IovaRange, is_known: bool, is_renewed: bool) {
+        if let Some(most) = self
+            .most_mappings
+            .as_mut()
+            .filter(|_| is_renewed && !is_known)
+        {
+            *most = most.saturating_add(1);
+        }
+        self.books.finish(iova, is_known || is_renewed);
+    }
+
     /// Checks a mapping, but for what is there already.
     #[inline(always)] // the usual way to map
     pub(super) fn check(&self, iova: IovaRange, memory: HostRange) -> Result<(), Refusal> {
@@ -113,5 +136,37 @@ impl Ledger {
             }
             Refusal::Taken(other) => (ErrorKind::Overlap, format!("{other} is mapped already")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel has counted what somebody else has mapped, before it said how many are left.
+    #[test]
+    fn a_mapping_that_becomes_known_leaves_as_many_as_before() {
+        let pages = |first: u64, count: usize| {
+            let iova = IovaRange::new(Iova(first << 12), (count as u64) << 12).unwrap();
+            (iova, HostRange::new(0x7000_0000, count << 12).unwrap())
+        };
+        let (all, _) = pages(0, 0x1000);
+        let aperture = Aperture {
+            range: all,
+            page_size: 1 << 12,
+        };
+        let mut ledger = Ledger::new(vec![aperture], Some(10));
+        let (iova, memory) = pages(1, 2);
+        for (is_known, is_renewed) in [(false, false), (false, true), (true, false), (true, true)] {
+            assert_eq!(ledger.begin_renew(iova, memory), Ok(is_known));
+            ledger.finish_renew(iova, is_known, is_renewed);
+            assert_eq!(ledger.mappings_left(), Some(10));
+        }
+        ledger.books.finish(iova, false);
+        assert_eq!(ledger.mappings_left(), Some(11), "it is unmapped");
+        let (cut, part) = pages(1, 1);
+        ledger.begin_map(iova, memory).unwrap();
+        assert_eq!(ledger.begin_renew(cut, part), Err(Refusal::Taken(iova)));
+        assert_eq!(ledger.begin_renew(iova, part), Err(Refusal::Sizes));
     }
 }

@@ -12,6 +12,7 @@ mod dirty;
 mod domain;
 mod failing;
 mod handover;
+mod live_update;
 mod overlay;
 mod own_way;
 mod probing;

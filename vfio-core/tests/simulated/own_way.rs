@@ -104,6 +104,14 @@ fn a_token_is_not_forgotten_where_nobody_asks_for_it() {
 }
 
 #[test]
+fn a_device_without_a_group_is_not_handed_over() {
+    let (_, vfio) = boot(ungrouped(), [own(here)]);
+    let error = open(&vfio, BDF).unwrap().hand_over().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("no group"), "{error}");
+}
+
+#[test]
 fn another_address_space_is_another_context() {
     let (_, vfio) = boot(ungrouped(), [own(here)]);
     let (first, second) = (open(&vfio, BDF).unwrap(), open(&vfio, SECOND).unwrap());

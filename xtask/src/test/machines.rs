@@ -64,20 +64,43 @@ pub(super) fn probe(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// The example programs: a driver in thirty lines, and a process without rights that assigns a device which a
-/// broker opened for it.
+/// The example programs, each with the device that it is given and what it says: a driver in thirty lines, and a process
+/// without rights that assigns a device which a broker opened for it.
+const PROGRAMS: [(&str, &str, &str); 2] = [
+    (
+        "first-dma",
+        "$BDF",
+        "64 random bytes went to the device and back",
+    ),
+    ("broker", "$BDF2", "user 65534: DMA both ways"),
+];
+
+/// With type1, a program also becomes another one while its device goes on.
+const OF_TYPE1: [(&str, &str, &str); 1] = [(
+    "live-update",
+    "$BDF",
+    "through type1v2, by the mappings of the one before",
+)];
+
 pub(super) fn programs(tally: &mut Tally) -> Result<()> {
-    for name in ["x86_64", "aarch64", "pseries", "powernv9"] {
-        let mut request = script(name, &["edu", "nvme"], "first-dma $BDF && broker $BDF2")?;
-        for program in ["first-dma", "broker"] {
+    for (name, more) in [
+        ("x86_64", OF_TYPE1.as_slice()),
+        ("aarch64", &OF_TYPE1),
+        ("pseries", &[]),
+        ("powernv9", &[]),
+    ] {
+        let programs: Vec<_> = PROGRAMS.iter().chain(more).collect();
+        let commands: Vec<_> = programs
+            .iter()
+            .map(|(program, bdf, _)| format!("{program} {bdf}"))
+            .collect();
+        let mut request = script(name, &["edu", "nvme"], &commands.join(" && "))?;
+        for (program, ..) in &programs {
             let built = cross::program(request.machine.arch, "vfio-tests", program, tally.ui)?;
             let file = format!("{}:/bin/{program}", built.display());
             request.files.push(FileSpec::parse(&file));
         }
-        let words = [
-            "64 random bytes went to the device and back",
-            "user 65534: DMA both ways",
-        ];
+        let words: Vec<_> = programs.iter().map(|(.., says)| *says).collect();
         expect(tally, &format!("programs on {name}"), &request, 0, &words);
     }
     Ok(())

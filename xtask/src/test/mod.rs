@@ -156,7 +156,7 @@ const SUITES: &[Suite] = &[
     suite(
         Needs::Lab,
         "programs",
-        "a driver in thirty lines; a process without rights and its broker",
+        "a driver in thirty lines; a process without rights and its broker; a live update",
         machines::programs,
     ),
     suite(

@@ -1,6 +1,6 @@
 //! The one command that is used: *Identify*.
 
-use vfio_core::iommu::DmaBuffer;
+use crate::devices::Reachable;
 
 /// What an Identify answers with, in bytes.
 pub(super) const IDENTIFY_SIZE: usize = 4096;
@@ -20,7 +20,7 @@ pub(super) struct Identify {
 
 impl Identify {
     /// The controller is to say about `subject` what it has to say at `at`, a multiple of 4, of `memory`.
-    pub(super) fn into(memory: &DmaBuffer, at: usize, page_size: u64, subject: u8) -> Self {
+    pub(super) fn into(memory: &dyn Reachable, at: usize, page_size: u64, subject: u8) -> Self {
         let first = memory.iova().0 + at as u64;
         let second = match first % page_size {
             0 => 0,

@@ -12,7 +12,7 @@ use vfio_core::device::Device;
 use vfio_core::iommu::DmaBuffer;
 
 use super::evidence::{self, Dma};
-use super::{Cause, Driver};
+use super::{Cause, Driver, Reachable};
 use crate::random;
 use command::{IDENTIFY_SIZE, Identify};
 use controller::Controller;
@@ -131,7 +131,7 @@ impl Driver for Nvme {
     }
 
     /// What the device reads is a command: `memory` becomes its submission queue.
-    fn reads(&mut self, memory: &DmaBuffer) -> Result<Dma> {
+    fn reads(&mut self, memory: &dyn Reachable) -> Result<Dma> {
         evidence::fill(memory)?;
         evidence::fill(&self.data)?;
         self.start_with(memory.iova())?;
@@ -164,7 +164,7 @@ impl Driver for Nvme {
         }
     }
 
-    fn writes(&mut self, memory: &DmaBuffer) -> Result<Dma> {
+    fn writes(&mut self, memory: &dyn Reachable) -> Result<Dma> {
         let source = self.say_who()?;
         let before = evidence::fill(memory)?;
         let most = memory

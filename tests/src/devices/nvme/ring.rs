@@ -5,6 +5,7 @@ use vfio_core::iommu::DmaBuffer;
 
 use super::command::Identify;
 use super::controller::Controller;
+use crate::devices::Reachable;
 use crate::{random, wait};
 
 /// How many entries each of the two queues has.
@@ -52,7 +53,7 @@ impl Ring {
     pub(super) fn submit(
         &mut self,
         controller: &Controller,
-        submissions: &DmaBuffer,
+        submissions: &dyn Reachable,
         command: Identify,
     ) -> Result<u16> {
         const HIGHEST_ID: usize = 0xfffe; // the next is reserved
