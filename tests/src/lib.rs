@@ -24,6 +24,7 @@ pub mod devices;
 pub mod differential;
 mod engine;
 pub mod exit;
+pub mod guest;
 mod mirror;
 mod output;
 mod random;

@@ -8,8 +8,9 @@ use anyhow::{Context, Result};
 use libtest_mimic::{Arguments, Trial};
 use vfio_core::iommu::Registry;
 use vfio_core::{ErrorKind, Vfio};
+use vfio_sim::machine::Hardware;
 use vfio_sim::{Machine, SimKernel};
-use vfio_tests::contract;
+use vfio_tests::contract::{self, Which};
 use vfio_tests::suites::{self, Rig};
 
 // Linked in to be chosen.
@@ -44,7 +45,7 @@ fn trials() -> Result<Vec<Trial>> {
                     continue; // not one of this machine's
                 }
                 let prefix = format!("{}: {bdf}: {}: ", machine.name, registration.name);
-                trials.extend(contract::trials(&prefix, &vfio, bdf));
+                trials.extend(contract::trials(Which::Short, &prefix, &vfio, bdf));
             }
             let vfio = vfio(&machine, Registry::linked()?);
             let rig =
@@ -52,7 +53,22 @@ fn trials() -> Result<Vec<Trial>> {
             trials.extend(suites::trials(&format!("{}: {bdf}: ", machine.name), rig));
         }
     }
+    trials.extend(with_few_mappings()?);
     Ok(trials)
+}
+
+/// What takes as many mappings as there are, where there are few.
+fn with_few_mappings() -> Result<Vec<Trial>> {
+    let mut machine = Machine::x86_64();
+    for iommu in &mut machine.iommus {
+        if let Hardware::Type1(type1) = &mut iommu.hardware {
+            type1.entry_limit = 100;
+        }
+    }
+    let vfio = vfio(&machine, Registry::linked()?);
+    let bdf = "0000:00:04.0".parse()?;
+    let prefix = "x86_64 with few mappings: ";
+    Ok(contract::trials(Which::Long, prefix, &vfio, bdf))
 }
 
 fn vfio(machine: &Machine, registry: Registry) -> Arc<Vfio> {

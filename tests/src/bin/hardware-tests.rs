@@ -15,7 +15,7 @@ use vfio_core::iommu::Registry;
 use vfio_core::kernel::{Kernel, Linux};
 use vfio_sim::{Machine, SimKernel};
 use vfio_tests::conformance::Conformance;
-use vfio_tests::contract;
+use vfio_tests::contract::{self, Which};
 use vfio_tests::devices::Model;
 use vfio_tests::differential::Comparison;
 use vfio_tests::suites::{self, Rig};
@@ -54,6 +54,10 @@ struct Args {
     /// every order, threads. The device is opened dozens of times
     #[arg(long)]
     contract: bool,
+
+    /// Of that, run what takes long or much instead: as many mappings as there can be, 256 MiB of locked pages with 4 KiB
+    #[arg(long, requires = "contract")]
+    long: bool,
 
     /// Make so many random calls on this host and on the simulated machine of that name, and compare what comes of
     /// them. Every device that is bound to a VFIO driver takes part
@@ -181,17 +185,21 @@ fn run(args: &Args) -> Result<u8> {
     let vfio = Arc::new(Vfio::on(kernel, registry));
     let filter = args.filter.as_deref();
     let mut status = exit::PASSED;
+    let which = match args.long {
+        true => Which::Long,
+        false => Which::Short,
+    };
     for device in devices {
         let mut arguments = suites::arguments(filter);
         let trials = if args.list {
             arguments.list = true;
             match args.contract {
-                true => contract::names(),
+                true => contract::names(which),
                 false => suites::names(Model::of(&host::device(&**vfio.kernel(), device)?)),
             }
         } else if args.contract {
             header(&Rig::open(&vfio, device)?)?;
-            contract::trials("", &vfio, device)
+            contract::trials(which, "", &vfio, device)
         } else {
             let rig = Rig::open(&vfio, device)?;
             header(&rig)?;

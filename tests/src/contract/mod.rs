@@ -3,6 +3,7 @@
 //! A case opens the device itself, as often as it likes: nobody else may have it open.
 
 mod addresses;
+mod all_mappings;
 mod dirty;
 mod drops;
 mod limits;
@@ -50,6 +51,10 @@ const CASES: &[(&str, Case)] = &[
     ("what_is_out_of_reach_is_refused", limits::out_of_reach),
     ("addresses_are_below_the_mask", limits::masks),
     ("mappings_that_are_counted_are_counted", limits::counted),
+    (
+        "all_mappings_that_there_are_can_be_made",
+        all_mappings::made,
+    ),
     ("memory_has_the_rights_that_it_was_given", rights::kept),
     ("dirty_pages_are_told", dirty::told),
     (
@@ -67,16 +72,40 @@ const CASES: &[(&str, Case)] = &[
     ),
 ];
 
+/// What takes long, or much of what there is.
+const LONG: &[(&str, Case)] = &[(
+    "all_mappings_that_there_are_can_be_made",
+    all_mappings::made,
+)];
+
+/// Which cases are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Those that take moments.
+    Short,
+    /// Those that take long, or much of what there is: every mapping that there can be, each of a page that is locked.
+    Long,
+}
+
+impl Which {
+    fn cases(self) -> &'static [(&'static str, Case)] {
+        match self {
+            Self::Short => CASES,
+            Self::Long => LONG,
+        }
+    }
+}
+
 /// The names of the cases, without a device: to list them.
-pub fn names() -> Vec<Trial> {
-    CASES
-        .iter()
+pub fn names(which: Which) -> Vec<Trial> {
+    let cases = which.cases().iter();
+    cases
         .map(|(name, _)| Trial::test(*name, || Ok(())))
         .collect()
 }
 
 /// The cases for a device, each with `prefix` before its name. One at a time may be run.
-pub fn trials(prefix: &str, vfio: &Arc<Vfio>, bdf: Bdf) -> Vec<Trial> {
+pub fn trials(which: Which, prefix: &str, vfio: &Arc<Vfio>, bdf: Bdf) -> Vec<Trial> {
     let trial = |&(name, run): &(&str, Case)| {
         let subject = Subject {
             vfio: Arc::clone(vfio),
@@ -90,7 +119,7 @@ pub fn trials(prefix: &str, vfio: &Arc<Vfio>, bdf: Bdf) -> Vec<Trial> {
             })
         })
     };
-    CASES.iter().map(trial).collect()
+    which.cases().iter().map(trial).collect()
 }
 
 impl Subject {

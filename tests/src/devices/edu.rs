@@ -11,7 +11,7 @@ use vfio_core::iommu::DmaBuffer;
 
 use super::evidence::{self, Dma, TELLING};
 use super::registers::{ByteOrder, Registers};
-use super::{Cause, Driver, Reachable};
+use super::{Cause, Copier, Driver, Reachable};
 use crate::{random, wait};
 
 /// 0xRRrr00ed: major and minor version.
@@ -118,14 +118,14 @@ impl Edu {
         self.staging.copy_from(0, bytes)?;
         self.transfer(Direction::ToDevice, self.staging.iova(), at, bytes.len())?;
         ensure!(
-            self.contents(at, bytes.len())? == bytes,
+            self.part(at, bytes.len())? == bytes,
             "the device does not give back the bytes that it was given"
         );
         Ok(())
     }
 
-    /// What the device has in its buffer.
-    fn contents(&self, at: usize, len: usize) -> Result<Vec<u8>> {
+    /// What the device has in a part of its buffer.
+    fn part(&self, at: usize, len: usize) -> Result<Vec<u8>> {
         evidence::fill(&self.staging)?;
         self.transfer(Direction::ToMemory, self.staging.iova(), at, len)?;
         evidence::copy(&self.staging, 0, len)
@@ -156,7 +156,7 @@ impl Driver for Edu {
         self.load(span.device, &random::bytes(span.len)?)?;
         let from = Iova(memory.iova().0 + span.memory as u64);
         self.transfer(Direction::ToDevice, from, span.device, span.len)?;
-        evidence::of_read(secret, &self.contents(span.device, span.len)?)
+        evidence::of_read(secret, &self.part(span.device, span.len)?)
             .with_context(|| format!("{span:?}"))
     }
 
@@ -169,6 +169,10 @@ impl Driver for Edu {
         self.transfer(Direction::ToMemory, to, span.device, span.len)?;
         evidence::of_write(memory, &before, span.memory, &source)
             .with_context(|| format!("{span:?}"))
+    }
+
+    fn copier(&self) -> Option<&dyn Copier> {
+        Some(self)
     }
 
     fn causes(&self) -> &'static [Cause] {
@@ -197,6 +201,26 @@ impl Driver for Edu {
 
     fn is_started(&self) -> Result<Option<bool>> {
         Ok(None) // QEMU's device keeps its registers over a reset
+    }
+}
+
+impl Copier for Edu {
+    fn fill(&self) -> Result<Vec<u8>> {
+        let bytes = random::bytes(LARGEST)?;
+        self.load(0, &bytes)?;
+        Ok(bytes)
+    }
+
+    fn contents(&self) -> Result<Vec<u8>> {
+        self.part(0, LARGEST)
+    }
+
+    fn read(&self, from: Iova, at: usize, len: usize) -> Result<()> {
+        self.transfer(Direction::ToDevice, from, at, len)
+    }
+
+    fn write(&self, at: usize, to: Iova, len: usize) -> Result<()> {
+        self.transfer(Direction::ToMemory, to, at, len)
     }
 }
 

@@ -14,7 +14,7 @@ pub enum Dma {
 }
 
 /// So many equal bytes are no accident, and what is longer can be told from what it replaces.
-pub(super) const TELLING: usize = 16;
+pub const TELLING: usize = 16;
 
 /// Fills all of a buffer with random bytes, and answers them.
 pub(super) fn fill(memory: &dyn Reachable) -> Result<Vec<u8>> {

@@ -9,10 +9,11 @@ mod reachable;
 mod registers;
 
 use anyhow::Result;
+use vfio_core::address::Iova;
 use vfio_core::device::Device;
 use vfio_core::host::PciDevice;
 
-pub use evidence::Dma;
+pub use evidence::{Dma, TELLING};
 pub use reachable::Reachable;
 
 /// A kind of device that there is a driver for.
@@ -96,6 +97,9 @@ pub trait Driver: Send {
     /// A part was written, or something beside it; or the device could not be asked.
     fn writes(&mut self, memory: &dyn Reachable) -> Result<Dma>;
 
+    /// Its way to copy any bytes to and from any address, if it has one.
+    fn copier(&self) -> Option<&dyn Copier>;
+
     /// What makes it raise an interrupt.
     fn causes(&self) -> &'static [Cause];
 
@@ -117,4 +121,32 @@ pub trait Driver: Send {
     /// # Errors
     /// The device could not be asked.
     fn is_started(&self) -> Result<Option<bool>>;
+}
+
+/// A device that copies bytes between memory and a buffer of its own. Whether any arrive is for memory to tell, and for
+/// the buffer.
+pub trait Copier {
+    /// Fills the buffer with random bytes, which it is proven to have, and answers them.
+    ///
+    /// # Errors
+    /// It does not have them.
+    fn fill(&self) -> Result<Vec<u8>>;
+
+    /// What is in the buffer.
+    ///
+    /// # Errors
+    /// The device does not say.
+    fn contents(&self) -> Result<Vec<u8>>;
+
+    /// Has the device read so many bytes from an address, into some place of the buffer.
+    ///
+    /// # Errors
+    /// They are not inside the buffer; the device does not end.
+    fn read(&self, from: Iova, at: usize, len: usize) -> Result<()>;
+
+    /// Has the device write so many bytes of some place of the buffer to an address.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read).
+    fn write(&self, at: usize, to: Iova, len: usize) -> Result<()>;
 }

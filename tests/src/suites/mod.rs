@@ -6,6 +6,7 @@ mod attach;
 mod blocked;
 mod delivery;
 mod dma;
+mod guest_memory;
 mod interrupts;
 mod loopback;
 mod reset;
@@ -90,6 +91,10 @@ const FULL: &[Case] = &[
     ),
     driven("unmapped_memory_is_not_written", blocked::unmapped_write),
     driven("unmapped_memory_is_not_read", blocked::unmapped_read),
+    driven(
+        "the_device_reaches_what_the_guest_sees",
+        guest_memory::reached,
+    ),
 ];
 
 /// The cases of a device with that driver.

@@ -5,8 +5,8 @@ use vfio_core::ErrorKind;
 use vfio_core::address::{Access, IovaRange};
 use vfio_core::kernel::Errno;
 use vfio_sim::wrap::Mode;
+use vfio_tests::guest::{Change, Kind, Model, Section};
 
-use crate::model::{Change, Kind, Model, Section};
 use crate::world::{World, pages_of, range};
 
 const MAP: &str = "VFIO_IOMMU_MAP_DMA";

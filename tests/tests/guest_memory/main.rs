@@ -6,7 +6,6 @@
 
 mod cases;
 mod locking;
-mod model;
 mod populating;
 mod rig;
 mod world;
@@ -18,8 +17,8 @@ use proptest::prelude::*;
 use vfio_core::ErrorKind;
 use vfio_core::kernel::Errno;
 use vfio_sim::wrap::Mode;
+use vfio_tests::guest::{Model, Numbers, Op};
 
-use model::{Model, Op, edits};
 use world::{World, pages_of};
 
 proptest! {
@@ -50,6 +49,12 @@ proptest! {
             }
         }
     }
+}
+
+/// Edits, one after the other.
+fn edits(count: usize) -> impl Strategy<Value = Vec<Vec<Op>>> {
+    let op = any::<Numbers>().prop_map(Op::of);
+    prop::collection::vec(prop::collection::vec(op, 1..6), 1..count)
 }
 
 /// Makes an edit, checks what came of it, and answers the state, and what devices did not reach all the time.

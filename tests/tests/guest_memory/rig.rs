@@ -14,8 +14,7 @@ use vfio_core::kernel::{Errno, Kernel};
 use vfio_core::{Answer, Device, OpenOptions, Vfio};
 use vfio_sim::wrap::{Call, Request, Watch, Watched};
 use vfio_sim::{Machine, SimKernel};
-
-use crate::world::Memory;
+use vfio_tests::guest::Ram;
 
 pub(crate) const MIB: usize = 1 << 20;
 pub(crate) const PAGE: usize = 4096;
@@ -77,7 +76,7 @@ impl Rig {
     }
 
     pub(crate) fn block(&self, len: usize) -> Block {
-        Memory::block(&self.kernel, len)
+        Ram::new(&self.kernel, len).unwrap().block().clone()
     }
 
     /// What was asked since this was asked last.

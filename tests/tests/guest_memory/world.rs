@@ -1,26 +1,24 @@
 //! A simulated machine whose devices follow guest memory, watched at every call.
-#![allow(unsafe_code)] // blocks of memory that are mapped here
 
-use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use iommu_type1::TYPE1_V2;
 use vfio_core::address::{HostRange, Iova, IovaRange};
-use vfio_core::guest::{AddressSpace, Block, Committed, Section};
+use vfio_core::guest::{AddressSpace, Block, Committed};
 use vfio_core::iommu::{Domain, Registration, Registry};
 use vfio_core::kernel::Kernel;
 use vfio_core::{Answer, Device, OpenOptions, Result, Vfio};
 use vfio_sim::machine::Hardware;
 use vfio_sim::wrap::{Call, FailNth, Outcome, Request, Watch, Watched};
 use vfio_sim::{Machine, SimKernel};
-
-use crate::model::{self, BLOCK_PAGES, BLOCKS, Change, Kind, Model, Page};
+use vfio_tests::guest::{BLOCK_PAGES, BLOCKS, Change, Layout, Model, Page, Ram};
 
 const PAGE: usize = 4096;
-/// Where the guest's first page is.
-const BASE: u64 = 0x10_0000;
+const LAYOUT: Layout = Layout {
+    base: Iova(0x10_0000),
+    page: PAGE,
+};
 
 pub(crate) struct World {
     pub(crate) space: AddressSpace,
@@ -72,7 +70,12 @@ impl World {
             let _ = space.follow(device.domain()).unwrap();
         }
         let blocks = (0..BLOCKS)
-            .map(|_| Memory::block(&kernel, BLOCK_PAGES * PAGE))
+            .map(|_| {
+                Ram::new(&kernel, BLOCK_PAGES * PAGE)
+                    .unwrap()
+                    .block()
+                    .clone()
+            })
             .collect();
         let world = Self {
             space,
@@ -95,30 +98,7 @@ impl World {
         let new = old.after(change).unwrap_or_else(|| old.clone());
         self.witness
             .expect(old.pages(), new.pages(), &self.blocks, self.devices.len());
-        let mut edit = self.space.edit();
-        for section in &change.removed {
-            edit = edit.remove(range(section.at, section.len));
-        }
-        for section in &change.inserted {
-            edit = edit.insert(self.section(section)?);
-        }
-        edit.commit()
-    }
-
-    fn section(&self, it: &model::Section) -> Result<Section> {
-        let (range, block) = (range(it.at, it.len), &self.blocks[it.block]);
-        let offset = it.offset * PAGE;
-        let section = match it.kind {
-            Kind::Ram => Section::ram(range, block, offset),
-            Kind::Rom => Section::rom(range, block, offset),
-            Kind::Peer => Section::peer(range, block, offset),
-            Kind::Protected => Section::protected(range, block, offset),
-            Kind::Registers => Ok(Section::registers(range)),
-        }?;
-        Ok(match it.unit {
-            Some(unit) => section.leaving_with(unit),
-            None => section,
-        })
+        LAYOUT.edit(&self.space, change, &self.blocks)?.commit()
     }
 
     /// Every device reaches what the model says, and nothing else.
@@ -169,11 +149,7 @@ pub(crate) fn pages_of(ranges: &[IovaRange]) -> BTreeSet<u64> {
 }
 
 pub(crate) fn range(at: usize, len: usize) -> IovaRange {
-    IovaRange::new(Iova(address(at)), (len * PAGE) as u64).unwrap()
-}
-
-fn address(page: usize) -> u64 {
-    BASE + (page * PAGE) as u64
+    LAYOUT.range(at, len).unwrap()
 }
 
 /// By the device's address: memory, and whether it can be written; how many devices find it so.
@@ -194,7 +170,7 @@ fn mapped(sim: &SimKernel) -> Reached {
 fn placed(pages: &BTreeMap<usize, Page>, blocks: &[Block], devices: usize) -> Reached {
     let place = |(at, (block, page, writes)): (&usize, &Page)| {
         let start = blocks[*block].range().addr() + page * PAGE;
-        ((address(*at), start as u64, *writes), devices)
+        ((range(*at, 1).first().0, start as u64, *writes), devices)
     };
     let reached = pages.iter().filter(|_| devices > 0);
     reached.map(place).collect()
@@ -267,38 +243,5 @@ impl Watch for Witness {
                 seen.lost.insert(page.0);
             }
         }
-    }
-}
-
-/// Memory of the host, given back when it is dropped.
-pub(crate) struct Memory {
-    kernel: Arc<dyn Kernel>,
-    addr: NonNull<u8>,
-    len: usize,
-}
-
-// SAFETY: an address, which threads may have.
-unsafe impl Send for Memory {}
-// SAFETY: as above.
-unsafe impl Sync for Memory {}
-
-impl Memory {
-    pub(crate) fn block(kernel: &Arc<dyn Kernel>, len: usize) -> Block {
-        let addr = kernel.mmap(len).unwrap();
-        let owner: Box<dyn Any + Send + Sync> = Box::new(Self {
-            kernel: Arc::clone(kernel),
-            addr,
-            len,
-        });
-        let range = HostRange::new(addr.as_ptr() as usize, len).unwrap();
-        // SAFETY: mapped until the owner is dropped; nobody refers to it.
-        unsafe { Block::new(range, owner) }
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        // SAFETY: what was mapped by `block`; no device reaches it, which the witness sees.
-        unsafe { self.kernel.munmap(self.addr, self.len) }.unwrap();
     }
 }

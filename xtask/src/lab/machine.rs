@@ -16,8 +16,10 @@ pub(crate) struct Machine {
     pub(super) busybox: &'static Bundle,
     /// QEMU's program.
     pub(super) emulator: &'static str,
-    /// Its arguments: board, processor, IOMMU.
+    /// Its arguments: board, processor.
     pub(super) arguments: &'static [&'static str],
+    /// More of them: an IOMMU that is not the board's own.
+    pub(super) iommu: &'static [&'static str],
     pub(super) slots: Slots,
     /// In QEMU's notation.
     pub(super) memory: &'static str,
@@ -40,31 +42,55 @@ pub(super) enum Slots {
     Ports { count: u32 },
 }
 
+/// The board that all machines with that processor have.
+const X86_64: Machine = Machine {
+    name: "x86_64",
+    proves: "type1 v1 and v2 over VT-d with interrupt remapping; 4 KiB pages",
+    arch: Arch::Amd64,
+    qemu: &bundles::QEMU_10,
+    kernel: &bundles::KERNEL_AMD64,
+    busybox: &bundles::BUSYBOX_AMD64,
+    emulator: "qemu-system-x86_64",
+    arguments: &["-nodefaults", "-machine", "q35", "-cpu", "max"],
+    iommu: &["-device", "intel-iommu,intremap=on,caching-mode=on"],
+    slots: Slots::RootBus { name: "pcie.0" },
+    memory: "512M",
+    console: "ttyS0",
+    append: "intel_iommu=on",
+    modules: &["vfio_iommu_type1", "vfio_pci"],
+    boot_limit: Duration::from_secs(60),
+};
+
 /// All machines.
 pub(crate) static MACHINES: &[Machine] = &[
+    X86_64,
     Machine {
-        name: "x86_64",
-        proves: "type1 v1 and v2 over VT-d with interrupt remapping; 4 KiB pages",
-        arch: Arch::Amd64,
-        qemu: &bundles::QEMU_10,
-        kernel: &bundles::KERNEL_AMD64,
-        busybox: &bundles::BUSYBOX_AMD64,
-        emulator: "qemu-system-x86_64",
-        arguments: &[
-            "-nodefaults",
-            "-machine",
-            "q35",
-            "-cpu",
-            "max",
+        name: "x86_64-39bit",
+        proves: "type1 over VT-d with 39 address bits, as many laptops have it",
+        iommu: &[
             "-device",
-            "intel-iommu,intremap=on,caching-mode=on",
+            "intel-iommu,intremap=on,caching-mode=on,aw-bits=39",
         ],
-        slots: Slots::RootBus { name: "pcie.0" },
-        memory: "512M",
-        console: "ttyS0",
-        append: "intel_iommu=on",
-        modules: &["vfio_iommu_type1", "vfio_pci"],
-        boot_limit: Duration::from_secs(60),
+        ..X86_64
+    },
+    Machine {
+        name: "x86_64-virtio",
+        proves: "type1 over virtio-iommu, which remaps no interrupts: VFIO is told that this is wanted",
+        iommu: &["-device", "virtio-iommu-pci,addr=3"],
+        append: "vfio_iommu_type1.allow_unsafe_interrupts=1",
+        modules: &["virtio_iommu", "vfio_iommu_type1", "vfio_pci"],
+        ..X86_64
+    },
+    Machine {
+        name: "x86_64-amd",
+        proves: "type1 over AMD-Vi: IOVA up to 2^64, with a hole for HyperTransport",
+        // Version 10 hangs.
+        qemu: &bundles::QEMU_7,
+        // The cloud flavour has no driver for it.
+        kernel: &bundles::KERNEL_AMD64_GENERIC,
+        iommu: &["-device", "amd-iommu,intremap=on"],
+        append: "",
+        ..X86_64
     },
     Machine {
         name: "pseries",
@@ -83,6 +109,7 @@ pub(crate) static MACHINES: &[Machine] = &[
             "-vga",
             "none",
         ],
+        iommu: &[],
         slots: Slots::RootBus { name: "pci.0" },
         memory: "2G",
         console: "hvc0",
@@ -100,6 +127,7 @@ pub(crate) static MACHINES: &[Machine] = &[
         emulator: "qemu-system-ppc64",
         // Never -nodefaults: it removes the ports.
         arguments: &["-machine", "powernv9", "-vga", "none"],
+        iommu: &[],
         slots: Slots::Ports { count: 6 },
         memory: "2G",
         console: "hvc0",
@@ -123,6 +151,7 @@ pub(crate) static MACHINES: &[Machine] = &[
             "-cpu",
             "cortex-a57",
         ],
+        iommu: &[],
         slots: Slots::RootBus { name: "pcie.0" },
         memory: "1G",
         console: "ttyAMA0",

@@ -26,6 +26,7 @@ pub(super) fn add_machine(
         .args(["-no-user-config", "-no-reboot", "-display", "none"])
         .args(["-monitor", "none", "-serial", "stdio"])
         .args(machine.arguments)
+        .args(machine.iommu)
         .args(["-smp", &request.cpus.to_string()])
         .args(["-m", request.memory.as_deref().unwrap_or(machine.memory)])
         .arg("-kernel")

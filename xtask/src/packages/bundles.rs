@@ -32,6 +32,10 @@ const KERNEL_INSTALLATION: &[&str] = &["initramfs-tools", "kmod", "linux-base"];
 pub(crate) const KERNEL_AMD64: Bundle =
     kernel("kernel-amd64", Arch::Amd64, &["linux-image-cloud-amd64"]);
 
+/// The flavour that has every driver, also that of AMD's IOMMU.
+pub(crate) const KERNEL_AMD64_GENERIC: Bundle =
+    kernel("kernel-amd64-generic", Arch::Amd64, &["linux-image-amd64"]);
+
 /// The flavour with 64 KiB pages.
 pub(crate) const KERNEL_PPC64EL: Bundle = kernel(
     "kernel-ppc64el",

@@ -118,29 +118,32 @@ pub(super) fn bench(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
+/// What type1 is for, beside the SMMUv3, which has a suite of its own: both versions, each IOMMU of x86, and as many
+/// mappings as there can be.
+pub(super) fn type1(tally: &mut Tally) -> Result<()> {
+    for backend in ["type1v2", "type1"] {
+        with_backend(tally, "x86_64", &["edu", "nvme"], backend)?;
+    }
+    for name in ["x86_64-39bit", "x86_64-virtio", "x86_64-amd"] {
+        hardware(tally, name)?;
+    }
+    let long = script(
+        "x86_64",
+        &["edu"],
+        "hardware-tests --contract --long --device $BDF",
+    )?;
+    record(tally, "every mapping on x86_64", &long);
+    without_interrupt_remapping(tally)
+}
+
 /// The backends that are not preferred: taken when they are asked for, and tried after a refusal.
 pub(super) fn fallback(tally: &mut Tally) -> Result<()> {
     for (name, devices, backend) in [
-        ("x86_64", ["edu", "nvme"].as_slice(), "type1"),
-        ("pseries", &["edu", "nvme"], "sPAPR v1"),
+        ("pseries", ["edu", "nvme"].as_slice(), "sPAPR v1"),
         // Each opening of `edu` takes seconds there.
         ("powernv9", &["nvme"], "sPAPR v1"),
     ] {
-        let hardware = devices
-            .iter()
-            .zip(["$BDF", "$BDF2"])
-            .map(|(_, bdf)| format!("--device {bdf}"));
-        let hardware = hardware.collect::<Vec<_>>().join(" ");
-        let last = if devices.len() > 1 { "$BDF2" } else { "$BDF" }; // the one that opens quickly
-        let request = script(
-            name,
-            devices,
-            &format!(
-                "hardware-tests --backend '{backend}' {hardware}; first=$?; \
-                 hardware-tests --contract --backend '{backend}' --device {last} && exit $first"
-            ),
-        )?;
-        record(tally, &format!("{backend} on {name}"), &request);
+        with_backend(tally, name, devices, backend)?;
     }
     // The kernel accepts version 2 there, and cannot do it; version 1 is tried next, and the kernel cannot
     // do that either. No real kernel was found that refuses one and can do the other: the core's tests
@@ -169,6 +172,26 @@ pub(super) fn fallback(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
+/// The hardware suite with one backend.
+fn with_backend(tally: &mut Tally, name: &str, devices: &[&str], backend: &str) -> Result<()> {
+    let hardware = devices
+        .iter()
+        .zip(["$BDF", "$BDF2"])
+        .map(|(_, bdf)| format!("--device {bdf}"));
+    let hardware = hardware.collect::<Vec<_>>().join(" ");
+    let last = if devices.len() > 1 { "$BDF2" } else { "$BDF" }; // the one that opens quickly
+    let request = script(
+        name,
+        devices,
+        &format!(
+            "hardware-tests --backend '{backend}' {hardware}; first=$?; \
+             hardware-tests --contract --backend '{backend}' --device {last} && exit $first"
+        ),
+    )?;
+    record(tally, &format!("{backend} on {name}"), &request);
+    Ok(())
+}
+
 /// What is wrong on a host, produced for real: what `vfioctl` says and answers.
 pub(super) fn bad_input(tally: &mut Tally) -> Result<()> {
     // The first two share a group behind the bridge.
@@ -187,16 +210,6 @@ pub(super) fn bad_input(tally: &mut Tally) -> Result<()> {
     ))];
     record(tally, "bad input", &request);
 
-    let mut request = script("x86_64", &["edu"], "vfioctl selftest $BDF")?;
-    request.append = Some("intremap=off".to_owned());
-    expect(
-        tally,
-        "without interrupt remapping",
-        &request,
-        3,
-        &["VFIO-05", "type1v2 was refused"],
-    );
-
     // What both say is only there if both say it.
     let both = "vfioctl selftest $BDF 2>&1 | grep -q VFIO-01 && vfioctl probe";
     let mut request = script("x86_64", &["edu"], both)?;
@@ -208,6 +221,20 @@ pub(super) fn bad_input(tally: &mut Tally) -> Result<()> {
         &request,
         1,
         &["VFIO-01", "no IOMMU groups"],
+    );
+    Ok(())
+}
+
+/// Devices whose interrupts are not remapped are refused.
+fn without_interrupt_remapping(tally: &mut Tally) -> Result<()> {
+    let mut request = script("x86_64", &["edu"], "vfioctl selftest $BDF")?;
+    request.append = Some("intremap=off".to_owned());
+    expect(
+        tally,
+        "without interrupt remapping",
+        &request,
+        3,
+        &["VFIO-05", "type1v2 was refused"],
     );
     Ok(())
 }

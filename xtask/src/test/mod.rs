@@ -137,6 +137,12 @@ const SUITES: &[Suite] = &[
     ),
     suite(
         Needs::Lab,
+        "type1",
+        "hardware suite: type1 in both versions, over VT-d of two sizes, virtio-iommu and AMD-Vi",
+        machines::type1,
+    ),
+    suite(
+        Needs::Lab,
         "aarch64",
         "hardware suite: type1 over an SMMU",
         machines::aarch64,

@@ -12,7 +12,7 @@ use vfio_core::device::Device;
 use vfio_core::iommu::DmaBuffer;
 
 use super::evidence::{self, Dma};
-use super::{Cause, Driver, Reachable};
+use super::{Cause, Copier, Driver, Reachable};
 use crate::random;
 use command::{IDENTIFY_SIZE, Identify};
 use controller::Controller;
@@ -181,6 +181,11 @@ impl Driver for Nvme {
         );
         self.start()?;
         Ok(outcome)
+    }
+
+    /// What it writes is its identity, and pages are where it begins.
+    fn copier(&self) -> Option<&dyn Copier> {
+        None
     }
 
     fn causes(&self) -> &'static [Cause] {

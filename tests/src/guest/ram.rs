@@ -1,0 +1,93 @@
+//! Memory that guests can have.
+#![allow(unsafe_code)] // Memory that is mapped here, and that devices access.
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use vfio_core::address::HostRange;
+use vfio_core::guest::Block;
+use vfio_core::kernel::Kernel;
+
+/// A block of memory of this process, which is freed when no device can reach it any more.
+#[derive(Debug)]
+pub struct Ram(Block);
+
+impl Ram {
+    /// So many bytes, in whole pages of the host.
+    ///
+    /// # Errors
+    /// There is not so much memory.
+    pub fn new(kernel: &Arc<dyn Kernel>, len: usize) -> Result<Self> {
+        let addr = kernel.mmap(len).context("memory")?;
+        let owner = Owner {
+            kernel: Arc::clone(kernel),
+            addr,
+            len,
+        };
+        let range = HostRange::new(addr.as_ptr() as usize, len).context("memory")?;
+        // SAFETY: it is mapped until the owner is dropped, and nobody has a reference to it.
+        Ok(Self(unsafe { Block::new(range, owner) }))
+    }
+
+    /// The block, to make sections of.
+    pub fn block(&self) -> &Block {
+        &self.0
+    }
+
+    /// Writes bytes to some place.
+    ///
+    /// # Errors
+    /// They do not fit.
+    pub fn write(&self, at: usize, bytes: &[u8]) -> Result<()> {
+        let place = self.place(at, bytes.len())?;
+        // SAFETY: mapped memory, which nobody has a reference to; if a device accesses it now, it and nobody else gets
+        // some of the old bytes.
+        unsafe { bytes.as_ptr().copy_to_nonoverlapping(place, bytes.len()) };
+        Ok(())
+    }
+
+    /// All of its bytes.
+    pub fn bytes(&self) -> Vec<u8> {
+        let range = self.0.range();
+        let mut bytes = vec![0; range.len()];
+        let place = range.addr() as *const u8;
+        // SAFETY: mapped memory, as above; if a device writes now, some of the bytes are the old ones.
+        unsafe {
+            bytes
+                .as_mut_ptr()
+                .copy_from_nonoverlapping(place, bytes.len())
+        };
+        bytes
+    }
+
+    fn place(&self, at: usize, len: usize) -> Result<*mut u8> {
+        let range = self.0.range();
+        let end = at.checked_add(len);
+        ensure!(
+            end.is_some_and(|end| end <= range.len()),
+            "{len} bytes at {at:#x} do not fit"
+        );
+        Ok((range.addr() + at) as *mut u8)
+    }
+}
+
+/// Gives the memory back.
+struct Owner {
+    kernel: Arc<dyn Kernel>,
+    addr: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: an address, which threads may have.
+unsafe impl Send for Owner {}
+// SAFETY: as above.
+unsafe impl Sync for Owner {}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        // SAFETY: what was mapped by `Ram::new`; who has a block has promised to drop it when no device reaches it.
+        let freed = unsafe { self.kernel.munmap(self.addr, self.len) };
+        debug_assert!(freed.is_ok(), "{freed:?}");
+    }
+}
