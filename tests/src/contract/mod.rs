@@ -51,10 +51,6 @@ const CASES: &[(&str, Case)] = &[
     ("what_is_out_of_reach_is_refused", limits::out_of_reach),
     ("addresses_are_below_the_mask", limits::masks),
     ("mappings_that_are_counted_are_counted", limits::counted),
-    (
-        "all_mappings_that_there_are_can_be_made",
-        all_mappings::made,
-    ),
     ("memory_has_the_rights_that_it_was_given", rights::kept),
     ("dirty_pages_are_told", dirty::told),
     (

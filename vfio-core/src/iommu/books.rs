@@ -30,7 +30,7 @@ pub(super) enum NotUnmapped {
 
 impl Books {
     /// Takes a range for a mapping that is about to be made; answers the mapping in the way.
-    #[inline]
+    #[inline(always)] // the usual way to map
     pub(super) fn begin_map(&mut self, range: IovaRange) -> Result<(), IovaRange> {
         if let Some(other) = self.mapped.overlapping(range) {
             return Err(other);
@@ -40,7 +40,7 @@ impl Books {
     }
 
     /// Takes the one mapping of that very range that is about to be unmapped, if there is one at rest.
-    #[inline]
+    #[inline(always)] // the usual way to unmap
     pub(super) fn begin_unmap_one(&mut self, range: IovaRange) -> bool {
         let is_at_rest =
             |state: &mut State| std::mem::replace(state, State::Changing) == State::Mapped;
@@ -52,6 +52,7 @@ impl Books {
 
     /// Takes the one mapping of that very range, or a range for one that somebody else has made; answers whether it was
     /// known, or the mapping in the way.
+    #[cold]
     pub(super) fn begin_renew(&mut self, range: IovaRange) -> Result<bool, IovaRange> {
         match self.begin_unmap_one(range) {
             true => Ok(true),

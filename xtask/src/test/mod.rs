@@ -138,7 +138,7 @@ const SUITES: &[Suite] = &[
     suite(
         Needs::Lab,
         "type1",
-        "hardware suite: type1 in both versions, over VT-d of two sizes, virtio-iommu and AMD-Vi",
+        "hardware suite: type1 version 1, VT-d with 39 bits, virtio-iommu, AMD-Vi; every mapping",
         machines::type1,
     ),
     suite(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use vfio_core::address::Iova;
 use vfio_core::guest::{AddressSpace, Block};
 use vfio_core::kernel::Kernel;
@@ -194,14 +194,12 @@ impl Guest {
         };
         for (block, (ram, expected)) in self.memory.iter().zip(&self.expected).enumerate() {
             let now = ram.bytes();
-            let wrong = now
-                .iter()
-                .zip(expected)
-                .position(|(now, before)| now != before);
-            ensure!(
-                wrong.is_none(),
-                "the device was to write {place}, {how} nothing else; block {block} is wrong from {wrong:#x?} on"
-            );
+            let mut pairs = now.iter().zip(expected);
+            if let Some(first) = pairs.position(|(now, expected)| now != expected) {
+                bail!(
+                    "the device was to write {place}, {how} nothing else; block {block} is wrong from {first:#x} on"
+                );
+            }
         }
         Ok(())
     }
