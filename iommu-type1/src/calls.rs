@@ -7,7 +7,7 @@ use vfio_core::kernel::Arg;
 use vfio_core::uapi::{
     self, Bitmap, DmaMap, DmaUnmap, IommuType1DirtyBitmap, IommuType1DirtyBitmapGet, IommuType1Info,
 };
-use vfio_core::{Container, Error, ErrorKind, Result};
+use vfio_core::{Answer, Container, Error, ErrorKind, Result};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 pub(crate) const CONTEXT: &str = "the type1 context";
@@ -83,6 +83,7 @@ pub(crate) unsafe fn renew(
 
 /// # Safety
 /// What the request maps is as its callers promise.
+#[inline(always)] // into the usual way to map
 unsafe fn map_dma(
     container: &Container,
     iova: IovaRange,
@@ -90,11 +91,14 @@ unsafe fn map_dma(
     request: DmaMap,
 ) -> Result<()> {
     // SAFETY: the call reads this struct; what it maps is our caller's promise.
-    unsafe { container.call(uapi::IOMMU_MAP_DMA, Arg::In(request.as_bytes())) }.map_err(|answer| {
-        Error::kernel("VFIO_IOMMU_MAP_DMA", CONTEXT, answer)
-            .at(iova)
-            .of_memory(memory)
-    })
+    let answer = unsafe { container.call(uapi::IOMMU_MAP_DMA, Arg::In(request.as_bytes())) };
+    answer.map_err(|answer| not_mapped(iova, memory, answer))
+}
+
+#[cold]
+fn not_mapped(iova: IovaRange, memory: HostRange, answer: Answer) -> Error {
+    let error = Error::kernel("VFIO_IOMMU_MAP_DMA", CONTEXT, answer);
+    error.at(iova).of_memory(memory)
 }
 
 /// Answers how many bytes the kernel unmapped.
@@ -107,15 +111,22 @@ pub(crate) fn forget(container: &Container, iova: IovaRange) -> Result<u64> {
     unmap_dma(container, iova, uapi::DMA_UNMAP_FLAG_VADDR)
 }
 
+#[inline(always)] // into the usual way to unmap
 fn unmap_dma(container: &Container, iova: IovaRange, flags: u32) -> Result<u64> {
     let mut request = DmaUnmap {
         flags,
         ..DmaUnmap::new(iova)
     };
     // SAFETY: the call reads and writes this struct, and takes access away from devices.
-    unsafe { container.call(uapi::IOMMU_UNMAP_DMA, Arg::InOut(request.as_mut_bytes())) }
-        .map_err(|answer| Error::kernel("VFIO_IOMMU_UNMAP_DMA", CONTEXT, answer).at(iova))?;
+    let answer =
+        unsafe { container.call(uapi::IOMMU_UNMAP_DMA, Arg::InOut(request.as_mut_bytes())) };
+    answer.map_err(|answer| not_unmapped(iova, answer))?;
     Ok(request.size)
+}
+
+#[cold]
+fn not_unmapped(iova: IovaRange, answer: Answer) -> Error {
+    Error::kernel("VFIO_IOMMU_UNMAP_DMA", CONTEXT, answer).at(iova)
 }
 
 const DIRTY_PAGES: &str = "VFIO_IOMMU_DIRTY_PAGES";
