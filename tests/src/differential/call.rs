@@ -169,8 +169,8 @@ impl Call {
         Self::with(on, 14, words.into())
     }
 
-    /// What it is counted as.
-    pub(super) fn kind(&self) -> String {
+    /// What it is counted as: an IOMMU's calls have numbers that the other kind's have too.
+    pub(super) fn kind(&self, is_spapr: bool) -> String {
         match self {
             Self::OpenContainer(_) => "open container".into(),
             Self::OpenGroup(..) => "open group".into(),
@@ -186,11 +186,11 @@ impl Call {
                 on: Slot::Container(_),
                 number: number @ (13 | 14),
                 argument: Argument::Struct(words),
-            } if !cfg!(target_arch = "powerpc64") => mapping_kind(*number, words),
+            } if !is_spapr => mapping_kind(*number, words),
             Self::Ioctl { on, number, .. } => {
                 use vfio_sim::wrap::Kind;
                 let kind = match on {
-                    Slot::Container(_) if cfg!(target_arch = "powerpc64") => Kind::Spapr,
+                    Slot::Container(_) if is_spapr => Kind::Spapr,
                     Slot::Container(_) => Kind::Type1,
                     Slot::Group(_) => Kind::Group,
                     Slot::Device(_) => Kind::Device,

@@ -11,6 +11,39 @@ use super::generate::Places;
 /// No kind of call is more of them, in percent.
 const MOST_OF_A_KIND: usize = 10;
 
+/// The ioctls of the interface, each of which is made.
+const IOCTLS: &[&str] = &[
+    "VFIO_GET_API_VERSION",
+    "VFIO_CHECK_EXTENSION",
+    "VFIO_SET_IOMMU",
+    "VFIO_GROUP_GET_STATUS",
+    "VFIO_GROUP_SET_CONTAINER",
+    "VFIO_GROUP_UNSET_CONTAINER",
+    "VFIO_GROUP_GET_DEVICE_FD",
+    "VFIO_DEVICE_GET_INFO",
+    "VFIO_DEVICE_GET_REGION_INFO",
+    "VFIO_DEVICE_GET_IRQ_INFO",
+    "VFIO_DEVICE_SET_IRQS",
+    "VFIO_DEVICE_RESET",
+    "VFIO_DEVICE_GET_PCI_HOT_RESET_INFO",
+    "VFIO_DEVICE_PCI_HOT_RESET",
+    "VFIO_DEVICE_IOEVENTFD",
+    "VFIO_DEVICE_FEATURE",
+    "VFIO_IOMMU_MAP_DMA",
+    "VFIO_IOMMU_UNMAP_DMA",
+];
+const OF_TYPE1: &[&str] = &["VFIO_IOMMU_GET_INFO", "VFIO_IOMMU_DIRTY_PAGES"];
+const OF_SPAPR: &[&str] = &[
+    "VFIO_IOMMU_SPAPR_TCE_GET_INFO",
+    "VFIO_IOMMU_ENABLE",
+    "VFIO_IOMMU_DISABLE",
+    "VFIO_IOMMU_SPAPR_REGISTER_MEMORY",
+    "VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY",
+    "VFIO_IOMMU_SPAPR_TCE_CREATE",
+    "VFIO_IOMMU_SPAPR_TCE_REMOVE",
+    "VFIO_EEH_PE_OP",
+];
+
 /// So many of the calls that succeed change what an IOMMU does, at the least, in percent.
 const LEAST_CHANGES: usize = 50;
 
@@ -40,7 +73,7 @@ impl Tally {
     }
 
     pub(super) fn count(&mut self, call: &Call, answer: &Answer) {
-        let count = self.kinds.entry(call.kind()).or_default();
+        let count = self.kinds.entry(call.kind(self.is_spapr)).or_default();
         count.calls += 1;
         count.successes += usize::from(answer.is_success());
         count.changes += usize::from(answer.is_success() && call.changes_iommu(self.is_spapr));
@@ -59,7 +92,10 @@ impl Tally {
         if is_idle && call.is_beside_iommu() {
             return true;
         }
-        let count = self.kinds.get(&call.kind()).map_or(0, |count| count.calls);
+        let count = self
+            .kinds
+            .get(&call.kind(self.is_spapr))
+            .map_or(0, |count| count.calls);
         count * 100 >= (MOST_OF_A_KIND * self.calls()).max(HEAD_START * 100)
     }
 
@@ -68,7 +104,10 @@ impl Tally {
         const LEAST_SUCCESSES: usize = 40;
 
         let (calls, successes) = (self.calls(), self.sum(|it| it.successes));
-        let mut complaints = Vec::new();
+        let of_iommu = if self.is_spapr { OF_SPAPR } else { OF_TYPE1 };
+        let ioctls = IOCTLS.iter().chain(of_iommu);
+        let missing = ioctls.filter(|name| !self.kinds.contains_key(**name));
+        let mut complaints: Vec<_> = missing.map(|name| format!("nobody asked {name}")).collect();
         for (kind, count) in &self.kinds {
             if count.calls * 100 > MOST_OF_A_KIND * calls {
                 complaints.push(format!(
