@@ -7,13 +7,12 @@ use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use vfio_core::address::{Access, HostRange, Iova, IovaRange};
 use vfio_core::iommu::{
-    Capabilities, DirtyBitmap, DirtyLimits, DirtyTracking, Domain, IommuBackend, Reach,
-    Registration,
+    DirtyBitmap, DirtyLimits, DirtyTracking, Domain, IommuBackend, Reach, Registration,
 };
 use vfio_core::uapi::TYPE1V2_IOMMU;
 use vfio_core::{Container, Device, Error, ErrorKind, Result};
 
-use crate::setup::{BDF, alone, boot, idle_capabilities, open, v2};
+use crate::setup::{BDF, Idle, alone, boot, open, v2};
 
 const PAGE: u64 = 4096;
 /// In a word.
@@ -43,30 +42,7 @@ fn call(name: &'static str, line: String) -> Result<()> {
 }
 
 #[derive(Debug)]
-struct Tracks {
-    _container: Container,
-}
-
-#[allow(unsafe_code)] // the trait's promise
-// SAFETY: it maps nothing.
-unsafe impl IommuBackend for Tracks {
-    fn capabilities(&self) -> Result<Capabilities> {
-        Ok(idle_capabilities())
-    }
-
-    fn dirty_tracking(&self) -> Option<&dyn DirtyTracking> {
-        Some(self)
-    }
-
-    #[allow(unsafe_code)] // the trait's; nothing is mapped
-    unsafe fn map(&self, _: IovaRange, _: HostRange, _: Access) -> Result<()> {
-        Ok(())
-    }
-
-    fn unmap(&self, iova: IovaRange) -> Result<u64> {
-        Ok(iova.size())
-    }
-}
+struct Tracks;
 
 impl DirtyTracking for Tracks {
     fn limits(&self) -> Result<DirtyLimits> {
@@ -97,9 +73,7 @@ impl DirtyTracking for Tracks {
 }
 
 fn attach(container: Container) -> Result<Box<dyn IommuBackend>> {
-    Ok(Box::new(Tracks {
-        _container: container,
-    }))
+    Ok(Box::new(Idle::tracking(container, &Tracks)))
 }
 
 /// A device over that backend, which takes bitmaps of so many bytes.

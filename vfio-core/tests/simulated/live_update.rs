@@ -3,11 +3,11 @@
 use std::cell::{Cell, RefCell};
 
 use vfio_core::address::{Access, HostRange, Iova, IovaRange};
-use vfio_core::iommu::{Capabilities, Domain, IommuBackend, LiveUpdate, Reach, Registration};
+use vfio_core::iommu::{Domain, IommuBackend, LiveUpdate, Reach, Registration};
 use vfio_core::uapi::TYPE1V2_IOMMU;
 use vfio_core::{Container, Device, ErrorKind, Result};
 
-use crate::setup::{BDF, alone, boot, idle_capabilities, open, v2};
+use crate::setup::{BDF, Idle, alone, boot, open, v2};
 
 thread_local! {
     /// What the backend answers to have forgotten.
@@ -16,30 +16,7 @@ thread_local! {
 }
 
 #[derive(Debug)]
-struct Forgets {
-    _container: Container,
-}
-
-#[allow(unsafe_code)] // the trait's promise
-// SAFETY: it maps nothing.
-unsafe impl IommuBackend for Forgets {
-    fn capabilities(&self) -> Result<Capabilities> {
-        Ok(idle_capabilities())
-    }
-
-    fn live_update(&self) -> Option<&dyn LiveUpdate> {
-        Some(self)
-    }
-
-    #[allow(unsafe_code)] // the trait's; nothing is mapped
-    unsafe fn map(&self, _: IovaRange, _: HostRange, _: Access) -> Result<()> {
-        Ok(())
-    }
-
-    fn unmap(&self, iova: IovaRange) -> Result<u64> {
-        Ok(iova.size())
-    }
-}
+struct Forgets;
 
 impl LiveUpdate for Forgets {
     fn check(&self) -> Result<()> {
@@ -58,9 +35,7 @@ impl LiveUpdate for Forgets {
 }
 
 fn attach(container: Container) -> Result<Box<dyn IommuBackend>> {
-    Ok(Box::new(Forgets {
-        _container: container,
-    }))
+    Ok(Box::new(Idle::updating(container, &Forgets)))
 }
 
 fn device() -> Device {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use vfio_core::address::{Access, HostRange, Iova, IovaRange, PageSizes};
-use vfio_core::iommu::{Aperture, Capabilities, IommuBackend, Reach, Registration, Registry};
+use vfio_core::iommu::{
+    Aperture, Capabilities, DirtyTracking, IommuBackend, LiveUpdate, Reach, Registration, Registry,
+};
 use vfio_core::uapi::{TYPE1_IOMMU, TYPE1V2_IOMMU};
 use vfio_core::{Container, Device, Result, Vfio};
 use vfio_sim::machine::{self, Group};
@@ -14,8 +16,36 @@ pub(crate) const BDF: &str = "0000:00:04.0";
 
 /// Maps nothing. It holds the container, as those that issue ioctls must.
 #[derive(Debug)]
-struct Idle {
+pub(crate) struct Idle {
     _container: Container,
+    dirty: Option<&'static dyn DirtyTracking>,
+    live: Option<&'static dyn LiveUpdate>,
+}
+
+impl Idle {
+    fn new(container: Container) -> Self {
+        Self {
+            _container: container,
+            dirty: None,
+            live: None,
+        }
+    }
+
+    /// One that knows which pages are dirty.
+    pub(crate) fn tracking(container: Container, dirty: &'static dyn DirtyTracking) -> Self {
+        Self {
+            dirty: Some(dirty),
+            ..Self::new(container)
+        }
+    }
+
+    /// One whose mappings can outlive a process.
+    pub(crate) fn updating(container: Container, live: &'static dyn LiveUpdate) -> Self {
+        Self {
+            live: Some(live),
+            ..Self::new(container)
+        }
+    }
 }
 
 #[allow(unsafe_code)] // the trait's promise
@@ -23,6 +53,14 @@ struct Idle {
 unsafe impl IommuBackend for Idle {
     fn capabilities(&self) -> Result<Capabilities> {
         Ok(idle_capabilities())
+    }
+
+    fn dirty_tracking(&self) -> Option<&dyn DirtyTracking> {
+        self.dirty
+    }
+
+    fn live_update(&self) -> Option<&dyn LiveUpdate> {
+        self.live
     }
 
     #[allow(unsafe_code)] // the trait's; nothing is mapped
@@ -50,9 +88,7 @@ pub(crate) fn idle_capabilities() -> Capabilities {
 }
 
 fn attach(container: Container) -> Result<Box<dyn IommuBackend>> {
-    Ok(Box::new(Idle {
-        _container: container,
-    }))
+    Ok(Box::new(Idle::new(container)))
 }
 
 /// A backend of that type that works wherever the kernel does not refuse the type.
