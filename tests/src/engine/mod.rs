@@ -1,7 +1,7 @@
 //! Devices that do DMA, told to without a driver: by the same raw accesses on any kernel.
 
 pub(crate) mod edu;
-mod nvme;
+pub(crate) mod nvme;
 
 use std::os::fd::BorrowedFd;
 

@@ -12,19 +12,19 @@ use super::{CONFIG, STATUS, as_master, read};
 pub(super) const IDS: (u16, u16) = (0x1b36, 0x0010);
 
 const MASK_CLEAR: u64 = 0x10;
-const CONTROL: u64 = 0x14;
+pub(crate) const CONFIGURATION: u64 = 0x14;
 /// Entries of 64 and of 16 bytes; go.
-const ENABLE: u32 = 6 << 16 | 4 << 20 | 1;
-const STATE: u64 = 0x1c;
+pub(crate) const ENABLE: u32 = 6 << 16 | 4 << 20 | 1;
+pub(crate) const STATE: u64 = 0x1c;
 /// It gave up: it could not read, or not write, or the address is not that of a page.
 const FATAL: u32 = 1 << 1;
-const QUEUE_SIZES: u64 = 0x24;
+pub(crate) const QUEUE_SIZES: u64 = 0x24;
 /// Two entries each, the least.
 const SMALLEST: u32 = 1 << 16 | 1;
-const SUBMISSIONS: u64 = 0x28;
-const COMPLETIONS: u64 = 0x30;
-const SUBMITTED: u64 = 0x1000;
-const TAKEN: u64 = 0x1004;
+pub(crate) const SUBMISSIONS: u64 = 0x28;
+pub(crate) const COMPLETIONS: u64 = 0x30;
+pub(crate) const SUBMITTED: u64 = 0x1000;
+pub(crate) const TAKEN: u64 = 0x1004;
 
 /// In the command register: the line is not delivered. In the status register: it is asserted all the same.
 const LINE_OFF: u16 = 1 << 10;
@@ -47,17 +47,17 @@ pub(super) fn answer(kernel: &dyn Kernel, device: BorrowedFd<'_>, iova: u64) -> 
     }
     let write = |register, value: u32| kernel.pwrite(device, &value.to_le_bytes(), register);
     as_master(kernel, device, LINE_OFF, || {
-        write(CONTROL, 0)?;
+        write(CONFIGURATION, 0)?;
         write(MASK_CLEAR, u32::MAX)?;
         write(QUEUE_SIZES, SMALLEST)?;
         for queue in [SUBMISSIONS, COMPLETIONS] {
             kernel.pwrite(device, &iova.to_le_bytes(), queue)?;
         }
-        write(CONTROL, ENABLE)?;
+        write(CONFIGURATION, ENABLE)?;
         write(SUBMITTED, 1)?;
         let answered = wait(kernel, device);
         write(TAKEN, 1)?; // it asserts its line until then, also when it is off
-        write(CONTROL, 0)?;
+        write(CONFIGURATION, 0)?;
         answered
     })
 }

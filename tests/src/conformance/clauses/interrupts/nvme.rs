@@ -13,6 +13,9 @@ use crate::conformance::host::Host;
 use crate::conformance::memory::Memory;
 use crate::conformance::raw::call;
 use crate::conformance::rig::{COMMAND, Open, Rig, Signal};
+use crate::engine::nvme::{
+    COMPLETIONS, CONFIGURATION, ENABLE, QUEUE_SIZES, STATE, SUBMISSIONS, SUBMITTED, TAKEN,
+};
 
 use super::{fire, off, set, signals};
 
@@ -79,16 +82,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     ),
 ];
 
-const QUEUE_SIZES: u64 = 0x24;
-const SUBMISSIONS: u64 = 0x28;
-const COMPLETIONS: u64 = 0x30;
-const CONFIGURATION: u64 = 0x14;
-/// Entries of 64 and of 16 bytes; go.
-const ENABLE: u32 = 6 << 16 | 4 << 20 | 1;
-const STATUS: u64 = 0x1c;
 const READY: u8 = 1;
-const SUBMITTED: u64 = 0x1000;
-const TAKEN: u64 = 0x1004;
 
 /// Each queue has as many, and they are never all used.
 const ENTRIES: usize = 16;
@@ -136,7 +130,7 @@ impl Nvme {
             self.write(register + 4, 0);
         }
         self.write(CONFIGURATION, ENABLE);
-        wait_for(|| self.open.pread(0, STATUS, 4).unwrap()[0] & READY != 0);
+        wait_for(|| self.open.pread(0, STATE, 4).unwrap()[0] & READY != 0);
     }
 
     /// Gives it a command. What it answers is told with an interrupt.
