@@ -38,13 +38,13 @@ impl Pair {
         })
     }
 
-    /// Makes a sequence while the simulation runs it.
+    /// Makes a sequence while the simulation runs it; `None` if a kernel would not survive its end.
     pub(super) fn generate(
         &self,
         mut generator: Generator,
         calls: usize,
         tally: &mut Tally,
-    ) -> Result<Sequence> {
+    ) -> Result<Option<Sequence>> {
         let mut sequence = Sequence {
             memlock: generator.memlock(),
             calls: Vec::new(),
@@ -82,7 +82,7 @@ impl Pair {
             }
         }
         simulation.executor.finish();
-        Ok(sequence)
+        Ok(simulation.kernel.hazards().is_empty().then_some(sequence))
     }
 
     /// Whether a kernel survives the calls, and the closing of what they have opened.
