@@ -85,7 +85,8 @@ impl Tally {
         }
     }
 
-    /// Whether its kind is as frequent as it may be. What is beside the IOMMU waits until enough has changed there.
+    /// Whether one more would make its kind more frequent than it may be. What is beside the IOMMU waits until enough
+    /// has changed there.
     pub(super) fn has_enough_of(&self, call: &Call) -> bool {
         const HEAD_START: usize = 30;
         let is_idle = self.changes() <= LEAST_CHANGES && self.calls() > HEAD_START;
@@ -96,7 +97,7 @@ impl Tally {
             .kinds
             .get(&call.kind(self.is_spapr))
             .map_or(0, |count| count.calls);
-        count * 100 >= (MOST_OF_A_KIND * self.calls()).max(HEAD_START * 100)
+        (count + 1) * 100 > (MOST_OF_A_KIND * (self.calls() + 1)).max(HEAD_START * 100)
     }
 
     /// Why it says less than it should: too many calls of one kind, or too many that come to nothing.
