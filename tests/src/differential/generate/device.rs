@@ -106,22 +106,7 @@ impl Generator {
                     vec![Word::U32(8), Word::U32(feature | how.unwrap_or(0))],
                 )
             }
-            19 => {
-                let flags = u32::from(self.one_in(8));
-                let count = self.random.u32(..3);
-                let fds = (0..count).map(|_| match self.one_in(4) {
-                    true => Word::OtherFd,
-                    false => Word::Fd(self.group()),
-                });
-                let fds: Vec<_> = fds.collect();
-                let mut words = vec![
-                    Word::U32(self.argsz(12)),
-                    Word::U32(flags),
-                    Word::U32(count),
-                ];
-                words.extend(fds);
-                Call::with(on, 13, words)
-            }
+            19 => self.hot_reset_info(on),
             _ => {
                 // A write that a device does not take is the end of the kernel on arm64 (H9).
                 let sizes: &[u32] = match cfg!(target_arch = "aarch64") {
@@ -148,20 +133,24 @@ impl Generator {
     }
 
     /// Asks what a hot reset takes along, or makes one, with the groups that are open.
-    fn hot_reset(&mut self, on: Slot) -> Call {
+    fn hot_reset_info(&mut self, on: Slot) -> Call {
         const ENTRY: usize = 8;
-        if self.random.bool() {
-            let entries = self.random.usize(..4);
-            let argsz = self.argsz(12 + u32::try_from(entries * ENTRY).unwrap_or(0));
-            let words = [Word::U32(argsz), Word::U32(0), Word::U32(0)];
-            let room = Word::Bytes(vec![0x5a; entries * ENTRY]);
-            return Call::with(on, 12, [words.as_slice(), &[room]].concat());
-        }
+        let entries = self.random.usize(..4);
+        let argsz = self.argsz(12 + u32::try_from(entries * ENTRY).unwrap_or(0));
+        let words = [Word::U32(argsz), Word::U32(0), Word::U32(0)];
+        let room = Word::Bytes(vec![0x5a; entries * ENTRY]);
+        Call::with(on, 12, [words.as_slice(), &[room]].concat())
+    }
+
+    /// With all groups that are open, or nearly.
+    fn hot_reset(&mut self, on: Slot) -> Call {
         let mut owned: Vec<_> = self.groups.keys().map(|slot| Word::Fd(*slot)).collect();
         match self.random.u32(..8) {
             0 => owned.push(Word::OtherFd),
             1 => owned.push(Word::U32(u32::MAX)),
             2 => owned.clear(),
+            3 => owned.truncate(1),
+            4 => owned.extend_from_within(..owned.len().min(1)),
             _ => {}
         }
         let argsz = self.argsz(12);
