@@ -26,6 +26,11 @@ const FINDS: &[Find] = &[
         text: include_str!("finds/b32-pinned-pages.json"),
     },
     Find {
+        arch: Some("x86_64"),
+        name: "F75: a PCI Express device behind a bridge to conventional PCI has 256 bytes of config space",
+        text: include_str!("finds/f75-config-size.json"),
+    },
+    Find {
         arch: None,
         name: "F77, F78: a device that sleeps is woken up by an access through its fd, not for a mapping",
         text: include_str!("finds/f78-asleep.json"),

@@ -82,7 +82,10 @@ pub(super) struct Effects {
 
 impl Config {
     pub(super) fn of(device: &Device, machine: &Machine) -> Self {
-        let size = if device.express { EXTENDED_SIZE } else { SIZE };
+        let size = match device.express && device.extended_config {
+            true => EXTENDED_SIZE,
+            false => SIZE,
+        };
         let mut config = Self {
             bytes: vec![0; size],
             writable: (0..size).map(in_no_capability).collect(),

@@ -27,8 +27,10 @@ pub struct Device {
     pub rom: u64,
     /// Its interrupts.
     pub interrupts: Interrupts,
-    /// Whether it is a PCI Express device: with an extended config space, and errors that it reports.
+    /// Whether it is a PCI Express device, which reports errors.
     pub express: bool,
+    /// Whether the extended config space of a PCI Express device can be reached: not behind a bridge to conventional PCI.
+    pub extended_config: bool,
     /// Whether it has power management, so that a program can put it to sleep.
     pub power_management: bool,
     /// Whether it can be reset alone: by function level reset if it is a PCI Express device whose capabilities do not
@@ -169,6 +171,7 @@ impl Device {
             rom: 0,
             interrupts: Interrupts::default(),
             express: true,
+            extended_config: true,
             power_management: true,
             function_reset: true,
             reset_bus: None,
@@ -283,16 +286,20 @@ impl Device {
         self
     }
 
-    /// The same, with its BARs where they are in that config space, and that interrupt line: firmware or the kernel has
-    /// chosen them.
+    /// The same, where it is by that config space: with its BARs and its interrupt line there, which firmware or the
+    /// kernel has chosen, and as much of config space as can be reached.
     #[must_use]
     pub fn placed(self, config: &[u8]) -> Self {
+        const CONFIG_SIZE: usize = 256; // without the extended one
         const CHOSEN: [u16; 7] = [0x10, 0x14, 0x18, 0x1c, 0x20, 0x24, 0x3c];
         let chosen = CHOSEN.iter().filter_map(|at| {
             let bytes = config.get(usize::from(*at)..)?.first_chunk()?;
             Some((*at, u32::from_le_bytes(*bytes)))
         });
-        self.with_config(chosen)
+        Self {
+            extended_config: config.len() > CONFIG_SIZE,
+            ..self.with_config(chosen)
+        }
     }
 
     /// The number of the bus that an address names: domain and bus.

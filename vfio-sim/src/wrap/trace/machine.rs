@@ -14,7 +14,7 @@ use zerocopy::FromBytes;
 
 use super::super::objects::Tag;
 use super::{Ask, Entry, Given, Said, Trace, parse_ask};
-use crate::machine::config_space::doubleword;
+use crate::machine::config_space::{capability, doubleword};
 use crate::machine::{
     Bar, BarKind, Device, Group, Hardware, Interrupts, MakeModel, Msix, Spapr, Sriov, Type1,
 };
@@ -192,6 +192,9 @@ impl Trace {
 const CONFIG: u64 = (uapi::PCI_CONFIG_REGION_INDEX as u64) << 40;
 const MSIX: u32 = uapi::PCI_MSIX_IRQ_INDEX;
 
+/// The capability of PCI Express.
+const EXPRESS: u8 = 0x10;
+
 /// What a device answered.
 #[derive(Debug, Default)]
 struct Seen {
@@ -277,7 +280,8 @@ impl Seen {
                         Some(Msix { vectors, ..seen })
                     }),
             },
-            express: self.config.len() > 0x100,
+            express: capability(&self.config, EXPRESS).is_some(),
+            extended_config: self.config.len() > 0x100,
             function_reset: self.can_reset,
             sriov: match self.has_token {
                 true => Sriov::Physical,
