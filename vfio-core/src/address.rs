@@ -258,6 +258,19 @@ impl Access {
     pub const fn writes(self) -> bool {
         matches!(self, Self::Write | Self::ReadWrite)
     }
+
+    /// What both allow, if there is anything.
+    pub const fn common(self, other: Self) -> Option<Self> {
+        match (
+            self.reads() && other.reads(),
+            self.writes() && other.writes(),
+        ) {
+            (true, true) => Some(Self::ReadWrite),
+            (true, false) => Some(Self::Read),
+            (false, true) => Some(Self::Write),
+            (false, false) => None,
+        }
+    }
 }
 
 #[cfg(test)]

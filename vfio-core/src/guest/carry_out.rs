@@ -1,9 +1,9 @@
 //! Making the calls of a plan, and undoing them.
 #![allow(unsafe_code)] // What is mapped is of blocks that are kept until it is unmapped.
 
-use crate::address::{HostRange, IovaRange};
+use crate::address::{Access, HostRange, IovaRange};
 use crate::error::{Error, ErrorKind, Result};
-use crate::iommu::Domain;
+use crate::iommu::{Domain, Origin};
 
 use super::block::Block;
 use super::piece::Piece;
@@ -18,7 +18,8 @@ pub struct Torn {
     pub memory: HostRange,
     /// How it is.
     pub tear: Tear,
-    pub(super) access: crate::address::Access,
+    pub(super) access: Access,
+    pub(super) origin: Option<Origin>,
     /// Kept as long as a device may reach them.
     pub(super) _blocks: Vec<Block>,
 }
@@ -48,7 +49,7 @@ pub(super) struct Stopped {
 pub(super) fn make(domain: &Domain, steps: &[Step<'_>]) -> std::result::Result<(), Stopped> {
     for (made, step) in steps.iter().enumerate() {
         let (unmapped, result) = one(domain, step);
-        let Err(error) = result else {
+        let Err(error) = unless_gone(result) else {
             continue;
         };
         let is_unmap = matches!(step, Step::Unmap(_));
@@ -96,9 +97,7 @@ fn tear_of<'a>(
     tear: Tear,
     blocks: impl Fn(&Piece<'a>) -> Vec<Block>,
 ) -> Option<(Torn, Error)> {
-    let error = undone
-        .err()
-        .filter(|error| error.kind() != ErrorKind::Gone)?;
+    let error = unless_gone(undone).err()?;
     Some((Torn::new(piece, tear, blocks(piece))?, error))
 }
 
@@ -109,6 +108,7 @@ impl Torn {
             memory: piece.memory()?,
             tear,
             access: piece.access,
+            origin: piece.origin,
             _blocks: blocks,
         })
     }
@@ -117,11 +117,17 @@ impl Torn {
 /// Makes good what is torn, if the kernel lets it.
 pub(super) fn mend(domain: &Domain, torn: &Torn) -> Result<()> {
     let cleared = domain.clear(torn.range); // it may be there in part
-    let answer = cleared.and_then(|()| match torn.tear {
+    unless_gone(cleared.and_then(|()| match torn.tear {
         // SAFETY: the blocks of what is torn are kept with it, and then by the sections that have them.
-        Tear::Missing => unsafe { domain.map(torn.range, torn.memory, torn.access) },
+        Tear::Missing => unsafe {
+            domain.map_from(torn.origin, torn.range, torn.memory, torn.access)
+        },
         Tear::Left => Ok(()),
-    });
+    }))
+}
+
+/// A domain that is over has nothing mapped: that is fine.
+pub(super) fn unless_gone(answer: Result<()>) -> Result<()> {
     match answer {
         Err(error) if error.kind() == ErrorKind::Gone => Ok(()),
         answer => answer,
@@ -148,11 +154,12 @@ fn one(domain: &Domain, step: &Step<'_>) -> (usize, Result<()>) {
     (ranges.len(), Ok(()))
 }
 
-fn map(domain: &Domain, piece: &Piece<'_>) -> Result<()> {
+/// Maps a piece.
+pub(super) fn map(domain: &Domain, piece: &Piece<'_>) -> Result<()> {
     let memory = piece.memory().ok_or_else(|| {
         Error::new(ErrorKind::Invalid, "map", piece.section.to_string()).at(piece.range)
     })?;
     // SAFETY: the sections that the piece is of hold blocks, whose memory stays and is not borrowed; they are dropped when
     // the piece was unmapped, or never.
-    unsafe { domain.map(piece.range, memory, piece.access) }
+    unsafe { domain.map_from(piece.origin, piece.range, memory, piece.access) }
 }

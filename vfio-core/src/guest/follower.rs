@@ -2,6 +2,7 @@
 
 use tracing::debug;
 
+use crate::address_space::AddressSpaceId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::iommu::Domain;
 
@@ -26,6 +27,8 @@ pub(super) struct Follower {
     pub(super) torn: Vec<Torn>,
     /// Whether it follows; otherwise it is here for what is torn alone.
     pub(super) follows: bool,
+    /// The guest's IOMMU that its devices are behind, if they are; otherwise they see what the guest sees.
+    pub(super) behind: Option<AddressSpaceId>,
 }
 
 impl Follower {
@@ -34,11 +37,19 @@ impl Follower {
             domain,
             torn: Vec::new(),
             follows: true,
+            behind: None,
+        }
+    }
+
+    pub(super) fn behind(domain: Domain, iommu: AddressSpaceId) -> Self {
+        Self {
+            behind: Some(iommu),
+            ..Self::of(domain)
         }
     }
 
     /// Why nothing can be changed in it.
-    fn refusal(&self) -> Option<Error> {
+    pub(super) fn refusal(&self) -> Option<Error> {
         let torn = self.torn.first()?;
         let how = match torn.tear {
             Tear::Missing => "should be reached and is not",
@@ -79,8 +90,12 @@ pub(super) fn carry_out_in_all<'a>(
     };
     let mut committed = Committed::default();
     let mut plans = Vec::new();
-    for Follower { domain, .. } in followers.iter() {
-        let plan = match Plan::new(domain, old, &change) {
+    for Follower { domain, behind, .. } in followers.iter() {
+        let plan = match behind {
+            None => Plan::new(domain, old, &change),
+            Some(_) => Plan::behind_iommu(domain, old, &change),
+        };
+        let plan = match plan {
             Err(error) if error.kind() == ErrorKind::Gone => Plan::default(),
             plan => plan?,
         };
@@ -88,38 +103,51 @@ pub(super) fn carry_out_in_all<'a>(
         plans.push(plan.steps);
     }
     limit::check(&of_domains(followers, &plans))?;
-    if let Some(Follower { domain, .. }) = followers.first() {
+    // What a guest's IOMMU leads to is only known when it is mapped.
+    if let Some(Follower { domain, .. }) = followers.iter().find(|it| it.behind.is_none()) {
         populate(&**domain.kernel(), &change.come, population);
     }
     for range in &committed.interrupted {
         debug!(%range, "devices do not reach it for a moment");
     }
-    for (at, steps) in plans.iter().enumerate() {
-        let domain = followers.get(at).map(|it| &it.domain);
-        let made = domain.map_or(Ok(()), |domain| carry_out::make(domain, steps));
-        let Err(stopped) = made.or_else(unless_gone) else {
-            continue;
-        };
-        let blocks = |piece: &Piece<'a>| {
-            let sections = [old, new].into_iter();
-            let sections = sections.flat_map(|it| it.overlapping(Bus::Memory, piece.range));
-            sections
-                .filter_map(Section::block)
-                .cloned()
-                .collect::<Vec<Block>>()
-        };
-        return Err(undo(followers, (&plans, at), stopped, blocks));
-    }
+    make_in_all(followers, &plans, blocks_of([old, new]))?;
     for piece in peers {
-        for Follower { domain, .. } in followers.iter() {
-            let mapped = carry_out::make(domain, &[Step::Map(*piece)]);
-            if let Err(stopped) = mapped.or_else(unless_gone) {
+        for Follower { domain, .. } in followers.iter().filter(|it| it.behind.is_none()) {
+            if let Err(stopped) = carry_out::make(domain, &[Step::Map(*piece)]) {
                 debug!(error = %stopped.error, "other devices do not reach it");
                 committed.unreachable.push((piece.range, stopped.error));
             }
         }
     }
     Ok(committed)
+}
+
+/// Makes the calls of these plans, each in a domain, all or none.
+pub(super) fn make_in_all<'a>(
+    followers: &mut [Follower],
+    plans: &[Vec<Step<'a>>],
+    blocks: impl Fn(&Piece<'a>) -> Vec<Block>,
+) -> Result<()> {
+    for (at, steps) in plans.iter().enumerate() {
+        let domain = followers.get(at).map(|it| &it.domain);
+        let made = domain.map_or(Ok(()), |domain| carry_out::make(domain, steps));
+        if let Err(stopped) = made {
+            return Err(undo(followers, (plans, at), stopped, blocks));
+        }
+    }
+    Ok(())
+}
+
+/// What tells the blocks that a piece of these sections is of.
+pub(super) fn blocks_of<const N: usize>(
+    sections: [&Sections; N],
+) -> impl Fn(&Piece<'_>) -> Vec<Block> {
+    move |piece| {
+        let there = sections.iter().zip(std::iter::repeat(piece.guest()));
+        let there = there.filter_map(|(sections, guest)| Some((sections, guest?)));
+        let there = there.flat_map(|(it, guest)| it.overlapping(Bus::Memory, guest));
+        there.filter_map(Section::block).cloned().collect()
+    }
 }
 
 /// The calls for each domain.
@@ -129,14 +157,6 @@ fn of_domains<'s, 'a>(
 ) -> Vec<(&'s Domain, &'s [Step<'a>])> {
     let domains = followers.iter().map(|it| &it.domain);
     domains.zip(plans.iter().map(Vec::as_slice)).collect()
-}
-
-/// A domain that is over has nothing mapped: that is fine.
-fn unless_gone(stopped: Stopped) -> std::result::Result<(), Stopped> {
-    match stopped.error.kind() {
-        ErrorKind::Gone => Ok(()),
-        _ => Err(stopped),
-    }
 }
 
 /// Undoes what was made: in the first domains all, in the next one until it stopped. Answers the error of the commit.

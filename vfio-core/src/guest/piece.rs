@@ -1,6 +1,7 @@
 //! Bytes that devices reach: addresses of the guest, and the memory there.
 
 use crate::address::{Access, HostRange, Iova, IovaRange};
+use crate::iommu::Origin;
 
 use super::section::Section;
 
@@ -13,6 +14,8 @@ pub(super) struct Piece<'a> {
     pub(super) access: Access,
     /// The (first) section.
     pub(super) section: &'a Section,
+    /// If the addresses are a device's behind an IOMMU of the guest: where the guest has the piece, and what it allows.
+    pub(super) origin: Option<Origin>,
 }
 
 impl<'a> Piece<'a> {
@@ -21,13 +24,26 @@ impl<'a> Piece<'a> {
         HostRange::new(self.host, usize::try_from(self.range.size()).ok()?)
     }
 
+    /// Where the guest has it.
+    pub(super) fn guest(&self) -> Option<IovaRange> {
+        match self.origin {
+            None => Some(self.range),
+            Some(origin) => origin.range(self.range.size()),
+        }
+    }
+
     /// The part of it that is in a range.
     pub(super) fn inside(&self, range: IovaRange) -> Option<Self> {
         let common = self.range.intersection(range)?;
-        let before = usize::try_from(common.first().0 - self.range.first().0).ok()?;
+        let before = common.first().0 - self.range.first().0;
+        let origin = self.origin.map(|it| Origin {
+            guest: Iova(it.guest.0 + before),
+            ..it
+        });
         Some(Self {
             range: common,
-            host: self.host + before,
+            host: self.host + usize::try_from(before).ok()?,
+            origin,
             ..*self
         })
     }

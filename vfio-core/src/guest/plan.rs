@@ -43,7 +43,7 @@ impl<'a> Plan<'a> {
         let doomed = doomed(domain, old, &change.gone);
         let kept = doomed
             .iter()
-            .flat_map(|mapping| kept(old, mapping, &change.gone));
+            .flat_map(|mapping| kept(old, mapping.range, &change.gone));
         let mut wanted: Vec<_> = change.come.iter().copied().chain(kept).collect();
         wanted.sort_unstable_by_key(|piece| piece.range.first());
         let wanted = join(wanted);
@@ -183,9 +183,8 @@ fn ours(old: &Sections, mapping: IovaRange) -> Option<Piece<'_>> {
     })
 }
 
-/// The pieces of a mapping that stay.
-fn kept<'a>(old: &'a Sections, mapping: &Piece<'a>, gone: &[Piece<'a>]) -> Vec<Piece<'a>> {
-    let range = mapping.range;
+/// The pieces of a range that stay.
+pub(super) fn kept<'a>(old: &'a Sections, range: IovaRange, gone: &[Piece<'a>]) -> Vec<Piece<'a>> {
     let sections = old.overlapping(Bus::Memory, range);
     let pieces = sections.filter_map(|section| section.piece().ok()?.inside(range));
     let from = gone.partition_point(|it| it.range.last() < range.first());

@@ -174,6 +174,7 @@ impl Section {
             host: block.range().addr() + offset,
             access,
             section: self,
+            origin: None,
         })
     }
 

@@ -1,5 +1,6 @@
 //! The sections that there are.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::address::IovaRange;
@@ -9,22 +10,47 @@ use super::section::{Bus, Section};
 
 /// Sections by where they start; no two overlap.
 #[derive(Debug, Default)]
-pub(super) struct Sections(BTreeMap<(Bus, u64), Section>);
+pub(super) struct Sections {
+    by_start: BTreeMap<(Bus, u64), Section>,
+    /// Where the one starts that [`holding`](Self::holding) has found last: most of a guest's memory is in one.
+    last: Cell<u64>,
+}
 
 impl Sections {
     /// Those that have an address in a range, the lowest first.
     pub(super) fn overlapping(&self, bus: Bus, range: IovaRange) -> impl Iterator<Item = &Section> {
         let from = (bus, range.first().0);
-        let before = self.0.range(..from).next_back().map(|(_, section)| section);
+        let before = self
+            .by_start
+            .range(..from)
+            .next_back()
+            .map(|(_, section)| section);
         let before =
             before.filter(|section| section.bus() == bus && section.range().overlaps(range));
-        let inside = self.0.range(from..=(bus, range.last().0));
+        let inside = self.by_start.range(from..=(bus, range.last().0));
         before.into_iter().chain(inside.map(|(_, section)| section))
+    }
+
+    /// The one of memory that has all of a range.
+    pub(super) fn holding(&self, range: IovaRange) -> Option<&Section> {
+        let last = self.by_start.get(&(Bus::Memory, self.last.get()));
+        match last.filter(|section| section.range().contains(range)) {
+            Some(section) => Some(section),
+            None => self.holding_anew(range),
+        }
+    }
+
+    #[cold]
+    fn holding_anew(&self, range: IovaRange) -> Option<&Section> {
+        let found = self.overlapping(Bus::Memory, range).next();
+        let found = found.filter(|section| section.range().contains(range))?;
+        self.last.set(found.range().first().0);
+        Some(found)
     }
 
     /// The one of that very range.
     pub(super) fn get(&self, bus: Bus, range: IovaRange) -> Option<&Section> {
-        let found = self.0.get(&(bus, range.first().0))?;
+        let found = self.by_start.get(&(bus, range.first().0))?;
         (found.range() == range).then_some(found)
     }
 
@@ -61,18 +87,18 @@ impl Sections {
 
     fn insert(&mut self, section: Section) {
         let key = (section.bus(), section.range().first().0);
-        self.0.insert(key, section);
+        self.by_start.insert(key, section);
     }
 
     pub(super) fn extend(&mut self, others: Self) {
-        self.0.extend(others.0);
+        self.by_start.extend(others.by_start);
     }
 
     pub(super) fn remove(&mut self, bus: Bus, range: IovaRange) -> Option<Section> {
-        self.0.remove(&(bus, range.first().0))
+        self.by_start.remove(&(bus, range.first().0))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Section> {
-        self.0.values()
+        self.by_start.values()
     }
 }

@@ -32,9 +32,9 @@ pub struct AddressSpace {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    sections: Sections,
-    followers: Vec<Follower>,
+pub(super) struct State {
+    pub(super) sections: Sections,
+    pub(super) followers: Vec<Follower>,
 }
 
 /// What came of a change that was made.
@@ -91,8 +91,12 @@ impl AddressSpace {
         population: Population<'_>,
     ) -> Result<Committed> {
         let mut state = self.state();
-        if state.followers.iter().any(|it| it.domain == *domain) {
-            return Ok(Committed::default());
+        if let Some(known) = state.followers.iter().find(|it| it.domain == *domain) {
+            return match known.behind {
+                None => Ok(Committed::default()),
+                Some(_) => Err(Error::new(ErrorKind::Busy, "follow", "guest memory")
+                    .because("its devices are behind an IOMMU of the guest")),
+            };
         }
         let State {
             sections,
@@ -122,7 +126,8 @@ impl AddressSpace {
             sections,
             followers,
         } = &mut *state;
-        let Some(at) = followers.iter().position(|it| it.domain == *domain) else {
+        let mine = |it: &Follower| it.domain == *domain && it.behind.is_none();
+        let Some(at) = followers.iter().position(mine) else {
             return Ok(());
         };
         let nothing = Sections::default();
@@ -170,7 +175,7 @@ impl AddressSpace {
     /// # Errors
     /// Those of [`Domain::usable_ranges`].
     pub fn usable_ranges(&self) -> Result<Vec<IovaRange>> {
-        self.state().usable_ranges()
+        self.state().usable_ranges(None)
     }
 
     /// The lowest place of `size` bytes, at a multiple of `align`, inside `within`, that every domain that follows can map
@@ -188,7 +193,7 @@ impl AddressSpace {
             return error(ErrorKind::Invalid, "there is no such place".into());
         }
         let state = self.state();
-        let usable = state.usable_ranges()?;
+        let usable = state.usable_ranges(None)?;
         let mut ranges = usable.iter().filter_map(|range| range.intersection(within));
         let taken = |range| {
             let mut there = state.sections.overlapping(Bus::Memory, range);
@@ -204,7 +209,7 @@ impl AddressSpace {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -242,11 +247,12 @@ impl AddressSpace {
 }
 
 impl State {
-    fn usable_ranges(&self) -> Result<Vec<IovaRange>> {
+    /// What all can map that are behind that IOMMU, or behind none.
+    pub(super) fn usable_ranges(&self, behind: Option<AddressSpaceId>) -> Result<Vec<IovaRange>> {
         let mut usable: Vec<_> = IovaRange::inclusive(Iova(0), Iova(u64::MAX))
             .into_iter()
             .collect();
-        for Follower { domain, .. } in &self.followers {
+        for Follower { domain, .. } in self.followers.iter().filter(|it| it.behind == behind) {
             match domain.usable_ranges() {
                 Ok(theirs) => usable = common(&usable, &theirs),
                 Err(error) if error.kind() == ErrorKind::Gone => {}
@@ -266,15 +272,12 @@ impl Drop for AddressSpace {
         let all = pieces(sections.iter());
         let change = Change::between(&all, &[]);
         let mut is_left = followers.iter().any(|it| !it.torn.is_empty());
-        for Follower { domain, .. } in followers.iter() {
+        for Follower { domain, .. } in followers.iter().filter(|it| it.behind.is_none()) {
             let steps = Plan::new(domain, sections, &change).map(|plan| plan.steps);
             for step in steps.unwrap_or_default() {
-                match carry_out::make(domain, &[step]) {
-                    Err(stopped) if stopped.error.kind() != ErrorKind::Gone => {
-                        debug!(error = %stopped.error, "its memory is never freed");
-                        is_left = true;
-                    }
-                    _ => {}
+                if let Err(stopped) = carry_out::make(domain, &[step]) {
+                    debug!(error = %stopped.error, "its memory is never freed");
+                    is_left = true;
                 }
             }
         }

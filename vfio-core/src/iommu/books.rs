@@ -1,7 +1,8 @@
 //! What is mapped where: the part of the contract that is the same on every platform.
 
-use crate::address::{Iova, IovaRange};
+use crate::address::{Access, Iova, IovaRange};
 
+use super::origin::Origin;
 use super::ranges::Ranges;
 
 /// Whether a mapping is at rest.
@@ -12,10 +13,36 @@ enum State {
     Changing,
 }
 
+/// What is known of a mapping.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    state: State,
+    /// What the guest lets devices do, if it has mapped this in its own IOMMU.
+    access: Option<Access>,
+    /// And where in the guest the memory is.
+    guest: Iova,
+}
+
+impl Entry {
+    #[inline]
+    fn changing(origin: Option<Origin>) -> Self {
+        Self {
+            state: State::Changing,
+            access: origin.map(|it| it.access),
+            guest: origin.map_or(Iova(0), |it| it.guest),
+        }
+    }
+
+    fn origin(&self) -> Option<Origin> {
+        let guest = self.guest;
+        self.access.map(|access| Origin { guest, access })
+    }
+}
+
 /// The live mappings and the reserved addresses of one domain.
 #[derive(Debug, Default)]
 pub(super) struct Books {
-    mapped: Ranges<State>,
+    mapped: Ranges<Entry>,
     reserved: Ranges<()>,
 }
 
@@ -31,23 +58,20 @@ pub(super) enum NotUnmapped {
 impl Books {
     /// Takes a range for a mapping that is about to be made; answers the mapping in the way.
     #[inline(always)] // the usual way to map
-    pub(super) fn begin_map(&mut self, range: IovaRange) -> Result<(), IovaRange> {
-        if let Some(other) = self.mapped.overlapping(range) {
-            return Err(other);
-        }
-        self.mapped.insert(range, State::Changing);
-        Ok(())
+    pub(super) fn begin_map(
+        &mut self,
+        range: IovaRange,
+        origin: Option<Origin>,
+    ) -> Result<(), IovaRange> {
+        self.mapped.insert(range, Entry::changing(origin))
     }
 
     /// Takes the one mapping of that very range that is about to be unmapped, if there is one at rest.
     #[inline(always)] // the usual way to unmap
     pub(super) fn begin_unmap_one(&mut self, range: IovaRange) -> bool {
-        let is_at_rest =
-            |state: &mut State| std::mem::replace(state, State::Changing) == State::Mapped;
-        if let Some(state) = self.mapped.newest_mut(range) {
-            return is_at_rest(state);
-        }
-        self.mapped.bring(range).is_some_and(is_at_rest)
+        self.mapped.get_mut(range).is_some_and(|entry| {
+            std::mem::replace(&mut entry.state, State::Changing) == State::Mapped
+        })
     }
 
     /// Takes the one mapping of that very range, or a range for one that somebody else has made; answers whether it was
@@ -56,7 +80,7 @@ impl Books {
     pub(super) fn begin_renew(&mut self, range: IovaRange) -> Result<bool, IovaRange> {
         match self.begin_unmap_one(range) {
             true => Ok(true),
-            false => self.begin_map(range).map(|()| false),
+            false => self.begin_map(range, None).map(|()| false),
         }
     }
 
@@ -73,12 +97,12 @@ impl Books {
         let inside = self.mapped.starting_in(range);
         let mut busy = inside
             .iter()
-            .filter(|(_, state)| **state == State::Changing);
+            .filter(|(_, entry)| entry.state == State::Changing);
         if let Some(&(busy, _)) = busy.next() {
             return Err(NotUnmapped::Changing(busy));
         }
-        let take = |(mapping, state): (_, &mut State)| {
-            *state = State::Changing;
+        let take = |(mapping, entry): (_, &mut Entry)| {
+            entry.state = State::Changing;
             mapping
         };
         Ok(inside.into_iter().map(take).collect())
@@ -92,6 +116,18 @@ impl Books {
         let inside = self.mapped.starting_in(range);
         let inside = inside.into_iter().map(|(mapping, _)| mapping);
         before.into_iter().chain(inside).collect()
+    }
+
+    /// Those of them that the guest has mapped in its own IOMMU.
+    pub(super) fn translated(&mut self, range: IovaRange) -> Vec<(IovaRange, Origin)> {
+        let found = self.overlapping(range).into_iter();
+        let found = found.filter_map(|it| Some((it, self.mapped.get_mut(it)?.origin()?)));
+        found.collect()
+    }
+
+    /// Whether anything is mapped in a range.
+    pub(super) fn has_any(&self, range: IovaRange) -> bool {
+        self.mapped.overlapping(range).is_some()
     }
 
     /// The first mapping that begins behind an address.
@@ -127,8 +163,8 @@ impl Books {
     pub(super) fn finish(&mut self, range: IovaRange, mapped: bool) {
         if !mapped {
             self.mapped.remove(range);
-        } else if let Some(state) = self.mapped.get_mut(range) {
-            *state = State::Mapped;
+        } else if let Some(entry) = self.mapped.get_mut(range) {
+            entry.state = State::Mapped;
         }
     }
 
@@ -142,7 +178,7 @@ impl Books {
     ) -> Option<IovaRange> {
         let within = IovaRange::inclusive(within.first().max(Iova(1)), within.last())?;
         let range = within.lowest_free(size, align, |range| self.in_use(range))?;
-        self.reserved.insert(range, ());
+        self.reserved.insert(range, ()).ok()?;
         Some(range)
     }
 
@@ -150,10 +186,7 @@ impl Books {
     pub(super) fn reserve_at(&mut self, range: IovaRange) -> Result<(), IovaRange> {
         match self.in_use(range) {
             Some(taken) => Err(taken),
-            None => {
-                self.reserved.insert(range, ());
-                Ok(())
-            }
+            None => self.reserved.insert(range, ()),
         }
     }
 
@@ -178,7 +211,7 @@ mod tests {
     }
 
     fn mapped(books: &mut Books, first: u64, last: u64) {
-        books.begin_map(range(first, last)).unwrap();
+        books.begin_map(range(first, last), None).unwrap();
         books.finish(range(first, last), true);
     }
 
@@ -193,7 +226,7 @@ mod tests {
             (0x2800, 0x2fff),
         ] {
             assert_eq!(
-                books.begin_map(range(first, last)),
+                books.begin_map(range(first, last), None),
                 Err(range(0x2000, 0x3fff))
             );
         }
@@ -349,7 +382,7 @@ mod tests {
 
     fn make(books: &mut Books, model: &mut Model, step: Step) {
         match step {
-            Step::Map(range) => match books.begin_map(range) {
+            Step::Map(range) => match books.begin_map(range, None) {
                 Ok(()) => {
                     assert_eq!(model.mapped_in(range).count(), 0);
                     model.set(range, Some(State::Changing));

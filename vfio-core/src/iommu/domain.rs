@@ -20,6 +20,7 @@ use super::dirty::DirtyTracking;
 use super::dirty_pages::DirtyPages;
 use super::ledger::{Ledger, Refusal};
 use super::live_update::LiveUpdate;
+use super::origin::Origin;
 use super::placement::Placement;
 use super::reservation::Reservation;
 
@@ -148,8 +149,25 @@ impl Domain {
     /// answered. Then nothing has changed.
     #[allow(unsafe_code)] // a contract about memory that the type system cannot see
     pub unsafe fn map(&self, iova: IovaRange, memory: HostRange, access: Access) -> Result<()> {
+        // SAFETY: passed on to our caller.
+        unsafe { self.map_from(None, iova, memory, access) }
+    }
+
+    /// As [`map`](Self::map), and remembers what the guest has said to its own IOMMU.
+    ///
+    /// # Safety
+    /// That of [`map`](Self::map).
+    #[allow(unsafe_code)] // as there
+    #[inline(always)] // the usual way, for both who call it
+    pub(crate) unsafe fn map_from(
+        &self,
+        origin: Option<Origin>,
+        iova: IovaRange,
+        memory: HostRange,
+        access: Access,
+    ) -> Result<()> {
         self.alive("map", || {
-            let taken = self.ledger().begin_map(iova, memory);
+            let taken = self.ledger().begin_map(iova, memory, origin);
             taken.map_err(|why| self.not_mapped(iova, memory, &why))?;
             // SAFETY: passed on to our caller.
             let result = unsafe { self.0.backend.map(iova, memory, access) };
@@ -174,6 +192,11 @@ impl Domain {
     /// The mappings that have an address in a range, the lowest first.
     pub(crate) fn mappings_in(&self, range: IovaRange) -> Vec<IovaRange> {
         self.ledger().books.overlapping(range)
+    }
+
+    /// Those of them that the guest has mapped in its own IOMMU.
+    pub(crate) fn translated_in(&self, range: IovaRange) -> Vec<(IovaRange, Origin)> {
+        self.ledger().books.translated(range)
     }
 
     /// How many mappings can still be made, by our own count, where the kernel counts them.
@@ -209,6 +232,9 @@ impl Domain {
     /// Unmaps what is inside: at once if the backend can; otherwise one mapping after the other until one fails.
     #[cold]
     fn unmap_inside(&self, iova: IovaRange) -> Result<u64> {
+        if !self.ledger().books.has_any(iova) {
+            return Ok(0);
+        }
         if self.0.backend.unmaps_many() {
             return self.alone("unmap", || {
                 let mappings = self.begin_unmap(iova)?;
@@ -389,7 +415,7 @@ impl Domain {
     }
 
     /// The largest page size that an aperture has.
-    pub(super) fn largest_page_size(&self) -> u64 {
+    pub(crate) fn largest_page_size(&self) -> u64 {
         let apertures = &self.ledger().apertures;
         apertures.iter().map(|a| a.page_size).max().unwrap_or(1)
     }

@@ -5,6 +5,7 @@ use crate::error::ErrorKind;
 
 use super::backend::Aperture;
 use super::books::Books;
+use super::origin::Origin;
 
 /// The apertures of a domain, and its books.
 #[derive(Debug)]
@@ -42,9 +43,14 @@ impl Ledger {
 
     /// Checks a mapping that is about to be made, and takes its place in the books.
     #[inline]
-    pub(super) fn begin_map(&mut self, iova: IovaRange, memory: HostRange) -> Result<(), Refusal> {
+    pub(super) fn begin_map(
+        &mut self,
+        iova: IovaRange,
+        memory: HostRange,
+        origin: Option<Origin>,
+    ) -> Result<(), Refusal> {
         self.check(iova, memory)?;
-        self.books.begin_map(iova).map_err(Refusal::Taken)
+        self.books.begin_map(iova, origin).map_err(Refusal::Taken)
     }
 
     /// Checks a mapping whose memory is about to have a new address, and takes its place in the books; answers whether it
@@ -165,7 +171,7 @@ mod tests {
         ledger.books.finish(iova, false);
         assert_eq!(ledger.mappings_left(), Some(11), "it is unmapped");
         let (cut, part) = pages(1, 1);
-        ledger.begin_map(iova, memory).unwrap();
+        ledger.begin_map(iova, memory, None).unwrap();
         assert_eq!(ledger.begin_renew(cut, part), Err(Refusal::Taken(iova)));
         assert_eq!(ledger.begin_renew(iova, part), Err(Refusal::Sizes));
     }

@@ -7,19 +7,21 @@ use super::rows::Rows;
 /// So many are kept where they cost least.
 const FEW: usize = 8;
 
-/// The ranges. What came last is likely to go first (a driver maps a buffer, uses it and unmaps it), so the few
-/// newest stand in a row of their own, in no order; when it is full, they move to the others.
+/// The ranges: as long as they are few, in no order; where there were more, in [`Rows`], until all are gone.
+///
+/// A driver of a few buffers pays for a look at each, and a guest's own IOMMU with thousands for two searches.
 #[derive(Debug)]
 pub(super) struct Ranges<T> {
-    newest: Vec<(IovaRange, T)>,
-    others: Rows<T>,
+    few: Vec<(IovaRange, T)>,
+    /// All of them, if there are any here.
+    many: Rows<T>,
 }
 
 impl<T> Default for Ranges<T> {
     fn default() -> Self {
         Self {
-            newest: Vec::new(),
-            others: Rows::default(),
+            few: Vec::new(),
+            many: Rows::default(),
         }
     }
 }
@@ -28,99 +30,89 @@ impl<T> Ranges<T> {
     /// One that overlaps `range`.
     #[inline]
     pub(super) fn overlapping(&self, range: IovaRange) -> Option<IovaRange> {
-        for &(known, _) in &self.newest {
-            if known.overlaps(range) {
-                return Some(known);
-            }
+        match self.many.len() {
+            0 => self.few_overlapping(range),
+            _ => self.many.overlapping(range),
         }
-        match self.others.len() {
-            0 => None,
-            _ => self.others.overlapping(range),
-        }
+    }
+
+    #[inline]
+    fn few_overlapping(&self, range: IovaRange) -> Option<IovaRange> {
+        let mut few = self.few.iter();
+        let found = few.find(|(known, _)| known.overlaps(range));
+        found.map(|&(known, _)| known)
     }
 
     /// The first one that begins behind an address.
     pub(super) fn next(&self, after: Iova) -> Option<IovaRange> {
-        let newest = self.newest.iter().map(|(known, _)| *known);
-        let newest = newest.filter(|known| known.first() > after);
-        let other = self.others.next(after);
-        newest.chain(other).min_by_key(|known| known.first())
+        let few = self.few.iter().map(|(known, _)| *known);
+        let few = few.filter(|known| known.first() > after);
+        let many = self.many.next(after);
+        few.chain(many).min_by_key(|known| known.first())
     }
 
     pub(super) fn len(&self) -> usize {
-        self.newest.len() + self.others.len()
+        self.few.len() + self.many.len()
     }
 
-    /// Adds one that overlaps none.
+    /// Adds one, unless it overlaps another: answers that.
     #[inline]
-    pub(super) fn insert(&mut self, range: IovaRange, what: T) {
-        if self.newest.len() == FEW {
-            self.make_room();
+    pub(super) fn insert(&mut self, range: IovaRange, what: T) -> Result<(), IovaRange> {
+        if self.many.len() > 0 {
+            return self.many.insert(range, what);
         }
-        self.newest.push((range, what));
+        if let Some(other) = self.few_overlapping(range) {
+            return Err(other);
+        }
+        if self.few.len() == FEW {
+            return self.insert_last_of_few(range, what);
+        }
+        self.few.push((range, what));
+        Ok(())
     }
 
+    /// Adds one that overlaps none, with which they are too many for the place of few.
     #[cold]
-    fn make_room(&mut self) {
-        for (range, what) in self.newest.drain(..) {
-            self.others.insert(range, what);
+    fn insert_last_of_few(&mut self, range: IovaRange, what: T) -> Result<(), IovaRange> {
+        for (known, what) in self.few.drain(..) {
+            self.many.insert(known, what)?;
         }
+        self.many.insert(range, what)
     }
 
     /// Takes the very range out.
     #[inline]
     pub(super) fn remove(&mut self, range: IovaRange) {
-        match self.newest.iter().rposition(|&(known, _)| known == range) {
-            Some(at) => drop(self.newest.swap_remove(at)),
-            None => self.remove_other(range),
+        if self.many.len() > 0 {
+            self.many.remove(range);
+            return;
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn remove_other(&mut self, range: IovaRange) {
-        self.others.remove(range);
-    }
-
-    /// What is known of the very range, if it is one of the newest.
-    #[inline]
-    pub(super) fn newest_mut(&mut self, range: IovaRange) -> Option<&mut T> {
-        let mut newest = self.newest.iter_mut().rev();
-        newest
-            .find(|(known, _)| *known == range)
-            .map(|(_, what)| what)
-    }
-
-    /// What is known of the very range, if it is not: it is from now on, as what is changed now is soon taken out.
-    #[cold]
-    pub(super) fn bring(&mut self, range: IovaRange) -> Option<&mut T> {
-        let what = self.others.remove(range)?;
-        self.insert(range, what);
-        self.newest_mut(range)
+        let mut few = self.few.iter();
+        if let Some(at) = few.rposition(|&(known, _)| known == range) {
+            self.few.swap_remove(at);
+        }
     }
 
     /// What is known of the very range.
     #[inline]
     pub(super) fn get_mut(&mut self, range: IovaRange) -> Option<&mut T> {
-        let mut newest = self.newest.iter_mut().rev();
-        match newest.find(|(known, _)| *known == range) {
-            Some((_, what)) => Some(what),
-            None => self.others.get_mut(range),
+        if self.many.len() > 0 {
+            return self.many.get_mut(range);
         }
+        let mut few = self.few.iter_mut().rev(); // the newest one is asked for most often
+        let found = few.find(|(known, _)| *known == range);
+        found.map(|(_, what)| what)
     }
 
     /// Those that start inside `range`, the lowest first.
     pub(super) fn starting_in(&mut self, range: IovaRange) -> Vec<(IovaRange, &mut T)> {
         let starts_inside =
             |known: IovaRange| range.first() <= known.first() && known.first() <= range.last();
-        let newest = self.newest.iter_mut();
-        let newest = newest.map(|(known, what)| (*known, what));
-        let others = self.others.starting_in(range);
-        let mut found: Vec<_> = newest
-            .filter(|&(known, _)| starts_inside(known))
-            .chain(others)
-            .collect();
+        let few = self.few.iter_mut();
+        let few = few.map(|(known, what)| (*known, what));
+        let mut found: Vec<_> = few.filter(|&(known, _)| starts_inside(known)).collect();
         found.sort_unstable_by_key(|&(known, _)| known.first());
+        found.extend(self.many.starting_in(range));
         found
     }
 }
@@ -133,19 +125,29 @@ mod tests {
         IovaRange::inclusive(Iova(first), Iova(last)).unwrap()
     }
 
+    fn page(n: u64) -> IovaRange {
+        range(n * 0x1000, n * 0x1000 + 0xfff)
+    }
+
     #[test]
-    fn what_has_moved_on_is_found_as_before() {
+    fn few_and_many_are_found_alike() {
         let mut ranges = Ranges::default();
-        let page = |n: u64| range(n * 0x1000, n * 0x1000 + 0xfff);
-        for n in [5, 1, 9, 3, 7, 2, 8, 4, 6, 10] {
+        let all = [5, 1, 9, 3, 7, 2, 8, 4, 6, 10];
+        for (count, n) in all.into_iter().enumerate() {
             assert_eq!(ranges.overlapping(page(n)), None);
-            ranges.insert(page(n), n);
-        }
-        assert_eq!(ranges.others.len(), FEW);
-        for n in 1..=10 {
-            assert_eq!(ranges.overlapping(page(n)), Some(page(n)));
-            assert_eq!(ranges.get_mut(page(n)), Some(&mut n.clone()));
-            assert_eq!(ranges.get_mut(range(n * 0x1000, n * 0x1000 + 1)), None);
+            assert_eq!(ranges.insert(page(n), n), Ok(()));
+            assert_eq!(ranges.insert(page(n), n), Err(page(n)));
+            assert_eq!(
+                (ranges.len(), ranges.many.len() > 0),
+                (count + 1, count >= FEW)
+            );
+            for n in &all[..=count] {
+                assert_eq!(ranges.overlapping(page(*n)), Some(page(*n)));
+                assert_eq!(ranges.get_mut(page(*n)), Some(&mut n.clone()));
+                assert_eq!(ranges.get_mut(range(n * 0x1000, n * 0x1000 + 1)), None);
+            }
+            let lowest = *all[..=count].iter().min().unwrap();
+            assert_eq!(ranges.next(Iova(0)), Some(page(lowest)));
         }
         for n in 1..10 {
             assert_eq!(ranges.next(page(n).first()), Some(page(n + 1)));
@@ -157,14 +159,18 @@ mod tests {
             found.iter().map(|(_, n)| **n).collect::<Vec<_>>()
         };
         assert_eq!(found(&mut ranges, range(0x4800, 0x6000)), [5, 6]);
-        for n in [6, 5, 10] {
+        for n in all {
             ranges.remove(page(n));
             assert_eq!(ranges.overlapping(page(n)), None);
         }
-        assert_eq!(ranges.next(page(4).first()), Some(page(7)));
-        assert_eq!(
-            found(&mut ranges, range(0, u64::MAX)),
-            [1, 2, 3, 4, 7, 8, 9]
-        );
+        assert_eq!((ranges.len(), ranges.next(Iova(0))), (0, None));
+        for n in [3, 1, 2] {
+            ranges.insert(page(n), n).unwrap();
+        }
+        assert_eq!(ranges.many.len(), 0);
+        assert_eq!(found(&mut ranges, range(0, u64::MAX)), [1, 2, 3]);
+        assert_eq!(found(&mut ranges, range(0x2000, 0x2fff)), [2]);
+        ranges.remove(page(1));
+        assert_eq!(found(&mut ranges, range(0, u64::MAX)), [2, 3]);
     }
 }

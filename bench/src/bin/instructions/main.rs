@@ -1,6 +1,6 @@
 //! A map and an unmap, again and again, over a kernel that does nothing: `instructions ours|peer PAIRS [LIVE]`, with so
-//! many live mappings beside it; `instructions among PAIRS LIVE`: one of so many goes and comes, any of them;
-//! `instructions commit PAIRS SECTIONS`: the same of a section of guest memory.
+//! many live mappings beside it; `instructions among PAIRS LIVE`: one of so many goes and comes, any of them, as a guest's own
+//! IOMMU has it; `instructions commit PAIRS SECTIONS`: the same of a section of guest memory.
 //!
 //! Whoever runs it counts the instructions of two runs of different lengths: what the one has more than the other
 //! is the price of that many pairs, and all that comes before and after them is taken out.
@@ -8,6 +8,7 @@
 mod commit;
 mod ours;
 mod quiet;
+mod translations;
 
 use std::env::args;
 
@@ -29,7 +30,7 @@ fn main() -> Result<()> {
             ours.checks_are_on()?;
             ours.measure(pairs, live)
         }
-        "among" => ours::Ours::new()?.measure_among(pairs, live),
+        "among" => translations::measure(&ours::Ours::new()?, pairs, live),
         "peer" => peer(pairs, live),
         "commit" => commit::measure(&ours::Ours::new()?, pairs, live),
         other => bail!("{other} is neither ours nor peer"),

@@ -184,22 +184,4 @@ impl Ours {
         }
         Ok(())
     }
-
-    /// Any of many mappings goes and comes, as a guest's own IOMMU has it.
-    pub fn measure_among(&self, pairs: u64, live: u64) -> Result<()> {
-        const PAGE: u64 = 4096;
-        let memory = HostRange::new(0x7000_0000_0000, PAGE as usize).context("memory")?;
-        let place = |n: u64| IovaRange::new(Iova(START + 2 * PAGE * n), PAGE).context("a range");
-        for n in 0..live {
-            // SAFETY: nothing is mapped: no call reaches a kernel.
-            unsafe { self.domain().map(place(n)?, memory, Access::ReadWrite) }?;
-        }
-        for pair in 0..pairs {
-            let iova = place(pair * 7919 % live)?;
-            self.domain().unmap(iova)?;
-            // SAFETY: as above.
-            unsafe { self.domain().map(iova, memory, Access::ReadWrite) }?;
-        }
-        Ok(())
-    }
 }
