@@ -4,6 +4,7 @@
 //! states, and nothing that is in neither. Every call of a commit fails in turn.
 #![allow(clippy::unwrap_used, clippy::panic)] // a test that cannot be set up must fail
 
+mod behind_iommu;
 mod cases;
 mod locking;
 mod populating;

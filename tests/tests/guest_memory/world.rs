@@ -1,7 +1,7 @@
 //! A simulated machine whose devices follow guest memory, watched at every call.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use iommu_type1::TYPE1_V2;
 use vfio_core::address::{HostRange, Iova, IovaRange};
@@ -14,14 +14,14 @@ use vfio_sim::wrap::{Call, FailNth, Outcome, Request, Watch, Watched};
 use vfio_sim::{Machine, SimKernel};
 use vfio_tests::guest::{BLOCK_PAGES, BLOCKS, Change, Layout, Model, Page, Ram};
 
-const PAGE: usize = 4096;
+pub(crate) const PAGE: usize = 4096;
 const LAYOUT: Layout = Layout {
     base: Iova(0x10_0000),
     page: PAGE,
 };
 
 pub(crate) struct World {
-    pub(crate) space: AddressSpace,
+    pub(crate) space: Arc<AddressSpace>,
     pub(crate) failing: Arc<FailNth>,
     pub(crate) sim: SimKernel,
     witness: Arc<Witness>,
@@ -32,7 +32,21 @@ pub(crate) struct World {
 impl World {
     /// So many devices, each in a context of its own, follow an empty space.
     pub(crate) fn new(registration: Registration, followers: usize) -> Self {
-        Self::on(Machine::x86_64(), registration, followers)
+        let world = Self::apart(registration, followers);
+        world.follow();
+        world
+    }
+
+    /// Nobody follows.
+    pub(crate) fn apart(registration: Registration, devices: usize) -> Self {
+        Self::on(Machine::x86_64(), registration, devices)
+    }
+
+    fn follow(&self) {
+        for domain in self.domains() {
+            let _ = self.space.follow(domain).unwrap();
+        }
+        self.failing.disarm();
     }
 
     /// One whose kernel has so many mappings for each context.
@@ -43,10 +57,12 @@ impl World {
                 type1.entry_limit = most;
             }
         }
-        Self::on(machine, TYPE1_V2, followers)
+        let world = Self::on(machine, TYPE1_V2, followers);
+        world.follow();
+        world
     }
 
-    fn on(machine: Machine, registration: Registration, followers: usize) -> Self {
+    fn on(machine: Machine, registration: Registration, devices: usize) -> Self {
         let sim = SimKernel::new(machine.clone());
         let witness = Arc::new(Witness {
             sim: sim.clone(),
@@ -59,16 +75,13 @@ impl World {
         let vfio = Vfio::on(Arc::clone(&kernel), Registry::of([registration]).unwrap());
         let all = machine.groups.iter().flat_map(|group| &group.devices);
         let devices: Vec<_> = all
-            .take(followers)
+            .take(devices)
             .map(|device| {
                 let apart = OpenOptions::default().in_space(vfio_core::AddressSpaceId::unique());
                 vfio.open_with(device.bdf.parse().unwrap(), apart).unwrap()
             })
             .collect();
-        let space = AddressSpace::new();
-        for device in &devices {
-            let _ = space.follow(device.domain()).unwrap();
-        }
+        let space = Arc::new(AddressSpace::new());
         let blocks = (0..BLOCKS)
             .map(|_| {
                 Ram::new(&kernel, BLOCK_PAGES * PAGE)
@@ -96,24 +109,47 @@ impl World {
     /// Makes a change, while every call is watched.
     pub(crate) fn commit(&self, old: &Model, change: &Change) -> Result<Committed> {
         let new = old.after(change).unwrap_or_else(|| old.clone());
-        self.witness
-            .expect(old.pages(), new.pages(), &self.blocks, self.devices.len());
+        self.expect(self.placed(old), self.placed(&new));
+        self.edit(change)
+    }
+
+    /// From now on devices are to reach nothing but what is in one of the states, and what is in both.
+    pub(crate) fn expect(&self, old: Reached, new: Reached) {
+        let mut seen = self.witness.lock();
+        seen.old = old;
+        seen.new = new;
+        seen.lost.clear();
+    }
+
+    pub(crate) fn edit(&self, change: &Change) -> Result<Committed> {
         LAYOUT.edit(&self.space, change, &self.blocks)?.commit()
     }
 
     /// Every device reaches what the model says, and nothing else.
     pub(crate) fn check(&self, model: &Model) {
-        let expected = placed(&model.pages(), &self.blocks, self.devices.len());
-        assert_eq!(mapped(&self.sim), expected);
+        assert_eq!(mapped(&self.sim), self.placed(model));
+    }
+
+    /// What devices reach that follow the guest's memory.
+    fn placed(&self, model: &Model) -> Reached {
+        let pages = model.pages().into_iter();
+        let reached = pages.filter(|_| !self.devices.is_empty());
+        let reached = reached.map(|(at, page)| {
+            let reached = self.reached(range(at, 1).first(), page);
+            (reached, self.devices.len())
+        });
+        reached.collect()
+    }
+
+    /// A page that a device finds at an address.
+    pub(crate) fn reached(&self, at: Iova, (block, page, writes): Page) -> (u64, u64, bool) {
+        let start = self.blocks[block].range().addr() + page * PAGE;
+        (at.0, start as u64, writes)
     }
 
     /// Pages that devices should have reached all the time, and did not.
     pub(crate) fn lost(&self) -> BTreeSet<u64> {
-        let seen = self
-            .witness
-            .seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let seen = self.witness.lock();
         assert_eq!(seen.wrong, <[String; 0]>::default());
         seen.lost.clone()
     }
@@ -153,9 +189,9 @@ pub(crate) fn range(at: usize, len: usize) -> IovaRange {
 }
 
 /// By the device's address: memory, and whether it can be written; how many devices find it so.
-type Reached = BTreeMap<(u64, u64, bool), usize>;
+pub(crate) type Reached = BTreeMap<(u64, u64, bool), usize>;
 
-fn mapped(sim: &SimKernel) -> Reached {
+pub(crate) fn mapped(sim: &SimKernel) -> Reached {
     let mut reached = Reached::new();
     for it in sim.mappings() {
         for offset in (0..it.size).step_by(PAGE) {
@@ -165,15 +201,6 @@ fn mapped(sim: &SimKernel) -> Reached {
         }
     }
     reached
-}
-
-fn placed(pages: &BTreeMap<usize, Page>, blocks: &[Block], devices: usize) -> Reached {
-    let place = |(at, (block, page, writes)): (&usize, &Page)| {
-        let start = blocks[*block].range().addr() + page * PAGE;
-        ((range(*at, 1).first().0, start as u64, *writes), devices)
-    };
-    let reached = pages.iter().filter(|_| devices > 0);
-    reached.map(place).collect()
 }
 
 /// Sees what is mapped after each call, and what memory is given back.
@@ -192,17 +219,8 @@ struct Seen {
 }
 
 impl Witness {
-    fn expect(
-        &self,
-        old: BTreeMap<usize, Page>,
-        new: BTreeMap<usize, Page>,
-        blocks: &[Block],
-        devices: usize,
-    ) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.old = placed(&old, blocks, devices);
-        seen.new = placed(&new, blocks, devices);
-        seen.lost.clear();
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -216,7 +234,7 @@ impl Watch for Witness {
                     usize::try_from(it.size).unwrap(),
                 );
                 if freed.overlaps(memory.unwrap()) {
-                    let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut seen = self.lock();
                     seen.wrong.push(format!("{freed} is freed and mapped"));
                 }
             }
@@ -229,7 +247,7 @@ impl Watch for Witness {
             return;
         }
         let now = mapped(&self.sim);
-        let seen = &mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = &mut *self.lock();
         for (page, count) in &now {
             let most = seen.old.get(page).max(seen.new.get(page));
             if most.is_none_or(|most| most < count) {

@@ -285,18 +285,45 @@ fn map(
         of(followers, iommu).try_for_each(|it| map_one(&it.domain, piece).map(|()| made += 1))
     };
     let mapped = match translation.one_piece(sections) {
-        Some(piece) => map_in_all(&piece),
-        None => translation
-            .pieces(sections)?
-            .try_for_each(|it| map_in_all(&it)),
+        Some(piece) => {
+            check(of(followers, iommu).skip(1), &[piece]).and_then(|()| map_in_all(&piece))
+        }
+        None => {
+            let pieces: Vec<_> = translation.pieces(sections)?.collect();
+            check(of(followers, iommu), &pieces)
+                .and_then(|()| pieces.iter().try_for_each(map_in_all))
+        }
     };
     mapped.or_else(|error| not_mapped(sections, followers, iommu, (translation, made), error))
+}
+
+/// Checks what [`Domain::map`] would, before anything is mapped.
+fn check<'f>(
+    mut followers: impl Iterator<Item = &'f Follower>,
+    pieces: &[Piece<'_>],
+) -> Result<()> {
+    followers.try_for_each(|Follower { domain, .. }| {
+        unless_gone(pieces.iter().try_for_each(|it| check_one(domain, it)))
+    })
+}
+
+fn check_one(domain: &Domain, piece: &Piece<'_>) -> Result<()> {
+    // Other devices' memory need not be mapped, but must not be where something is.
+    if let Some(memory) = piece.memory().filter(|_| !piece.section.is_peer()) {
+        domain.check_map(piece.range, memory)?;
+    }
+    match domain.mappings_in(piece.range).first() {
+        None => Ok(()),
+        Some(other) => Err(Error::new(ErrorKind::Overlap, "map", "guest memory")
+            .at(piece.range)
+            .because(format!("{other} is mapped already"))),
+    }
 }
 
 /// Maps one piece, in one domain. Other devices' memory need not be there.
 fn map_one(domain: &Domain, piece: &Piece<'_>) -> Result<()> {
     match unless_gone(carry_out::map(domain, piece)) {
-        Err(error) if piece.section.is_peer() => {
+        Err(error) if piece.section.is_peer() && error.kind() != ErrorKind::Overlap => {
             debug!(%error, "another device's memory is not reached");
             Ok(())
         }
@@ -348,9 +375,15 @@ fn not_mapped(
     }
 }
 
+/// Whether all of a piece is mapped for the same reason, if perhaps in other parts.
 fn is_mapped(domain: &Domain, piece: &Piece<'_>) -> bool {
-    let there = domain.translated_in(piece.range);
-    matches!(there[..], [(range, origin)] if range == piece.range && Some(origin) == piece.origin)
+    let there = domain.translated_in(piece.range).into_iter();
+    let alike = there.filter_map(|(range, origin)| {
+        let common = range.intersection(piece.range)?;
+        let same = piece.inside(common)?.origin == Some(origin.of_part(range, common));
+        same.then(|| common.size())
+    });
+    alike.sum::<u64>() == piece.range.size()
 }
 
 /// Unmaps a range in all domains, also if one fails.

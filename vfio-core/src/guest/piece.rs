@@ -35,15 +35,11 @@ impl<'a> Piece<'a> {
     /// The part of it that is in a range.
     pub(super) fn inside(&self, range: IovaRange) -> Option<Self> {
         let common = self.range.intersection(range)?;
-        let before = common.first().0 - self.range.first().0;
-        let origin = self.origin.map(|it| Origin {
-            guest: Iova(it.guest.0 + before),
-            ..it
-        });
+        let before = usize::try_from(common.first().0 - self.range.first().0).ok()?;
         Some(Self {
             range: common,
-            host: self.host + usize::try_from(before).ok()?,
-            origin,
+            host: self.host + before,
+            origin: self.origin.map(|it| it.of_part(self.range, common)),
             ..*self
         })
     }

@@ -87,6 +87,8 @@ fn mapping(
     origin: Origin,
 ) -> Option<(Piece<'_>, IovaRange)> {
     let guest = origin.range(range.size())?;
+    // It was of one section, which may be several now.
     let section = sections.overlapping(Bus::Memory, guest).next()?;
-    Some((translated(&section.piece().ok()?, range, origin)?, guest))
+    let first = translated(&section.piece().ok()?, range, origin)?;
+    Some((Piece { range, ..first }, guest))
 }

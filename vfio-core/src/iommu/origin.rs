@@ -14,4 +14,13 @@ impl Origin {
     pub(crate) fn range(&self, size: u64) -> Option<IovaRange> {
         IovaRange::new(self.guest, size)
     }
+
+    /// That of a part of a mapping.
+    pub(crate) fn of_part(self, mapping: IovaRange, part: IovaRange) -> Self {
+        let before = part.first().0.saturating_sub(mapping.first().0);
+        Self {
+            guest: Iova(self.guest.0.saturating_add(before)),
+            ..self
+        }
+    }
 }
