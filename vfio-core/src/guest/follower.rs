@@ -112,6 +112,10 @@ pub(super) fn carry_out_in_all<'a>(
     }
     for piece in peers {
         for Follower { domain, .. } in followers.iter() {
+            if !has_whole_pages(domain, piece) {
+                debug!(section = %piece.section, "other devices do not reach it: it is not made of whole pages of the IOMMU");
+                continue;
+            }
             let mapped = carry_out::make(domain, &[Step::Map(*piece)]);
             if let Err(stopped) = mapped.or_else(unless_gone) {
                 debug!(error = %stopped.error, "other devices do not reach it");
@@ -120,6 +124,12 @@ pub(super) fn carry_out_in_all<'a>(
         }
     }
     Ok(committed)
+}
+
+/// Whether a piece is made of whole pages of the IOMMU, as far as that has addresses for it.
+fn has_whole_pages(domain: &Domain, piece: &Piece<'_>) -> bool {
+    let checked = piece.memory().map(|it| domain.check_map(piece.range, it));
+    !matches!(checked, Some(Err(error)) if error.kind() == ErrorKind::Invalid)
 }
 
 /// The calls for each domain.
