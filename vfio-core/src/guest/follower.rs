@@ -150,6 +150,9 @@ fn unless_gone(stopped: Stopped) -> std::result::Result<(), Stopped> {
 }
 
 /// Undoes what was made: in the first domains all, in the next one until it stopped. Answers the error of the commit.
+///
+/// What was made last is undone first, in that domain too: each state on the way was there before, so that the limit of
+/// what may be locked, which is one for all, is enough for it.
 fn undo<'a>(
     followers: &mut [Follower],
     (plans, at): (&[Vec<Step<'a>>], usize),
@@ -165,7 +168,8 @@ fn undo<'a>(
     made.push(Step::Unmap(unmapped.to_vec()));
 
     let mut errors = Vec::new();
-    for (follower, steps) in followers.iter_mut().zip(before.iter().chain([&made])) {
+    let all: Vec<_> = before.iter().chain([&made]).collect();
+    for (follower, steps) in followers.iter_mut().zip(all).rev() {
         for (torn, error) in carry_out::undo(&follower.domain, steps, &blocks) {
             follower.torn.push(torn);
             errors.push(error);
