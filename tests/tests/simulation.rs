@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use libtest_mimic::{Arguments, Trial};
+use vfio_core::host::Bdf;
 use vfio_core::iommu::Registry;
 use vfio_core::{ErrorKind, Vfio};
 use vfio_sim::machine::Hardware;
@@ -36,8 +37,9 @@ fn trials() -> Result<Vec<Trial>> {
     let mut trials = Vec::new();
     for machine in Machine::all().into_iter().filter(|it| it.name != "noiommu") {
         let devices = machine.groups.iter().flat_map(|group| &group.devices);
-        for device in devices {
-            let bdf = device.bdf.parse()?;
+        let devices = devices.map(|device| Ok(device.bdf.parse()?));
+        let devices = devices.collect::<Result<Vec<Bdf>>>()?;
+        for &bdf in &devices {
             for registration in Registry::linked()?.iter() {
                 let only = Registry::of([*registration])?;
                 let vfio = vfio(&machine, only);
@@ -50,6 +52,7 @@ fn trials() -> Result<Vec<Trial>> {
             let vfio = vfio(&machine, Registry::linked()?);
             let rig =
                 Rig::open(&vfio, bdf).with_context(|| format!("open {bdf} of {}", machine.name))?;
+            let rig = rig.beside(&devices);
             trials.extend(suites::trials(&format!("{}: {bdf}: ", machine.name), rig));
         }
     }

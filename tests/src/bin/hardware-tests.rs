@@ -189,7 +189,7 @@ fn run(args: &Args) -> Result<u8> {
         true => Which::Long,
         false => Which::Short,
     };
-    for device in devices {
+    for device in devices.iter().copied() {
         let mut arguments = suites::arguments(filter);
         let trials = if args.list {
             arguments.list = true;
@@ -201,7 +201,7 @@ fn run(args: &Args) -> Result<u8> {
             header(&Rig::open(&vfio, device)?)?;
             contract::trials(which, "", &vfio, device)
         } else {
-            let rig = Rig::open(&vfio, device)?;
+            let rig = Rig::open(&vfio, device)?.beside(&devices);
             header(&rig)?;
             suites::trials("", rig)
         };
