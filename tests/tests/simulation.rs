@@ -9,7 +9,7 @@ use libtest_mimic::{Arguments, Trial};
 use vfio_core::host::Bdf;
 use vfio_core::iommu::Registry;
 use vfio_core::{ErrorKind, Vfio};
-use vfio_sim::machine::Hardware;
+use vfio_sim::machine::{Device, Group, Hardware};
 use vfio_sim::{Machine, SimKernel};
 use vfio_tests::contract::{self, Which};
 use vfio_tests::suites::{self, Rig};
@@ -57,6 +57,23 @@ fn trials() -> Result<Vec<Trial>> {
         }
     }
     trials.extend(with_few_mappings()?);
+    trials.extend(with_shared_memory()?);
+    Ok(trials)
+}
+
+/// What takes a BAR of memory: on no other machine has one an address.
+fn with_shared_memory() -> Result<Vec<Trial>> {
+    let mut machine = Machine::x86_64();
+    let (engine, memory) = ("0000:00:04.0", "0000:00:06.0");
+    let shared = Device {
+        device: 0x1110, // QEMU's ivshmem
+        ..Device::assorted(memory)
+    };
+    machine.groups.push(Group::new(4, [shared]));
+    let vfio = vfio(&machine, Registry::linked()?);
+    let rig = Rig::open(&vfio, engine.parse()?)?.beside(&[memory.parse()?]);
+    let mut trials = suites::trials("x86_64 with shared memory: ", rig);
+    trials.retain(|trial| trial.name().ends_with("_reaches_another_devices_memory"));
     Ok(trials)
 }
 
