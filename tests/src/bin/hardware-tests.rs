@@ -29,7 +29,7 @@ use iommu_type1 as _;
 ///
 /// A device that there is a driver for (QEMU's edu, any NVMe controller) does DMA and raises interrupts;
 /// any other is attached, its regions are read, its interrupts fired by the kernel. Nothing is written to
-/// a disk.
+/// a disk. Some cases are about two devices: the other one is another that is named.
 ///
 /// QEMU's edu drops address bits unless it is plugged in with `dma_mask=0xffffffffffffffff`.
 ///

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use vfio_core::address::{Access, DmaMask};
+use vfio_core::host::PciDevice;
 use vfio_core::iommu::Domain;
 use vfio_core::kernel::Errno;
 use vfio_core::{AddressSpaceId, Device, ErrorKind, OpenOptions};
@@ -14,6 +15,8 @@ use crate::rights::{Limited, locked};
 
 const NO_OTHER: Outcome =
     Outcome::NotHere("there is no other device that there is a driver for, in a group of its own");
+/// So many pages the sections have of which a change is refused.
+const PAGES: usize = 4;
 const MASK: DmaMask = DmaMask::bits(32);
 
 /// Another device, of another group.
@@ -26,9 +29,8 @@ impl Other {
     /// The first that there is, opened in that address space; `None` if there is none.
     fn open(rig: &Rig, space: AddressSpaceId) -> Result<Option<Self>> {
         let group = rig.sysfs().group;
-        let wanted = |it: &vfio_core::host::PciDevice| {
-            Model::of(it).filter(|_| it.group.is_some() && it.group != group)
-        };
+        let wanted =
+            |it: &PciDevice| Model::of(it).filter(|_| it.group.is_some() && it.group != group);
         let Some((sysfs, model)) = rig.other(wanted)? else {
             return Ok(None);
         };
@@ -79,7 +81,7 @@ pub(in crate::suites) fn refused(rig: &Rig, driver: &mut dyn Driver) -> Result<O
 pub(in crate::suites) fn undone(rig: &Rig, driver: &mut dyn Driver) -> Result<Outcome> {
     with_another(rig, AddressSpaceId::unique(), |_, other| {
         let (mut followers, change) = about_to_change(rig, other)?;
-        // Twice as many pages come as go: with a page less than both need, the first can have them.
+        // In each, two sections come before one goes; the second lacks a page, and the first has had one to give back.
         let page = followers.layout.page as u64;
         let most = locked()? + (2 * 2 * PAGES - PAGES - 1) as u64 * page;
         let limited = Limited::to(most)?;
@@ -119,9 +121,6 @@ fn follow_random_edits(rig: &Rig, other: &mut Other, driver: &mut dyn Driver) ->
     Ok(Outcome::Passed)
 }
 
-/// A section has so many pages.
-const PAGES: usize = 4;
-
 /// Two domains that follow a section, and a change that takes it away and brings two others.
 fn about_to_change(rig: &Rig, other: &Other) -> Result<(Followers, Change)> {
     let domains = [rig.device.domain(), other.device.domain()];
@@ -145,10 +144,15 @@ fn nothing_or_all_has_changed(
     mut drivers: [&mut dyn Driver; 2],
 ) -> Result<()> {
     ensure!(followers.space.torn().is_empty(), "it was not undone");
-    let all: Vec<_> = change.removed.iter().chain(&change.inserted).collect();
-    let all: Vec<_> = all.into_iter().copied().collect();
-    let look = followers.look(&all, &mut drivers);
-    look.context("after what was refused")?;
+    let all: Vec<_> = change
+        .removed
+        .iter()
+        .chain(&change.inserted)
+        .copied()
+        .collect();
+    followers
+        .look(&all, &mut drivers)
+        .context("after what was refused")?;
     followers.commit(change)?;
     followers.look(&all, &mut drivers)
 }
