@@ -43,3 +43,11 @@ impl Drop for Limited {
         let _ = setrlimit(Resource::Memlock, self.limit);
     }
 }
+
+/// What this process has locked, as the kernel counts it, in bytes.
+pub(crate) fn locked() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmLck:"));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    Ok(kibibytes.map_or(Ok(0), |number| number.trim().parse::<u64>())? * 1024)
+}

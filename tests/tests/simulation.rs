@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use libtest_mimic::{Arguments, Trial};
+use vfio_core::host::Bdf;
 use vfio_core::iommu::Registry;
 use vfio_core::{ErrorKind, Vfio};
-use vfio_sim::machine::Hardware;
+use vfio_sim::machine::{Device, Group, Hardware};
 use vfio_sim::{Machine, SimKernel};
 use vfio_tests::contract::{self, Which};
 use vfio_tests::suites::{self, Rig};
@@ -36,8 +37,9 @@ fn trials() -> Result<Vec<Trial>> {
     let mut trials = Vec::new();
     for machine in Machine::all().into_iter().filter(|it| it.name != "noiommu") {
         let devices = machine.groups.iter().flat_map(|group| &group.devices);
-        for device in devices {
-            let bdf = device.bdf.parse()?;
+        let devices = devices.map(|device| Ok(device.bdf.parse()?));
+        let devices = devices.collect::<Result<Vec<Bdf>>>()?;
+        for &bdf in &devices {
             for registration in Registry::linked()?.iter() {
                 let only = Registry::of([*registration])?;
                 let vfio = vfio(&machine, only);
@@ -50,10 +52,28 @@ fn trials() -> Result<Vec<Trial>> {
             let vfio = vfio(&machine, Registry::linked()?);
             let rig =
                 Rig::open(&vfio, bdf).with_context(|| format!("open {bdf} of {}", machine.name))?;
+            let rig = rig.beside(&devices);
             trials.extend(suites::trials(&format!("{}: {bdf}: ", machine.name), rig));
         }
     }
     trials.extend(with_few_mappings()?);
+    trials.extend(with_shared_memory()?);
+    Ok(trials)
+}
+
+/// What takes a BAR of memory: on no other machine has one an address.
+fn with_shared_memory() -> Result<Vec<Trial>> {
+    let mut machine = Machine::x86_64();
+    let (engine, memory) = ("0000:00:04.0", "0000:00:06.0");
+    let shared = Device {
+        device: 0x1110, // QEMU's ivshmem
+        ..Device::assorted(memory)
+    };
+    machine.groups.push(Group::new(4, [shared]));
+    let vfio = vfio(&machine, Registry::linked()?);
+    let rig = Rig::open(&vfio, engine.parse()?)?.beside(&[memory.parse()?]);
+    let mut trials = suites::trials("x86_64 with shared memory: ", rig);
+    trials.retain(|trial| trial.name().ends_with("_reaches_another_devices_memory"));
     Ok(trials)
 }
 

@@ -29,7 +29,7 @@ use iommu_type1 as _;
 ///
 /// A device that there is a driver for (QEMU's edu, any NVMe controller) does DMA and raises interrupts;
 /// any other is attached, its regions are read, its interrupts fired by the kernel. Nothing is written to
-/// a disk.
+/// a disk. Some cases are about two devices: the other one is another that is named.
 ///
 /// QEMU's edu drops address bits unless it is plugged in with `dma_mask=0xffffffffffffffff`.
 ///
@@ -189,7 +189,7 @@ fn run(args: &Args) -> Result<u8> {
         true => Which::Long,
         false => Which::Short,
     };
-    for device in devices {
+    for device in devices.iter().copied() {
         let mut arguments = suites::arguments(filter);
         let trials = if args.list {
             arguments.list = true;
@@ -201,7 +201,7 @@ fn run(args: &Args) -> Result<u8> {
             header(&Rig::open(&vfio, device)?)?;
             contract::trials(which, "", &vfio, device)
         } else {
-            let rig = Rig::open(&vfio, device)?;
+            let rig = Rig::open(&vfio, device)?.beside(&devices);
             header(&rig)?;
             suites::trials("", rig)
         };

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use anyhow::Result;
 use vfio_core::kernel::{Arg, Kernel, Opcode};
 use vfio_core::uapi::{SPAPR_TCE_V2_IOMMU, TYPE1V2_IOMMU};
 use vfio_core::{CONTAINER_NODE, group_node};
@@ -17,7 +16,7 @@ use super::clause::Trait;
 use super::memory::Memory;
 use super::raw::{ioctl, ioctl_elsewhere};
 use super::rig::{Open, Rig};
-use crate::rights::Limited;
+use crate::rights::{Limited, locked};
 
 /// A kernel, real or simulated, on which nothing is open.
 #[derive(Debug)]
@@ -275,14 +274,6 @@ impl Drop for Parameter {
     fn drop(&mut self) {
         let _ = std::fs::write(&self.path, &self.before);
     }
-}
-
-/// `VmLck` of this process, in bytes.
-fn locked() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmLck:"));
-    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    Ok(kibibytes.map_or(Ok(0), |number| number.trim().parse::<u64>())? * 1024)
 }
 
 /// A device that is to be taken away from VFIO. With the end of this it is back: it must be closed before.

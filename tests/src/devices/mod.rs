@@ -4,6 +4,7 @@
 
 mod edu;
 mod evidence;
+mod kept;
 mod nvme;
 mod reachable;
 mod registers;
@@ -14,6 +15,7 @@ use vfio_core::device::Device;
 use vfio_core::host::PciDevice;
 
 pub use evidence::{Dma, TELLING};
+pub use kept::Kept;
 pub use reachable::Reachable;
 
 /// A kind of device that there is a driver for.

@@ -4,10 +4,11 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Context;
 use vfio_core::address::HostRange;
 use vfio_core::guest::Block;
 use vfio_core::kernel::Kernel;
+use vfio_core::{Error, ErrorKind, Result};
 
 /// A block of memory of this process, which is freed when no device can reach it any more.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ impl Ram {
     ///
     /// # Errors
     /// There is not so much memory.
-    pub fn new(kernel: &Arc<dyn Kernel>, len: usize) -> Result<Self> {
+    pub fn new(kernel: &Arc<dyn Kernel>, len: usize) -> anyhow::Result<Self> {
         let addr = kernel.mmap(len).context("memory")?;
         let owner = Owner {
             kernel: Arc::clone(kernel),
@@ -47,28 +48,28 @@ impl Ram {
         Ok(())
     }
 
-    /// All of its bytes.
-    pub fn bytes(&self) -> Vec<u8> {
-        let range = self.0.range();
-        let mut bytes = vec![0; range.len()];
-        let place = range.addr() as *const u8;
+    /// Reads bytes of some place.
+    ///
+    /// # Errors
+    /// There are not so many.
+    pub fn read(&self, at: usize, bytes: &mut [u8]) -> Result<()> {
+        let place = self.place(at, bytes.len())?;
         // SAFETY: mapped memory, as above; if a device writes now, some of the bytes are the old ones.
-        unsafe {
-            bytes
-                .as_mut_ptr()
-                .copy_from_nonoverlapping(place, bytes.len())
-        };
-        bytes
+        unsafe { place.copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len()) };
+        Ok(())
     }
 
     fn place(&self, at: usize, len: usize) -> Result<*mut u8> {
         let range = self.0.range();
         let end = at.checked_add(len);
-        ensure!(
-            end.is_some_and(|end| end <= range.len()),
-            "{len} bytes at {at:#x} do not fit"
-        );
-        Ok((range.addr() + at) as *mut u8)
+        match end.is_some_and(|end| end <= range.len()) {
+            true => Ok((range.addr() + at) as *mut u8),
+            false => Err(Error::new(
+                ErrorKind::Invalid,
+                "access",
+                format!("{len} bytes at {at:#x} of {range}"),
+            )),
+        }
     }
 }
 

@@ -95,6 +95,26 @@ const FULL: &[Case] = &[
         "the_device_reaches_what_the_guest_sees",
         guest_memory::reached,
     ),
+    driven(
+        "devices_in_two_containers_reach_what_the_guest_sees",
+        guest_memory::by_two_containers,
+    ),
+    driven(
+        "devices_in_one_container_reach_what_the_guest_sees",
+        guest_memory::by_one_container,
+    ),
+    driven(
+        "what_one_container_refuses_changes_no_other",
+        guest_memory::refused,
+    ),
+    driven(
+        "what_the_kernel_refuses_in_one_container_is_undone_in_the_others",
+        guest_memory::undone,
+    ),
+    driven(
+        "the_device_reaches_another_devices_memory",
+        guest_memory::peer,
+    ),
 ];
 
 /// The cases of a device with that driver.

@@ -1,11 +1,14 @@
 //! What the page of guest memory says, one by one.
 
+use std::sync::Arc;
+
 use iommu_type1::TYPE1_V2;
 use vfio_core::ErrorKind;
-use vfio_core::address::{Access, IovaRange};
-use vfio_core::kernel::Errno;
+use vfio_core::address::{Access, Iova, IovaRange};
+use vfio_core::guest::{self, Edit};
+use vfio_core::kernel::{Errno, Kernel};
 use vfio_sim::wrap::Mode;
-use vfio_tests::guest::{Change, Kind, Model, Section};
+use vfio_tests::guest::{Change, Kind, Model, Ram, Section};
 
 use crate::world::{World, pages_of, range};
 
@@ -198,6 +201,45 @@ fn what_devices_do_not_reach_takes_no_call() {
     let sections = [of(Kind::Registers, 0), of(Kind::Protected, 4)];
     assert_eq!(case.exchange([], sections).0, [""; 0]);
     assert_eq!(case.exchange(sections, []).0, [""; 0]);
+}
+
+#[test]
+fn another_devices_memory_with_a_part_of_a_page_is_left_out() {
+    let world = World::new(TYPE1_V2, 1);
+    let kernel: Arc<dyn Kernel> = Arc::new(world.sim.clone());
+    let bar = Ram::new(&kernel, 1 << 16).unwrap();
+    let peer = |first: u64, size: u64, offset| {
+        let range = IovaRange::new(Iova(range(0, 1).first().0 + first), size).unwrap();
+        guest::Section::peer(range, bar.block(), offset).unwrap()
+    };
+    let partly = [
+        peer(0x0, 0x100, 0),
+        peer(0x1000, 0x1800, 0),
+        peer(0x4800, 0x1000, 0),
+        peer(0x8000, 0x1000, 0x800),
+    ];
+    let edit = world.space.edit().insert(peer(0x6000, 0x1000, 0x2000));
+    let edit = partly.iter().cloned().fold(edit, Edit::insert);
+    let committed = edit.commit().unwrap();
+    assert!(committed.unreachable.is_empty(), "{committed:?}");
+    let mapped = world.sim.mappings();
+    let mapped: Vec<_> = mapped.iter().map(|it| (it.iova, it.size)).collect();
+    assert_eq!(mapped, [(range(6, 1).first().0, 0x1000)]);
+
+    let hole =
+        guest::Section::peer(range((0xfee0_0000 - 0x10_0000) / 4096, 1), bar.block(), 0).unwrap();
+    let committed = world.space.edit().insert(hole.clone()).commit().unwrap();
+    let (named, why) = &committed.unreachable[0];
+    assert_eq!((*named, why.kind()), (hole.range(), ErrorKind::OutOfReach));
+
+    world.failing.disarm();
+    let edit = partly
+        .iter()
+        .fold(world.space.edit(), |edit, it| edit.remove(it.range()));
+    let _ = edit.commit().unwrap();
+    assert_eq!(world.failing.seen(), [""; 0]);
+    drop(bar);
+    world.end();
 }
 
 #[test]

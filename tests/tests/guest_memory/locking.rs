@@ -3,14 +3,17 @@
 
 use std::ptr;
 
+use iommu_type1::TYPE1_V2;
 use rustix::mm::{MapFlags, ProtFlags};
 use vfio_core::address::HostRange;
-use vfio_core::guest::{Block, Edit, Section};
+use vfio_core::guest::{self, Block, Edit};
 use vfio_core::kernel::Errno;
 use vfio_core::{Error, ErrorKind};
 use vfio_sim::Rights;
+use vfio_tests::guest::{Change, Kind, Model, Section};
 
 use crate::rig::{Asked, MIB, PAGE, Rig, place, ram};
+use crate::world::World;
 
 fn has_mapped(rig: &Rig) -> bool {
     let map = Asked::Ioctl("VFIO_IOMMU_MAP_DMA".to_owned());
@@ -89,6 +92,39 @@ fn who_may_lock_all_is_not_held_up() {
 }
 
 #[test]
+fn the_limit_is_enough_for_what_is_undone() {
+    // In each of two domains eight pages come and four go; the second has no room for the last four.
+    let world = World::new(TYPE1_V2, 2);
+    let page = |n: usize| n * PAGE;
+    let ram = |at| Section {
+        at,
+        len: 4,
+        block: 0,
+        offset: at,
+        kind: Kind::Ram,
+        unit: None,
+    };
+    let of = |removed, inserted| Change { removed, inserted };
+    let first = of(vec![], vec![ram(0)]);
+    let _ = world.commit(&Model::default(), &first).unwrap();
+    let model = Model::default().after(&first).unwrap();
+    let locked = world.sim.locked();
+    assert_eq!(locked, page(8) as u64);
+    let limit = locked + page(11) as u64;
+    world.sim.set_rights(Rights::user(limit));
+    let change = of(vec![ram(0)], vec![ram(8), ram(12)]);
+    let error = world.commit(&model, &change).unwrap_err();
+    assert_eq!(error.errno(), Some(Errno::NOMEM), "{error}");
+    assert_eq!(world.space.torn().len(), 0);
+    world.check(&model);
+
+    world.sim.set_rights(Rights::user(limit + PAGE as u64));
+    let _ = world.commit(&model, &change).unwrap();
+    world.check(&model.after(&change).unwrap());
+    world.end();
+}
+
+#[test]
 fn in_doubt_the_kernel_is_asked_and_the_limit_named_afterwards() {
     let rig = Rig::new();
     let len = 40 * MIB;
@@ -102,7 +138,7 @@ fn in_doubt_the_kernel_is_asked_and_the_limit_named_afterwards() {
     // SAFETY: it is never unmapped.
     let of_file = unsafe { Block::new(memory, ()) };
     let (anonymous, small) = (rig.block(len), rig.block(MIB));
-    let rom = || Section::rom(place(2, &anonymous), &anonymous, 0).unwrap();
+    let rom = || guest::Section::rom(place(2, &anonymous), &anonymous, 0).unwrap();
     for (surely, sections) in [
         (0, vec![ram(1, &of_file)]),
         (0, vec![rom()]),
@@ -125,7 +161,7 @@ fn in_doubt_the_kernel_is_asked_and_the_limit_named_afterwards() {
         rig.sim.set_rights(Rights::user(enough as u64));
         let _ = edit().commit().unwrap();
         let edit = rig.space.edit();
-        let all = sections.iter().map(Section::range);
+        let all = sections.iter().map(guest::Section::range);
         let _ = all.fold(edit, Edit::remove).commit().unwrap();
     }
 }

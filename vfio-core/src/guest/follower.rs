@@ -113,6 +113,10 @@ pub(super) fn carry_out_in_all<'a>(
     make_in_all(followers, &plans, blocks_of([old, new]))?;
     for piece in peers {
         for Follower { domain, .. } in followers.iter().filter(|it| it.behind.is_none()) {
+            if !has_whole_pages(domain, piece) {
+                debug!(section = %piece.section, "other devices do not reach it: it is not made of whole pages of the IOMMU");
+                continue;
+            }
             if let Err(stopped) = carry_out::make(domain, &[Step::Map(*piece)]) {
                 debug!(error = %stopped.error, "other devices do not reach it");
                 committed.unreachable.push((piece.range, stopped.error));
@@ -150,6 +154,12 @@ pub(super) fn blocks_of<const N: usize>(
     }
 }
 
+/// Whether a piece is made of whole pages of the IOMMU, as far as that has addresses for it.
+fn has_whole_pages(domain: &Domain, piece: &Piece<'_>) -> bool {
+    let checked = piece.memory().map(|it| domain.check_map(piece.range, it));
+    !matches!(checked, Some(Err(error)) if error.kind() == ErrorKind::Invalid)
+}
+
 /// The calls for each domain.
 fn of_domains<'s, 'a>(
     followers: &'s [Follower],
@@ -160,6 +170,9 @@ fn of_domains<'s, 'a>(
 }
 
 /// Undoes what was made: in the first domains all, in the next one until it stopped. Answers the error of the commit.
+///
+/// What was made last is undone first, in that domain too: each state on the way was there before, so that the limit of
+/// what may be locked, which is one for all, is enough for it.
 fn undo<'a>(
     followers: &mut [Follower],
     (plans, at): (&[Vec<Step<'a>>], usize),
@@ -175,7 +188,8 @@ fn undo<'a>(
     made.push(Step::Unmap(unmapped.to_vec()));
 
     let mut errors = Vec::new();
-    for (follower, steps) in followers.iter_mut().zip(before.iter().chain([&made])) {
+    let all: Vec<_> = before.iter().chain([&made]).collect();
+    for (follower, steps) in followers.iter_mut().zip(all).rev() {
         for (torn, error) in carry_out::undo(&follower.domain, steps, &blocks) {
             follower.torn.push(torn);
             errors.push(error);

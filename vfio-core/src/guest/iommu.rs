@@ -413,12 +413,6 @@ fn cut(sections: &Sections, follower: &mut Follower, range: IovaRange) -> Result
     unless_gone(follower.domain.unmap(range).map(drop))
 }
 
-impl From<Unmade> for Error {
-    fn from(unmade: Unmade) -> Self {
-        unmade.error
-    }
-}
-
 impl fmt::Display for Unmade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "request {}: {}", self.made + 1, self.error)

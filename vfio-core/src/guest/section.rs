@@ -66,7 +66,8 @@ impl Section {
     }
 
     /// A BAR of another device that is mapped in this process, for transfers from device to device. Not every kernel can
-    /// map it for the IOMMU: that is no error, and [reported](super::Committed::unreachable). Whoever moves the BAR
+    /// map it for the IOMMU: that is no error, and [reported](super::Committed::unreachable). What is not made of whole
+    /// pages of the IOMMU, as BARs smaller than a page are not, is left out, and said in an event. Whoever moves the BAR
     /// removes the section first.
     ///
     /// # Errors

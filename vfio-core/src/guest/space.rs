@@ -44,7 +44,8 @@ pub struct Committed {
     /// What devices could reach before, and can now, but could not all the time: the rights or the memory of something
     /// changed that is one mapping with it.
     pub interrupted: Vec<IovaRange>,
-    /// Sections of other devices' memory that could not be mapped, and why.
+    /// What of other devices' memory could not be mapped, and why: once for each domain that refused it. What is not made of
+    /// whole pages of the IOMMU is not tried, and not here.
     pub unreachable: Vec<(IovaRange, Error)>,
 }
 

@@ -32,6 +32,14 @@ const SIMULATION: &[&str] = &[
     "--test",
     "simulation",
 ];
+const GUEST_MEMORY: &[&str] = &[
+    "test",
+    "--locked",
+    "-p",
+    "vfio-tests",
+    "--test",
+    "guest_memory",
+];
 const FAILURES: &[&str] = &["test", "--locked", "-p", "vfio-tests", "--test", "failures"];
 const SPAPR: &[&str] = &["test", "--locked", "-p", "iommu-spapr"];
 const COMPAT: &[&str] = &["test", "--locked", "-p", "rust-vmm-compat"];
@@ -150,6 +158,20 @@ const BREAKS: &[Break] = &[
         find: "Block::new(memory, Arc::clone(&self.mapping))",
         replace: "Block::new(memory, ())",
         seen_by: COMPAT,
+    },
+    Break {
+        name: "a change of two domains is undone in the first one first",
+        file: "vfio-core/src/guest/follower.rs",
+        find: ".zip(all).rev()",
+        replace: ".zip(all)",
+        seen_by: GUEST_MEMORY,
+    },
+    Break {
+        name: "another device's memory stays mapped when its section goes",
+        file: "vfio-core/src/guest/follower.rs",
+        find: "gone: change.gone.clone(),",
+        replace: "gone: change.gone.iter().filter(|it| !is_peer(it)).copied().collect(),",
+        seen_by: SIMULATION,
     },
 ];
 

@@ -8,9 +8,11 @@ use vfio_core::address::Iova;
 use vfio_core::guest::{AddressSpace, Block};
 use vfio_core::kernel::Kernel;
 
-use crate::devices::{Copier, TELLING};
+use crate::devices::{Copier, Dma, Driver, TELLING};
 use crate::guest::{BLOCK_PAGES, BLOCKS, Change, Layout, Model, Page, Ram, Section};
 use crate::random;
+
+use super::view::View;
 
 /// The most bytes that are copied at once.
 const MOST: usize = 64;
@@ -78,20 +80,91 @@ impl Guest {
         &mut self,
         sections: &[Section],
         model: &Model,
-        copier: &dyn Copier,
+        driver: &mut dyn Driver,
     ) -> Result<()> {
         let pages = model.pages();
+        match driver.copier() {
+            Some(copier) => self.look_at_bytes(sections, &pages, copier),
+            None => self.look_at_pages(sections, &pages, driver),
+        }
+    }
+
+    /// What a device can do that reads and writes in its own way: at one page of each section, and at those around it.
+    fn look_at_pages(
+        &mut self,
+        sections: &[Section],
+        pages: &BTreeMap<usize, Page>,
+        driver: &mut dyn Driver,
+    ) -> Result<()> {
+        let page = self.layout.page as u64;
+        for section in some(sections)? {
+            let range = self.layout.range(section.at, section.len)?;
+            let inside = range.first().0 + page * random::up_to(section.len - 1)? as u64;
+            for at in [range.first().0 - page, inside, range.last().0 + 1] {
+                self.look_at_page(pages, Iova(at), driver)
+                    .with_context(|| format!("the page at {at:#x}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at_page(
+        &mut self,
+        pages: &BTreeMap<usize, Page>,
+        at: Iova,
+        driver: &mut dyn Driver,
+    ) -> Result<()> {
+        let len = self.layout.page;
+        let found = self.found(pages, &Place { at, len });
+        let expected = |arrives| match arrives {
+            true => Dma::Arrived,
+            false => Dma::Blocked,
+        };
+        let reads = expected(found.is_some());
+        let writes = expected(found.as_ref().is_some_and(|it| it.writes));
+        // Where nothing is, it must not be any page of the memory, such as this one.
+        let (block, offset) = match found {
+            Some(Found { block, offset, .. }) => (block, offset),
+            None => (
+                random::up_to(BLOCKS - 1)?,
+                len * random::up_to(BLOCK_PAGES - 1)?,
+            ),
+        };
+        let ram = self.memory.get(block).context("no such block")?;
+        let view = View {
+            ram,
+            offset,
+            len,
+            iova: at,
+        };
+        let done = driver.reads(&view)?;
+        ensure!(done == reads, "that the device reads: {done:?}");
+        let done = driver.writes(&view)?;
+        ensure!(done == writes, "that the device writes: {done:?}");
+        // What a device says of itself is like what others have in their buffers: memory is told by random bytes.
+        let bytes = random::bytes(len)?;
+        ram.write(offset, &bytes)?;
+        let expected = self.expected.get_mut(block).context("no such block")?;
+        let here = expected.get_mut(offset..offset + len);
+        here.context("no such memory")?.copy_from_slice(&bytes);
+        self.is_as_expected()
+    }
+
+    fn look_at_bytes(
+        &mut self,
+        sections: &[Section],
+        pages: &BTreeMap<usize, Page>,
+        copier: &dyn Copier,
+    ) -> Result<()> {
         let held = copier.fill()?;
         let mut slots = (0..).step_by(MOST);
         let mut reads = Vec::new();
-        let first = random::up_to(sections.len())?;
-        let around = sections.iter().cycle().skip(first);
-        for section in around.take(LOOKED_AT.min(sections.len())) {
+        for section in some(sections)? {
             for (place, is_read) in self.places(section)? {
                 let at = slots.next().context("the buffer is full")?;
                 if is_read {
                     copier.read(place.at, at, place.len)?;
-                    let expected = self.expected_at(&pages, &place)?;
+                    let expected = self.expected_at(pages, &place)?;
                     reads.push(Read {
                         at,
                         place,
@@ -100,7 +173,7 @@ impl Guest {
                 } else {
                     copier.write(at, place.at, place.len)?;
                     let bytes = held.get(at..at + place.len).context("the buffer is full")?;
-                    self.has_written(&pages, &place, bytes)?;
+                    self.has_written(pages, &place, bytes)?;
                 }
             }
         }
@@ -189,16 +262,21 @@ impl Guest {
             memory.context("no such memory")?.copy_from_slice(bytes);
         }
         let how = match found {
-            Some(_) => "all of it, and",
-            None => "none of it, and",
+            Some(_) => "all of it",
+            None => "none of it",
         };
+        self.is_as_expected()
+            .with_context(|| format!("the device was to write {place}, {how} and nothing else"))
+    }
+
+    /// Memory has changed where it should, and nowhere else.
+    fn is_as_expected(&self) -> Result<()> {
         for (block, (ram, expected)) in self.memory.iter().zip(&self.expected).enumerate() {
-            let now = ram.bytes();
+            let mut now = vec![0; expected.len()];
+            ram.read(0, &mut now)?;
             let mut pairs = now.iter().zip(expected);
             if let Some(first) = pairs.position(|(now, expected)| now != expected) {
-                bail!(
-                    "the device was to write {place}, {how} nothing else; block {block} is wrong from {first:#x} on"
-                );
+                bail!("block {block} is wrong from {first:#x} on");
             }
         }
         Ok(())
@@ -216,6 +294,13 @@ impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} bytes at {}", self.len, self.at)
     }
+}
+
+/// So many of the sections as are looked at.
+fn some(sections: &[Section]) -> Result<impl Iterator<Item = &Section>> {
+    let first = random::up_to(sections.len())?;
+    let around = sections.iter().cycle().skip(first);
+    Ok(around.take(LOOKED_AT.min(sections.len())))
 }
 
 /// Enough bytes to be told from others.
