@@ -6,6 +6,7 @@
 
 mod behind_iommu;
 mod cases;
+mod come_and_go;
 mod locking;
 mod populating;
 mod rig;

@@ -70,6 +70,7 @@ mod retranslate;
 mod section;
 mod sections;
 mod space;
+mod sparse;
 mod translation;
 
 pub use block::Block;
@@ -79,4 +80,5 @@ pub use iommu::{GuestIommu, Unmade};
 pub use populate::{Population, Progress};
 pub use section::Section;
 pub use space::{AddressSpace, Committed};
+pub use sparse::SparseRam;
 pub use translation::{Request, Translation};

@@ -210,6 +210,42 @@ impl AddressSpace {
         }
     }
 
+    /// How many more mappings every domain that follows can make, by our own count; `None` if no kernel counts them.
+    ///
+    /// A section is at least one; [those that leave together](Section::leaving_with) can be one for many.
+    pub fn mappings_left(&self) -> Option<u64> {
+        let state = self.state();
+        let following = state.followers.iter().filter(|it| it.behind.is_none());
+        following.filter_map(|it| it.domain.mappings_left()).min()
+    }
+
+    /// How many domains devices may reach this memory through, directly or by an IOMMU of the guest.
+    pub fn followers(&self) -> usize {
+        self.state().followers.len()
+    }
+
+    /// Has `give_back` give memory of sections back to the host (a balloon: `MADV_DONTNEED`, a hole in a file), unless
+    /// anybody [follows](Self::followers); nobody does before it is done.
+    ///
+    /// What is mapped is pinned: of memory that is given back, the guest would get new pages, and devices would keep the old
+    /// ones. So a balloon does nothing while there are devices. Memory of sections that were removed needs no such care.
+    ///
+    /// `give_back` must not use this address space: it would wait for itself.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`]: somebody follows; `give_back` was not called.
+    pub fn discard<T>(&self, give_back: impl FnOnce() -> T) -> Result<T> {
+        let state = self.state();
+        match state.followers.len() {
+            0 => Ok(give_back()),
+            count => Err(
+                Error::new(ErrorKind::Busy, "discard", "guest memory").because(format!(
+                    "devices reach it through {count} domain(s), where it is pinned"
+                )),
+            ),
+        }
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

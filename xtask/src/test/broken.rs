@@ -167,6 +167,13 @@ const BREAKS: &[Break] = &[
         seen_by: GUEST_MEMORY,
     },
     Break {
+        name: "guest memory that goes stays mapped behind the guest's own IOMMU",
+        file: "vfio-core/src/guest/follower.rs",
+        find: "Some(_) => Plan::behind_iommu(domain, old, &change),",
+        replace: "Some(_) => Ok(Plan::default()),",
+        seen_by: GUEST_MEMORY,
+    },
+    Break {
         name: "another device's memory stays mapped when its section goes",
         file: "vfio-core/src/guest/follower.rs",
         find: "gone: change.gone.clone(),",
