@@ -14,6 +14,25 @@
 //! With both, mappings can outlive the program that made them
 //! ([live update](vfio_core::iommu::Domain::forget_addresses), B32), unless a mediated device is in the container. What
 //! the kernel does is in `drivers/vfio/vfio_iommu_type1.c`.
+//!
+//! # Guest memory
+//!
+//! A VMM describes it in an [`AddressSpace`](vfio_core::guest::AddressSpace), which keeps the mappings in step
+//! ([all of it](vfio_core::guest)). What of that is type1's:
+//!
+//! - **When mappings are joined.** An unmap takes whole mappings (B28), so each section has its own, and can go alone.
+//!   Sections that the VMM says [leave together](vfio_core::guest::Section::leaving_with), that come in one edit and follow
+//!   each other in guest and host with the same rights, are one: one ioctl instead of many, and one of the 65,535 mappings
+//!   that a context has (B23). Mappings that go and follow each other go by one ioctl, also if they were made apart.
+//! - **What is interrupted.** Type1 can neither cut a mapping nor change its rights or its memory: where only a part of one
+//!   goes or changes, devices do not reach the rest for a moment, and the commit says so.
+//! - **What is rolled back.** A call that fails undoes those before it, in every container: then nothing has changed. What
+//!   cannot be undone is [torn](vfio_core::guest::AddressSpace::torn), never freed, and repaired before anything else.
+//! - **What is refused before the kernel is asked.** Addresses that it cannot map (39 bits, the hole of MSIs), overlaps,
+//!   more mappings than are left, more locked memory than `RLIMIT_MEMLOCK` allows: each with the number that would do.
+//! - **What a VMM must promise.** That the memory of a [`Block`](vfio_core::guest::Block) stays what it is until its owner
+//!   is dropped (the one `unsafe` promise); that sections of a unit leave together; that a BAR's section is removed before
+//!   the BAR moves; that nothing is discarded while a device has it.
 
 mod calls;
 mod dirty;

@@ -50,6 +50,12 @@
 //! go beyond is refused before it is begun, and the error names the limit that is enough. If it is not certain that the
 //! kernel counts the memory (that of a device, or memory that is only read), the kernel is asked.
 //!
+//! # A guest's own IOMMU, and memory that comes and goes
+//!
+//! Devices behind an IOMMU of the guest reach what the guest maps there: a [`GuestIommu`] follows the same memory, and is
+//! told by whoever emulates it. Of a [`SparseRam`] only some blocks are there. While any device may reach guest memory, none
+//! of it is given back to the host: a balloon asks [`AddressSpace::discard`].
+//!
 //! # What a monitor must promise
 //!
 //! That the memory of a [`Block`] stays what it is until its owner is dropped, which is the one unsafe promise; that
