@@ -112,6 +112,10 @@ const FULL: &[Case] = &[
         guest_memory::undone,
     ),
     driven(
+        "the_device_reaches_what_the_guest_has_mapped_in_its_own_iommu",
+        guest_memory::behind_iommu,
+    ),
+    driven(
         "the_device_reaches_another_devices_memory",
         guest_memory::peer,
     ),

@@ -451,17 +451,32 @@ fn a_device_is_behind_one_iommu_or_none() {
 }
 
 #[test]
-fn where_something_is_mapped_nobody_joins() {
-    let world = World::apart(TYPE1_V2, 1);
-    let iommu = GuestIommu::of(&world.space);
-    let domain = world.domains().next().unwrap().clone();
-    let buffer = domain.buffer(PAGE, Iova(BASE), Access::Read).unwrap();
-    let error = iommu.follow(&domain, []).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
-    drop(buffer);
-    iommu.follow(&domain, []).unwrap();
-    drop((iommu, domain));
-    world.end();
+fn what_somebody_else_has_mapped_is_left_alone() {
+    let behind = started(TYPE1_V2, &[]);
+    let domain = behind.world.domains().next().unwrap().clone();
+    let buffer = domain
+        .buffer(PAGE, device(2, 1).first(), Access::Read)
+        .unwrap();
+    let error = behind.iommu.apply(&[map(1, 3, 0)]).unwrap_err();
+    assert_eq!((error.made, error.error.kind()), (0, ErrorKind::Overlap));
+    let around = calls(&behind, &[map(0, 2, 0), map(3, 2, 0)]);
+    assert_eq!(around, [MAP, MAP]);
+    let gone = calls(&behind, &[Request::Unmap(device(0, 9))]);
+    assert_eq!(gone, [UNMAP, UNMAP]);
+    assert_eq!(
+        calls(&behind, &[Request::Unmap(device(2, 1))]),
+        <[&str; 0]>::default()
+    );
+    let left: Vec<_> = behind
+        .world
+        .sim
+        .mappings()
+        .iter()
+        .map(|it| it.iova)
+        .collect();
+    assert_eq!(left, [buffer.iova().0]);
+    drop((buffer, domain));
+    behind.end();
 }
 
 #[test]

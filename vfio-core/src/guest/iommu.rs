@@ -26,8 +26,9 @@ use super::translation::{Request, Translation};
 /// maps and unmaps by [`apply`](Self::apply), and what is mapped already when a device [joins](Self::follow). Nothing of
 /// them is kept here but what the kernel has mapped.
 ///
-/// Its domains follow no address space beside it, and nobody else maps anything in them: a device that the guest takes
-/// from behind its IOMMU [leaves](Self::unfollow), and then follows the [`AddressSpace`].
+/// Its domains follow no address space beside it: a device that the guest takes from behind its IOMMU
+/// [leaves](Self::unfollow), and then follows the [`AddressSpace`]. What somebody else maps in them is left alone, and must
+/// be where the guest maps nothing.
 ///
 /// Where the guest's memory changes, what was mapped of it changes in the same [commit](super::Edit::commit): memory that
 /// goes is unmapped, and other rights are given. Memory that comes is not, since nobody has kept what led to it: the
@@ -86,7 +87,7 @@ impl GuestIommu {
     /// that follows already is left alone.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`]: it follows something else, or something is mapped in it. Those of [`apply`](Self::apply). Then
+    /// [`ErrorKind::Busy`]: it follows something else. Those of [`apply`](Self::apply). Then
     /// it does not follow.
     pub fn follow(
         &self,
@@ -102,9 +103,6 @@ impl GuestIommu {
                 Some(id) if id == self.id && known.follows => Ok(()),
                 _ => Err(self.busy("it follows something else")),
             };
-        }
-        if let Some(other) = domain.mappings_in(everything()).first() {
-            return Err(self.busy("something is mapped already").at(*other));
         }
         let mut follower = [Follower::behind(domain.clone(), self.id)];
         let mut translations = translations.into_iter();
@@ -134,7 +132,7 @@ impl GuestIommu {
         let Some(at) = followers.iter().position(mine) else {
             return Ok(());
         };
-        unless_gone(domain.unmap(everything()).map(drop))?;
+        unless_gone(unmap_whole(domain, everything()))?;
         followers.remove(at);
         Ok(())
     }
@@ -226,7 +224,7 @@ impl Follower {
     fn leave(&mut self, sections: &Sections) -> Result<()> {
         self.follows = false;
         self.torn.clear();
-        let left = unless_gone(self.domain.unmap(everything()).map(drop));
+        let left = unless_gone(unmap_whole(&self.domain, everything()));
         if left.is_err() {
             for (range, origin) in self.domain.translated_in(everything()) {
                 let translation = Translation {
@@ -395,22 +393,33 @@ fn unmap(
 ) -> Result<()> {
     let mut result = Ok(());
     for follower in followers.iter_mut().filter(|it| it.behind == Some(iommu)) {
-        let unmapped = match follower.domain.unmap(range) {
-            Err(error) if error.kind() == ErrorKind::Invalid => cut(sections, follower, range),
-            unmapped => unless_gone(unmapped.map(drop)),
+        let unmapped = match follower.domain.unmap_translated(range) {
+            Ok(false) => unmap_inside(sections, follower, range),
+            unmapped => unmapped.map(drop),
         };
-        result = result.and(unmapped);
+        result = result.and(unless_gone(unmapped));
     }
     result
 }
 
-/// Unmaps a range that has only a part of some mappings.
+/// Unmaps the mappings that are in a range; what is outside of it stays.
 #[cold]
-fn cut(sections: &Sections, follower: &mut Follower, range: IovaRange) -> Result<()> {
-    let plan = Plan::without(&follower.domain, sections, range)?;
+fn unmap_inside(sections: &Sections, follower: &mut Follower, range: IovaRange) -> Result<()> {
+    let cut = Plan::without(&follower.domain, sections, range)?;
     let one = std::slice::from_mut(follower);
-    make_in_all(one, &[plan.steps], blocks_of([sections]))?;
-    unless_gone(follower.domain.unmap(range).map(drop))
+    make_in_all(one, &[cut.steps], blocks_of([sections]))?;
+    unmap_whole(&follower.domain, range)
+}
+
+/// Unmaps the mappings that are in a range, none of which is cut.
+fn unmap_whole(domain: &Domain, range: IovaRange) -> Result<()> {
+    let mappings = domain.translated_in(range).into_iter();
+    let mappings: Vec<_> = mappings.map(|(mapping, _)| mapping).collect();
+    if domain.unmap_at_once(&mappings)? {
+        return Ok(());
+    }
+    let mut mappings = mappings.into_iter();
+    mappings.try_for_each(|mapping| domain.unmap(mapping).map(drop))
 }
 
 impl fmt::Display for Unmade {

@@ -74,6 +74,18 @@ impl Books {
         })
     }
 
+    /// The same, of one that the guest has made in its own IOMMU.
+    #[inline]
+    pub(super) fn begin_unmap_translated(&mut self, range: IovaRange) -> bool {
+        self.mapped.get_mut(range).is_some_and(|entry| {
+            let is_one = entry.state == State::Mapped && entry.access.is_some();
+            if is_one {
+                entry.state = State::Changing;
+            }
+            is_one
+        })
+    }
+
     /// Takes the one mapping of that very range, or a range for one that somebody else has made; answers whether it was
     /// known, or the mapping in the way.
     #[cold]
@@ -123,11 +135,6 @@ impl Books {
         let found = self.overlapping(range).into_iter();
         let found = found.filter_map(|it| Some((it, self.mapped.get_mut(it)?.origin()?)));
         found.collect()
-    }
-
-    /// Whether anything is mapped in a range.
-    pub(super) fn has_any(&self, range: IovaRange) -> bool {
-        self.mapped.overlapping(range).is_some()
     }
 
     /// The first mapping that begins behind an address.

@@ -229,12 +229,20 @@ impl Domain {
         }
     }
 
+    /// Takes away the mapping of that very range, if the guest has made it in its own IOMMU; answers whether it has.
+    pub(crate) fn unmap_translated(&self, iova: IovaRange) -> Result<bool> {
+        self.alive("unmap", || {
+            let is_one = self.ledger().books.begin_unmap_translated(iova);
+            match is_one {
+                true => self.unmap_one(iova).map(|_| true),
+                false => Ok(false),
+            }
+        })
+    }
+
     /// Unmaps what is inside: at once if the backend can; otherwise one mapping after the other until one fails.
     #[cold]
     fn unmap_inside(&self, iova: IovaRange) -> Result<u64> {
-        if !self.ledger().books.has_any(iova) {
-            return Ok(0);
-        }
         if self.0.backend.unmaps_many() {
             return self.alone("unmap", || {
                 let mappings = self.begin_unmap(iova)?;

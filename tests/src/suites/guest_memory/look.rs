@@ -66,12 +66,16 @@ impl Guest {
 
     /// Makes the change, with this memory.
     pub(super) fn commit(&self, space: &AddressSpace, change: &Change) -> vfio_core::Result<()> {
-        let blocks: Vec<Block> = self.memory.iter().map(|ram| ram.block().clone()).collect();
-        let committed = self.layout.edit(space, change, &blocks)?.commit()?;
+        let committed = self.layout.edit(space, change, &self.blocks())?.commit()?;
         match committed.unreachable.into_iter().next() {
             None => Ok(()),
             Some((_, error)) => Err(error),
         }
+    }
+
+    /// The memory, to make sections of.
+    pub(super) fn blocks(&self) -> Vec<Block> {
+        self.memory.iter().map(|ram| ram.block().clone()).collect()
     }
 
     /// Has the device read and write inside of some of the sections, just before them and just behind them: it reaches

@@ -1,5 +1,6 @@
 //! Guest memory that changes: after each edit devices reach exactly what the model says.
 
+mod behind_iommu;
 mod followers;
 mod look;
 mod peer;
@@ -14,6 +15,7 @@ use super::{Outcome, Rig};
 use crate::devices::Driver;
 use followers::Followers;
 
+pub(super) use behind_iommu::reached as behind_iommu;
 pub(super) use peer::reached as peer;
 pub(super) use several::{by_one_container, by_two_containers, refused, undone};
 
