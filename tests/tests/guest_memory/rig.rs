@@ -30,7 +30,8 @@ pub(crate) struct Rig {
 /// What was asked, in order, of calls that are about memory, and of ioctls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Asked {
-    Resident(HostRange),
+    /// And by whom.
+    Resident(HostRange, ThreadId),
     /// Whether to be written, and by whom.
     Populate(HostRange, bool, ThreadId),
     Ioctl(String),
@@ -110,7 +111,7 @@ impl Watch for Log {
     fn before(&self, call: &Call<'_>) -> Result<(), Answer> {
         let logged = &mut *self.lock();
         let asked = match call.request {
-            Request::Resident { memory } => Asked::Resident(memory),
+            Request::Resident { memory } => Asked::Resident(memory, thread::current().id()),
             Request::Populate { memory, write } => {
                 Asked::Populate(memory, write, thread::current().id())
             }

@@ -99,8 +99,6 @@ pub(super) fn populate(kernel: &dyn Kernel, pieces: &[Piece<'_>], population: Po
         return;
     }
     let work = Work::of(kernel, pieces);
-    let processors = thread::available_parallelism().map_or(1, usize::from);
-    let threads = population.threads.min(processors).min(work.chunks.len());
     let mut reported = 0;
     let mut report = || {
         let done = work.done.load(Ordering::Relaxed);
@@ -110,13 +108,21 @@ pub(super) fn populate(kernel: &dyn Kernel, pieces: &[Piece<'_>], population: Po
         }
     };
     thread::scope(|scope| {
-        for _ in 1..threads {
-            let helper = thread::Builder::new().name("populate".to_owned());
-            if let Err(error) = helper.spawn_scoped(scope, || work.each(|| ())) {
-                debug!(%error, "fewer threads make memory present");
+        let mut is_alone = true;
+        let begin_others = || {
+            if !std::mem::replace(&mut is_alone, false) {
+                return;
             }
-        }
-        work.each(&mut report);
+            let processors = thread::available_parallelism().map_or(1, usize::from);
+            let others = population.threads.min(processors).saturating_sub(1);
+            for _ in 0..others.min(work.left()) {
+                let helper = thread::Builder::new().name("populate".to_owned());
+                if let Err(error) = helper.spawn_scoped(scope, || work.each(|| (), || ())) {
+                    debug!(%error, "fewer threads make memory present");
+                }
+            }
+        };
+        work.each(begin_others, &mut report);
     });
     report();
 }
@@ -156,11 +162,25 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Does chunks as long as there are any, until one cannot be done.
-    fn each(&self, mut after_one: impl FnMut()) {
+    /// How many chunks nobody has taken.
+    fn left(&self) -> usize {
+        let taken = self.next.load(Ordering::Relaxed);
+        self.chunks.len().saturating_sub(taken)
+    }
+
+    /// Does chunks as long as there are any, until one cannot be done. `before_populating` is called whenever there is
+    /// something to make present: only to find that nothing is, other threads are not worth it.
+    fn each(&self, mut before_populating: impl FnMut(), mut after_one: impl FnMut()) {
         let mut pages = Vec::new();
         while let Some(chunk) = self.chunks.get(self.next.fetch_add(1, Ordering::Relaxed)) {
-            if let Err(errno) = self.make_present(*chunk, &mut pages) {
+            let absent = self.absent(*chunk, &mut pages);
+            let populated = absent.and_then(|mut strides| {
+                strides.try_for_each(|stride| {
+                    before_populating();
+                    self.kernel.populate(stride, chunk.write)
+                })
+            });
+            if let Err(errno) = populated {
                 debug!(memory = %chunk.memory, %errno, "memory is left to be made present as it is mapped");
                 self.next.fetch_max(self.chunks.len(), Ordering::Relaxed);
                 return;
@@ -171,21 +191,21 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn make_present(&self, chunk: Chunk, pages: &mut Vec<u8>) -> Result<()> {
-        let memory = whole_pages(chunk.memory, self.page);
-        pages.clear();
-        pages.resize(memory.len().div_ceil(self.page), 0);
+    /// The strides of a chunk in which a page is not there. `pages` is room for what the kernel says.
+    fn absent<'p>(
+        &self,
+        chunk: Chunk,
+        pages: &'p mut Vec<u8>,
+    ) -> Result<impl Iterator<Item = HostRange> + 'p> {
+        let (memory, page) = (whole_pages(chunk.memory, self.page), self.page);
+        pages.resize(memory.len().div_ceil(page), 0);
         self.kernel.resident(memory, pages)?;
-        let mut pages = pages.iter();
-        for stride in parts(memory, STRIDE) {
-            let mut here = pages.by_ref().take(stride.len().div_ceil(self.page));
-            let is_absent = here.any(|page| page & 1 == 0);
-            here.for_each(drop);
-            if is_absent {
-                self.kernel.populate(stride, chunk.write)?;
-            }
-        }
-        Ok(())
+        let mut pages = &pages[..];
+        Ok(parts(memory, STRIDE).filter(move |stride| {
+            let here;
+            (here, pages) = pages.split_at(stride.len().div_ceil(page).min(pages.len()));
+            here.iter().fold(u8::MAX, |all, page| all & page) & 1 == 0 // without a way out: many bytes at a time
+        }))
     }
 }
 

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Goal, MANIFEST, Measured};
+use super::{Goal, Measured, programs};
 use crate::packages::{self, bundles};
-use crate::ui::{Phase, Ui};
-use crate::workspace::{cargo, output, root, target};
+use crate::ui::Ui;
+use crate::workspace::output;
 
 /// What a pair of ours must stay below, with fewer than eight live mappings and all checks on.
 const LIMIT: u64 = 600;
@@ -79,7 +79,7 @@ impl Counter {
     fn new(ui: &Ui) -> Result<Self> {
         Ok(Self {
             valgrind: packages::prefix(&bundles::VALGRIND, ui)?,
-            program: build(ui)?,
+            program: programs::native("instructions", ui)?,
         })
     }
 
@@ -97,27 +97,6 @@ impl Counter {
         let difference = difference.with_context(|| format!("{long} is less than {short}"))?;
         Ok(difference.div_ceil(PAIRS))
     }
-}
-
-/// For this machine, as a user's own program would be built.
-fn build(ui: &Ui) -> Result<PathBuf> {
-    let _timing = ui.time(Phase::Build);
-    let step = ui.step("build instructions");
-    let directory = target()?.join("bench");
-    let mut command = cargo();
-    command
-        .args(["build", "--locked", "--release", "--quiet"])
-        .args(["--bin", "instructions", "--manifest-path"])
-        .arg(root().join(MANIFEST))
-        .arg("--target-dir")
-        .arg(&directory)
-        .env("CARGO_ENCODED_RUSTFLAGS", "");
-    let (success, text) = output(&mut command)?;
-    drop(step);
-    if !success {
-        bail!("build instructions:\n{}", text.trim_end());
-    }
-    Ok(directory.join("release/instructions"))
 }
 
 /// The instructions of one run.

@@ -2,7 +2,10 @@
 
 mod instructions;
 mod ioctls;
+mod programs;
+mod times;
 
+use std::cmp::Ordering;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -30,6 +33,8 @@ pub(crate) struct Measured {
     peer: u64,
     peer_name: &'static str,
     ratio: f64,
+    /// The lowest and the highest ratio, if there were several pairs; the numbers above are medians then.
+    spread: Option<(f64, f64)>,
     unit: &'static str,
     goal: String,
     pub(crate) met: bool,
@@ -39,22 +44,47 @@ pub(crate) struct Measured {
 enum Goal {
     AsThePeer,
     Below(u64),
+    /// So many times the peer's.
+    AtMost(f64),
+    /// The peer's and so much.
+    MoreByAtMost(u64),
 }
 
 impl Measured {
+    /// Something that is the same each time.
     fn new(name: &str, unit: &'static str, ours: u64, peer: u64, goal: Goal) -> Self {
+        Self::of_pairs(name, unit, &[(ours, peer)], PEER, goal)
+    }
+
+    /// Something that varies: ours and the peer's, measured in turns. The goal is one for the medians of the pairs.
+    fn of_pairs(
+        name: &str,
+        unit: &'static str,
+        pairs: &[(u64, u64)],
+        peer_name: &'static str,
+        goal: Goal,
+    ) -> Self {
+        #[allow(clippy::cast_precision_loss)] // small numbers
+        let ratios = sorted(pairs, |(ours, peer)| ours as f64 / peer as f64);
+        let ours = median(&sorted(pairs, |(ours, _)| ours));
+        let peer = median(&sorted(pairs, |(_, peer)| peer));
+        let ratio = median(&ratios);
         let (goal, met) = match goal {
             Goal::AsThePeer => ("not more than the peer".to_owned(), ours <= peer),
             Goal::Below(limit) => (format!("below {limit}"), ours < limit),
+            Goal::AtMost(limit) => (format!("ratio at most {limit:.2}"), ratio <= limit),
+            Goal::MoreByAtMost(limit) => {
+                let more = sorted(pairs, |(ours, peer)| ours.saturating_sub(peer));
+                (format!("at most {limit} more"), median(&more) <= limit)
+            }
         };
-        #[allow(clippy::cast_precision_loss)] // small numbers
-        let ratio = ours as f64 / peer as f64;
         Self {
             name: name.to_owned(),
             ours,
             peer,
-            peer_name: PEER,
+            peer_name,
             ratio,
+            spread: (pairs.len() > 1).then(|| (ratios[0], ratios[ratios.len() - 1])),
             unit,
             goal,
             met,
@@ -62,11 +92,19 @@ impl Measured {
     }
 }
 
-/// The peer of `core`.
-const PEER: &str = "vfio-ioctls 0.10.0";
+/// What `of` says of each pair, the lowest first.
+fn sorted<T: PartialOrd>(pairs: &[(u64, u64)], of: impl Fn((u64, u64)) -> T) -> Vec<T> {
+    let mut all: Vec<T> = pairs.iter().map(|pair| of(*pair)).collect();
+    all.sort_by(|a, b| a.partial_cmp(b).unwrap_or(Ordering::Equal));
+    all
+}
 
-/// Where the measured programs are.
-const MANIFEST: &str = "bench/Cargo.toml";
+fn median<T: Copy>(sorted: &[T]) -> T {
+    sorted[sorted.len() / 2]
+}
+
+/// The peer, unless another one is named.
+const PEER: &str = "vfio-ioctls 0.10.0";
 
 pub(crate) fn run(args: &BenchArgs, ui: &Ui) -> Result<ExitCode> {
     let measured = match args.name.as_deref() {
@@ -94,31 +132,42 @@ pub(crate) fn run(args: &BenchArgs, ui: &Ui) -> Result<ExitCode> {
 }
 
 /// What the core costs: calls of the kernel to open devices, and our own part in a map and an unmap.
-pub(crate) fn core(ui: &Ui) -> Result<Vec<Measured>> {
+fn core(ui: &Ui) -> Result<Vec<Measured>> {
     let mut measured = ioctls::measure(ui)?;
     measured.push(instructions::pair(ui)?);
     Ok(measured)
 }
 
 /// What guest memory costs, and many mappings.
-pub(crate) fn type1(ui: &Ui) -> Result<Vec<Measured>> {
-    instructions::many(ui)
+fn type1(ui: &Ui) -> Result<Vec<Measured>> {
+    let mut measured = instructions::many(ui)?;
+    measured.extend(times::measure(ui)?);
+    Ok(measured)
+}
+
+/// All that is counted, and is the same on every run: what a test can ask for.
+pub(crate) fn counts(ui: &Ui) -> Result<Vec<Measured>> {
+    let mut measured = core(ui)?;
+    measured.extend(instructions::many(ui)?);
+    Ok(measured)
 }
 
 /// For people.
 fn table(measured: &[Measured]) -> String {
     let width = measured.iter().map(|one| one.name.len()).max().unwrap_or(0);
     let mut lines = vec![format!(
-        "{:width$}  ours  peer  ratio  {:22}  met  peer's name",
-        "", "goal"
+        "{:width$}  {:>7}  {:>7}  {:>5}  {:10}  {:22}  met  peer's name",
+        "", "ours", "peer", "ratio", "spread", "goal"
     )];
     for one in measured {
+        let spread = one.spread.map(|(low, high)| format!("{low:.2}..{high:.2}"));
         lines.push(format!(
-            "{:width$}  {:4}  {:4}  {:5.2}  {:22}  {:3}  {}",
+            "{:width$}  {:7}  {:7}  {:5.2}  {:10}  {:22}  {:3}  {}",
             one.name,
             one.ours,
             one.peer,
             one.ratio,
+            spread.unwrap_or_default(),
             one.goal,
             if one.met { "yes" } else { "no" },
             one.peer_name
@@ -136,5 +185,19 @@ mod tests {
         let met = |ours, goal| Measured::new("x", "y", ours, 10, goal).met;
         assert!(met(10, Goal::AsThePeer) && !met(11, Goal::AsThePeer));
         assert!(met(599, Goal::Below(600)) && !met(600, Goal::Below(600)));
+        assert!(met(5, Goal::AtMost(0.5)) && !met(6, Goal::AtMost(0.5)));
+        assert!(met(12, Goal::MoreByAtMost(2)) && !met(13, Goal::MoreByAtMost(2)));
+        assert!(met(1, Goal::MoreByAtMost(2)));
+    }
+
+    #[test]
+    fn what_varies_has_a_median_and_a_spread() {
+        let pairs = [(10, 10), (90, 10), (5, 10), (6, 20), (8, 10)];
+        let measured = |goal| Measured::of_pairs("x", "y", &pairs, PEER, goal);
+        let one = measured(Goal::AtMost(0.8));
+        assert_eq!((one.ours, one.peer, one.spread), (8, 10, Some((0.3, 9.0))));
+        assert!(one.met && !measured(Goal::AtMost(0.79)).met);
+        assert!(measured(Goal::MoreByAtMost(0)).met);
+        assert_eq!(Measured::new("x", "y", 5, 10, Goal::AsThePeer).spread, None);
     }
 }
