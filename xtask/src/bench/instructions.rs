@@ -48,7 +48,7 @@ pub(super) fn many(ui: &Ui) -> Result<Vec<Measured>> {
     let few = counter.of("commit", 100)?;
     Ok(vec![
         of(
-            "user-space instructions to unmap and map 4 KiB among 10,000 live mappings",
+            "user-space instructions to unmap and map 4 KiB in a guest's IOMMU, among 10,000",
             counter.of("among", MANY)?,
             peer,
             Goal::Below(AMONG_LIMIT),

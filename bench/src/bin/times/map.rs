@@ -27,7 +27,8 @@ pub fn measure(first: Bdf, second: Bdf, kind: Kind) -> Result<Vec<(Duration, Dur
     let peers: Arc<dyn VfioOps> = Arc::clone(&container) as _;
     let _peers_device = VfioDevice::new(&path, peers, false).context("the peer's device")?;
 
-    pairs::measure(|| ours(&space, kind), || peers_time(&container, kind))
+    let ours = || ours(&space, kind);
+    pairs::measure(kind.pairs(), ours, || peers_time(&container, kind))
 }
 
 fn ours(space: &AddressSpace, kind: Kind) -> Result<Duration> {

@@ -16,6 +16,8 @@ const WORDS: usize = (GUEST / PAGE / 64) as usize;
 const RARE: usize = 1000;
 /// So many bitmaps take turns, more than a cache holds: what is measured is memory.
 const BITMAPS: usize = 8;
+/// So many pairs are timed.
+const PAIRS: usize = 41;
 
 pub fn measure() -> Result<Vec<(Duration, Duration)>> {
     let range = IovaRange::new(Iova(0), GUEST).context("a range")?;
@@ -26,6 +28,7 @@ pub fn measure() -> Result<Vec<(Duration, Duration)>> {
     let turns = || bitmaps.iter().cycle();
     let (mut merged, mut read) = (turns(), turns().skip(BITMAPS / 2));
     let pairs = pairs::measure(
+        PAIRS,
         || {
             let words = merged.next().context("no bitmap")?;
             let (took, merged) = time(|| into.merge_words(Iova(0), words));

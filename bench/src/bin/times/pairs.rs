@@ -5,16 +5,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// So many pairs are timed, after one that is not: it brings in what the first time alone costs.
-const PAIRS: usize = 9;
-
-/// The times of ours and of the peer; which goes first changes with each pair.
+/// The times of ours and of the peer, so many, after a pair that is not counted: it brings in what the first time alone
+/// costs. Which goes first changes with each pair.
 pub fn measure(
+    count: usize,
     mut ours: impl FnMut() -> Result<Duration>,
     mut peer: impl FnMut() -> Result<Duration>,
 ) -> Result<Vec<(Duration, Duration)>> {
     let mut pairs = Vec::new();
-    for pair in 0..=PAIRS {
+    for pair in 0..=count {
         pairs.push(if pair % 2 == 0 {
             let first = ours()?;
             (first, peer()?)
