@@ -133,14 +133,15 @@ pub(crate) fn run(args: &BenchArgs, ui: &Ui) -> Result<ExitCode> {
 
 /// What the core costs: calls of the kernel to open devices, and our own part in a map and an unmap.
 fn core(ui: &Ui) -> Result<Vec<Measured>> {
-    let mut measured = ioctls::measure(ui)?;
+    let mut measured = ioctls::of_devices(ui)?;
     measured.push(instructions::pair(ui)?);
     Ok(measured)
 }
 
 /// What guest memory costs, and many mappings.
 fn type1(ui: &Ui) -> Result<Vec<Measured>> {
-    let mut measured = instructions::many(ui)?;
+    let mut measured = ioctls::of_memory(ui)?;
+    measured.extend(instructions::many(ui)?);
     measured.extend(times::measure(ui)?);
     Ok(measured)
 }
@@ -148,6 +149,7 @@ fn type1(ui: &Ui) -> Result<Vec<Measured>> {
 /// All that is counted, and is the same on every run: what a test can ask for.
 pub(crate) fn counts(ui: &Ui) -> Result<Vec<Measured>> {
     let mut measured = core(ui)?;
+    measured.extend(ioctls::of_memory(ui)?);
     measured.extend(instructions::many(ui)?);
     Ok(measured)
 }

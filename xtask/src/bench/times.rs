@@ -4,6 +4,7 @@
 //! the pairs. On a busy machine it can be missed; no test asks for it.
 
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -36,6 +37,9 @@ const MAPS: [(&str, &str, Goal); 4] = [
     ),
 ];
 
+/// Longer than all of it takes on a slow machine.
+const LIMIT: Duration = Duration::from_secs(1200);
+
 const MERGE: &str = "microseconds to merge the dirty pages of a guest of 1 TiB, in 1 word of 1,000";
 
 pub(super) fn measure(ui: &Ui) -> Result<Vec<Measured>> {
@@ -54,6 +58,7 @@ fn maps(ui: &Ui) -> Result<Vec<Measured>> {
     let request = Request {
         devices: ["edu", "nvme"].map(str::to_owned).to_vec(),
         cpus: 2,
+        timeout: LIMIT,
         memory: Some("2G".to_owned()),
         qemu_args: vec!["-mem-prealloc".to_owned()],
         ..Request::new(machine, ["sh", "-c", &script])
