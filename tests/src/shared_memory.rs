@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::fs::{MemfdFlags, fstat, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 use vfio_core::address::{Access, HostRange, Iova, IovaRange};
+use vfio_core::guest::{AddressSpace, Block, Section};
 use vfio_core::iommu::Domain;
 use vfio_core::{Error, ErrorKind};
 
@@ -92,6 +93,33 @@ impl SharedMemory {
     pub fn renew(domain: &Domain, mappings: &[(IovaRange, HostRange)]) -> vfio_core::Result<()> {
         // SAFETY: devices reach the pages that they reached; who has mapped them keeps them.
         unsafe { domain.renew_addresses(mappings.iter().copied()) }
+    }
+
+    /// A guest's section of all of it, where devices find it.
+    ///
+    /// # Errors
+    /// Those of [`Section::ram`].
+    pub fn section(&self, access: Access) -> Result<Section> {
+        // SAFETY: the memory is never unmapped, and nobody has a reference to it.
+        let block = unsafe { Block::new(self.host_range()?, ()) };
+        let make = match access {
+            Access::Read => Section::rom,
+            _ => Section::ram,
+        };
+        Ok(make(self.iova, &block, 0)?)
+    }
+
+    /// Has guest memory be what another program has mapped.
+    ///
+    /// # Errors
+    /// Those of [`AddressSpace::resume`].
+    pub fn resume(
+        space: &AddressSpace,
+        domain: &Domain,
+        mapped: &[IovaRange],
+    ) -> vfio_core::Result<()> {
+        // SAFETY: the sections are of this memory, which is where it was.
+        unsafe { space.resume(domain, mapped) }
     }
 
     /// Where these bytes are.

@@ -8,6 +8,7 @@ use iommu_spapr::SPAPR_V2;
 use iommu_type1::{TYPE1, TYPE1_V2};
 use pci_device::{Command, ConfigSpace};
 use vfio_core::address::{Access, DmaMask, HostRange, IovaRange};
+use vfio_core::guest::AddressSpace;
 use vfio_core::host::{self, Bdf};
 use vfio_core::iommu::{Domain, Registration, Registry};
 use vfio_core::kernel::{Errno, Kernel};
@@ -106,6 +107,64 @@ const AS_MAPPED: [(Dma, Dma); 3] = [
     (Dma::Arrived, Dma::Arrived),
 ];
 const SIZE: u64 = 3 * BUFFER_SIZE as u64;
+
+/// A guest with sections for memories.
+fn guest(memories: &[SharedMemory]) -> AddressSpace {
+    let space = AddressSpace::new();
+    let mut edit = space.edit();
+    for (memory, access) in
+        memories
+            .iter()
+            .zip([Access::ReadWrite, Access::Read, Access::ReadWrite])
+    {
+        edit = edit.insert(memory.section(access).unwrap());
+    }
+    let _ = edit.commit().unwrap();
+    space
+}
+
+#[test]
+fn guest_memory_that_another_process_has_mapped_is_followed_as_it_is() {
+    let before = Process::first(Machine::x86_64(), TYPE1_V2);
+    let after = before.next(Rights::user(2 * SIZE), TYPE1_V2);
+    let device = before.open();
+    let old = memories(device.domain());
+    let mapped = device.domain().forget_addresses().unwrap();
+    let handover = device.hand_over().unwrap();
+    let new = old.each_ref().map(|memory| memory.again().unwrap());
+    drop(device);
+
+    let device = after.adopt(handover);
+    let domain = device.domain();
+    let fewer = SharedMemory::resume(&guest(&new[..2]), domain, &mapped).unwrap_err();
+    assert_eq!(fewer.kind(), ErrorKind::Invalid, "{fewer}");
+    let space = guest(&new);
+    let missing = SharedMemory::resume(&space, domain, &mapped[1..]).unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::Invalid, "{missing}");
+    after.failing.arm(1, Errno::NOMEM.into(), Mode::Once);
+    let failed = SharedMemory::resume(&space, domain, &mapped).unwrap_err();
+    assert_eq!(failed.errno(), Some(Errno::NOMEM), "{failed}");
+    assert!(after.failing.failed().is_some());
+    after.failing.disarm();
+    assert_eq!((space.followers(), before.sim.locked()), (0, SIZE));
+
+    SharedMemory::resume(&space, domain, &mapped).unwrap();
+    assert_eq!(
+        after.failing.seen()[1..],
+        [RENEW; 3],
+        "after the question whether it can"
+    );
+    assert_eq!((before.sim.locked(), after.sim.locked()), (0, SIZE));
+    assert_eq!(after.moves(&device, &new), AS_MAPPED);
+    let twice = SharedMemory::resume(&space, domain, &mapped).unwrap_err();
+    assert_eq!(twice.kind(), ErrorKind::Busy, "{twice}");
+    let _ = space.edit().remove(new[0].range()).commit().unwrap();
+    let moves = after.moves(&device, &new);
+    assert_eq!(moves[0], (Dma::Blocked, Dma::Blocked));
+    assert_eq!(moves[1..], AS_MAPPED[1..]);
+    drop(space);
+    assert_eq!(after.sim.mappings(), []);
+}
 
 #[test]
 fn another_process_goes_on_with_device_and_mappings() {

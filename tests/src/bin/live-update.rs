@@ -2,7 +2,7 @@
 //!
 //! `live-update BDF`, as root, has the device do DMA with two memfds, forgets their addresses, hands everything over to
 //! itself, and becomes this program anew. That has the device do DMA with the same memory, by the mappings of the
-//! program before, and unmaps them.
+//! program before, which are a guest's from then on and go with its sections.
 #![allow(unsafe_code)] // Fds that come as numbers.
 
 use std::io::Write;
@@ -16,6 +16,7 @@ use pci_device::{Command as Enable, ConfigSpace};
 use rustix::io::{FdFlags, fcntl_setfd};
 use serde::{Deserialize, Serialize};
 use vfio_core::address::{Access, DmaMask, Iova};
+use vfio_core::guest::AddressSpace;
 use vfio_core::host::{self, Bdf};
 use vfio_core::{Device, Handover, Vfio};
 use vfio_tests::SharedMemory;
@@ -119,19 +120,23 @@ fn after(bdf: Bdf, left: &str) -> Result<()> {
         .into_iter()
         .map(|(file, iova)| SharedMemory::of(take(file)?, Iova(iova)))
         .collect::<Result<Vec<_>>>()?;
-    let renewed = memories
-        .iter()
-        .map(|memory| Ok((memory.range(), memory.host_range()?)))
-        .collect::<Result<Vec<_>>>()?;
+    let mapped: Vec<_> = memories.iter().map(SharedMemory::range).collect();
+    let space = AddressSpace::new();
+    let mut guest = space.edit();
+    for (memory, access) in memories.iter().zip(RIGHTS) {
+        guest = guest.insert(memory.section(access)?);
+    }
+    let _ = guest.commit()?;
 
     let vfio = Vfio::new()?;
     let device = vfio.adopt(bdf, handover)?;
     let domain = device.domain();
-    SharedMemory::renew(domain, &renewed)?;
+    SharedMemory::resume(&space, domain, &mapped)?;
     check(&vfio, &device, &memories).context("after")?;
-    for memory in &memories {
-        let bytes = domain.unmap(memory.range())?;
-        ensure!(bytes == memory.range().size(), "{bytes:#x} bytes went");
+    for range in &mapped {
+        let _ = space.edit().remove(*range).commit()?;
+        let bytes = domain.unmap(*range)?;
+        ensure!(bytes == 0, "{bytes:#x} bytes were left");
     }
     writeln!(
         std::io::stdout(),

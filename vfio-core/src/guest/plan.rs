@@ -163,7 +163,7 @@ fn doomed<'a>(domain: &Domain, old: &'a Sections, gone: &[Piece<'a>]) -> Vec<Pie
 }
 
 /// What is mapped there, if sections are all that it is of.
-fn ours(old: &Sections, mapping: IovaRange) -> Option<Piece<'_>> {
+pub(super) fn ours(old: &Sections, mapping: IovaRange) -> Option<Piece<'_>> {
     let mut next = Some(mapping.first().0);
     let mut first = None;
     for section in old.overlapping(Bus::Memory, mapping) {

@@ -334,7 +334,7 @@ fn common(some: &[IovaRange], others: &[IovaRange]) -> Vec<IovaRange> {
 }
 
 /// What devices are to reach of sections, which come in the order of their addresses.
-fn pieces<'a>(sections: impl Iterator<Item = &'a Section>) -> Vec<Piece<'a>> {
+pub(super) fn pieces<'a>(sections: impl Iterator<Item = &'a Section>) -> Vec<Piece<'a>> {
     sections
         .filter_map(|section| section.piece().ok())
         .collect()

@@ -28,8 +28,8 @@ const RENEW: &str = "renew the addresses of";
 /// If `exec` fails, the old program renews the same mappings with their old addresses.
 ///
 /// One group is handed over with its container, and one device with its group: a container with several groups is not
-/// taken over as one. An [`AddressSpace`](crate::guest::AddressSpace) maps what it has, and so cannot follow a context
-/// in which that is mapped already.
+/// taken over as one. Where an [`AddressSpace`](crate::guest::AddressSpace) keeps the mappings, the next program's
+/// [resumes](crate::guest::AddressSpace::resume) them instead of 5.
 ///
 /// ```no_run
 /// # use std::os::fd::OwnedFd;
