@@ -11,6 +11,7 @@ mod diagnosis;
 mod dirty;
 mod domain;
 mod failing;
+mod halfway;
 mod handover;
 mod live_update;
 mod overlay;
