@@ -13,6 +13,10 @@
 //! memory as soon as it is attached. Version 2 is preferred. What is registered or accounted counts against
 //! `RLIMIT_MEMLOCK`, and so do the tables (C41, C42, D49, D54b).
 //!
+//! Guest memory that an [`AddressSpace`](vfio_core::guest::AddressSpace) keeps is registered by whole blocks, on the pages
+//! of the host that they touch, for as long as there is a section of them. Memory that is mapped alone is registered with
+//! its mapping.
+//!
 //! The kernel advertises both versions always; only a group in the container tells what works. What the
 //! kernel does is in `drivers/vfio/vfio_iommu_spapr_tce.c`. Three of its calls fail with a positive
 //! number (P1 to P3), and an unmap that reaches past its window kills some kernels (H1): this crate

@@ -19,9 +19,23 @@ pub(crate) struct Registered(BTreeMap<usize, Block>);
 #[derive(Debug)]
 struct Block {
     range: HostRange,
-    /// The whole host pages below each mapping that uses it, by the mapping's first address. There is none
-    /// where the kernel did not take the block back.
+    /// The whole host pages below each mapping that uses it, by the mapping's first address.
     users: BTreeMap<Iova, HostRange>,
+    /// Those that somebody has registered as a whole, as often. Where there is neither, the kernel did not take the block
+    /// back.
+    held: Vec<HostRange>,
+}
+
+impl Block {
+    fn is_unused(&self) -> bool {
+        self.users.is_empty() && self.held.is_empty()
+    }
+
+    /// Whether somebody promises that all of this memory is what was registered.
+    fn serves(&self, pages: HostRange) -> bool {
+        let mut promised = self.users.values().chain(&self.held);
+        promised.any(|it| it.contains(pages))
+    }
 }
 
 impl Registered {
@@ -34,9 +48,53 @@ impl Registered {
         memory: HostRange,
         host_page: usize,
         register: impl FnOnce(HostRange) -> Result<()>,
-        mut unregister: impl FnMut(HostRange) -> Result<()>,
+        unregister: impl FnMut(HostRange) -> Result<()>,
     ) -> Result<HostRange> {
         let wanted = whole_pages(memory, host_page)?;
+        let block = self.block_for(wanted, register, unregister)?;
+        block.users.insert(user, wanted);
+        Ok(block.range)
+    }
+
+    /// Registers memory as a whole, so that parts of it can be mapped, as they come.
+    pub(crate) fn hold(
+        &mut self,
+        memory: HostRange,
+        host_page: usize,
+        register: impl FnOnce(HostRange) -> Result<()>,
+        unregister: impl FnMut(HostRange) -> Result<()>,
+    ) -> Result<()> {
+        let wanted = whole_pages(memory, host_page)?;
+        let block = self.block_for(wanted, register, unregister)?;
+        block.held.push(wanted);
+        Ok(())
+    }
+
+    /// Undoes [`hold`](Self::hold) of the same memory once, as [`release`](Self::release) does of a mapping.
+    pub(crate) fn let_go(
+        &mut self,
+        memory: HostRange,
+        host_page: usize,
+        unregister: impl FnOnce(HostRange) -> Result<()>,
+    ) -> Result<()> {
+        let held = whole_pages(memory, host_page)?;
+        let Some(block) = self.overlapping(held) else {
+            return Ok(());
+        };
+        if let Some(at) = block.held.iter().position(|it| *it == held) {
+            block.held.swap_remove(at);
+        }
+        let range = block.range;
+        self.give_back(range, unregister)
+    }
+
+    /// The block that serves these pages; a new one, if nothing is in the way.
+    fn block_for(
+        &mut self,
+        wanted: HostRange,
+        register: impl FnOnce(HostRange) -> Result<()>,
+        mut unregister: impl FnMut(HostRange) -> Result<()>,
+    ) -> Result<&mut Block> {
         let in_the_way = |why: String| {
             Error::new(ErrorKind::Overlap, "register memory in", CONTEXT)
                 .of_memory(wanted)
@@ -44,7 +102,7 @@ impl Registered {
         };
         while let Some(block) = self.overlapping(wanted) {
             let range = block.range;
-            if block.users.is_empty() {
+            if block.is_unused() {
                 unregister(range).map_err(|error| {
                     in_the_way(format!(
                         "what was there before is still registered as {range}, and the kernel does not \
@@ -53,9 +111,8 @@ impl Registered {
                     .caused_by(vec![error])
                 })?;
                 self.0.remove(&range.addr());
-            } else if block.users.values().any(|pages| pages.contains(wanted)) {
-                block.users.insert(user, wanted);
-                return Ok(range);
+            } else if block.serves(wanted) {
+                break;
             } else {
                 return Err(in_the_way(format!(
                     "a part of it is registered as {range}, and no one mapping that uses this holds all \
@@ -63,13 +120,18 @@ impl Registered {
                 )));
             }
         }
-        register(wanted)?;
-        let block = Block {
-            range: wanted,
-            users: BTreeMap::from([(user, wanted)]),
+        let at = match self.overlapping(wanted) {
+            Some(serving) => serving.range.addr(),
+            None => {
+                register(wanted)?;
+                wanted.addr()
+            }
         };
-        self.0.insert(wanted.addr(), block);
-        Ok(wanted)
+        Ok(self.0.entry(at).or_insert_with(|| Block {
+            range: wanted,
+            users: BTreeMap::new(),
+            held: Vec::new(),
+        }))
     }
 
     /// Takes a user away; with the last, `unregister` is called. If that fails the block stays without
@@ -84,11 +146,19 @@ impl Registered {
             return Ok(());
         };
         found.users.remove(&user);
-        if !found.users.is_empty() {
-            return Ok(());
+        self.give_back(block, unregister)
+    }
+
+    /// Unregisters a block that nobody uses.
+    fn give_back(
+        &mut self,
+        block: HostRange,
+        unregister: impl FnOnce(HostRange) -> Result<()>,
+    ) -> Result<()> {
+        if self.0.get(&block.addr()).is_some_and(Block::is_unused) {
+            unregister(block)?;
+            self.0.remove(&block.addr());
         }
-        unregister(found.range)?;
-        self.0.remove(&block.addr());
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vfio_core::address::{Access, DmaMask, HostRange, Iova, IovaRange};
-use vfio_core::iommu::{Aperture, Capabilities, IommuBackend, WindowLimits};
+use vfio_core::iommu::{Aperture, Capabilities, IommuBackend, MemoryRegistration, WindowLimits};
 use vfio_core::{Container, Error, ErrorKind, Result};
 
 use crate::registered::Registered;
@@ -211,6 +211,10 @@ unsafe impl IommuBackend for SpaprV2 {
         Ok(())
     }
 
+    fn memory_registration(&self) -> Option<&dyn MemoryRegistration> {
+        Some(self)
+    }
+
     #[allow(unsafe_code)] // the trait's contract, passed on
     unsafe fn map(&self, iova: IovaRange, memory: HostRange, access: Access) -> Result<()> {
         let state = &mut *self.state();
@@ -261,5 +265,24 @@ impl SpaprV2 {
             })
         };
         state.registered.release(iova.first(), block, unregister)
+    }
+}
+
+/// Whole blocks (D49): what is registered can be mapped in parts, and at several places.
+impl MemoryRegistration for SpaprV2 {
+    #[allow(unsafe_code)] // the trait's contract: that the memory stays, which `Registered` relies on
+    unsafe fn register(&self, memory: HostRange) -> Result<()> {
+        self.state().registered.hold(
+            memory,
+            self.host_page,
+            |block| calls::register(&self.container, block),
+            |block| calls::unregister(&self.container, block),
+        )
+    }
+
+    fn unregister(&self, memory: HostRange) -> Result<()> {
+        let unregister = |block| calls::unregister(&self.container, block);
+        let registered = &mut self.state().registered;
+        registered.let_go(memory, self.host_page, unregister)
     }
 }

@@ -39,7 +39,11 @@ impl World {
 
     /// Nobody follows.
     pub(crate) fn apart(registration: Registration, devices: usize) -> Self {
-        Self::on(Machine::x86_64(), registration, devices)
+        let machine = match registration.name {
+            "sPAPR v2" => Machine::powernv9(),
+            _ => Machine::x86_64(),
+        };
+        Self::on(machine, registration, devices)
     }
 
     fn follow(&self) {

@@ -13,6 +13,7 @@ use super::limit;
 use super::piece::Piece;
 use super::plan::{Plan, Step};
 use super::populate::{Population, populate};
+use super::registered::Registered;
 use super::section::{Bus, Section};
 use super::sections::Sections;
 use super::space::Committed;
@@ -29,6 +30,8 @@ pub(super) struct Follower {
     pub(super) follows: bool,
     /// The guest's IOMMU that its devices are behind, if they are; otherwise they see what the guest sees.
     pub(super) behind: Option<AddressSpaceId>,
+    /// The blocks of the memory, where they are to be known before they are mapped.
+    pub(super) registered: Vec<Registered>,
 }
 
 impl Follower {
@@ -38,6 +41,7 @@ impl Follower {
             torn: Vec::new(),
             follows: true,
             behind: None,
+            registered: Vec::new(),
         }
     }
 
@@ -46,6 +50,32 @@ impl Follower {
             behind: Some(iommu),
             ..Self::of(domain)
         }
+    }
+
+    /// Another device's memory may be mapped later, if the kernel can.
+    pub(super) fn know_peer(&mut self, section: &Section) {
+        let block = section.block().into_iter();
+        match Registered::all(&self.domain, block, &self.registered) {
+            Ok(known) => self.registered.extend(known),
+            Err(error) => debug!(%error, "other devices will not reach it"),
+        }
+    }
+
+    /// Maps another device's memory.
+    fn map_peer(&mut self, piece: &Piece<'_>) -> Result<()> {
+        let block = piece.section.block().into_iter();
+        let known = Registered::all(&self.domain, block, &self.registered)?;
+        carry_out::make(&self.domain, &[Step::Map(*piece)]).map_err(|stopped| stopped.error)?;
+        self.registered.extend(known);
+        Ok(())
+    }
+
+    /// Blocks of which there is no section any more need not be known.
+    pub(super) fn forget_blocks(&mut self, sections: &Sections) {
+        self.registered.retain(|known| {
+            let mut blocks = sections.iter().filter_map(Section::block);
+            blocks.any(|block| *block == known.block)
+        });
     }
 
     /// Why nothing can be changed in it.
@@ -110,16 +140,33 @@ pub(super) fn carry_out_in_all<'a>(
     for range in &committed.interrupted {
         debug!(%range, "devices do not reach it for a moment");
     }
-    make_in_all(followers, &plans, blocks_of([old, new]))?;
+    let coming = change.come.iter().map(|it| it.section);
+    let coming = coming.filter_map(Section::reachable_block);
+    let known = followers.iter();
+    let known = known.map(|it| Registered::all(&it.domain, coming.clone(), &it.registered));
+    let known = known
+        .collect::<Result<Vec<_>>>()
+        .map_err(|error| error.because_also("nothing has changed"))?;
+    let made = make_in_all(followers, &plans, blocks_of([old, new]));
+    for (follower, known) in followers.iter_mut().zip(known) {
+        if made.is_ok() || !follower.torn.is_empty() {
+            follower.registered.extend(known);
+        }
+    }
+    made?;
     for piece in peers {
-        for Follower { domain, .. } in followers.iter().filter(|it| it.behind.is_none()) {
-            if !has_whole_pages(domain, piece) {
+        for follower in followers.iter_mut() {
+            if follower.behind.is_some() {
+                follower.know_peer(piece.section);
+                continue;
+            }
+            if !has_whole_pages(&follower.domain, piece) {
                 debug!(section = %piece.section, "other devices do not reach it: it is not made of whole pages of the IOMMU");
                 continue;
             }
-            if let Err(stopped) = carry_out::make(domain, &[Step::Map(*piece)]) {
-                debug!(error = %stopped.error, "other devices do not reach it");
-                committed.unreachable.push((piece.range, stopped.error));
+            if let Err(error) = follower.map_peer(piece) {
+                debug!(%error, "other devices do not reach it");
+                committed.unreachable.push((piece.range, error));
             }
         }
     }

@@ -15,6 +15,8 @@ use super::follower::{Follower, blocks_of, make_in_all, torn};
 use super::limit;
 use super::piece::Piece;
 use super::plan::{Plan, Step};
+use super::registered::Registered;
+use super::section::Section;
 use super::sections::Sections;
 use super::space::{AddressSpace, State};
 use super::translation::{Request, Translation};
@@ -45,7 +47,7 @@ use super::translation::{Request, Translation};
 ///
 /// # fn behind(vfio: &Vfio, bdf: Bdf, memory: &Arc<AddressSpace>) -> Result<(), Box<dyn std::error::Error>> {
 /// let iommu = GuestIommu::of(memory);
-/// let device = vfio.open_with(bdf, &OpenOptions::new().in_space(iommu.id()))?;
+/// let device = vfio.open_with(bdf, OpenOptions::default().in_space(iommu.id()))?;
 /// iommu.follow(device.domain(), [])?;
 /// let range = IovaRange::new(Iova(0x1000), 0x1000).ok_or("no such range")?;
 /// let to = Iova(0x7000_0000);
@@ -104,7 +106,14 @@ impl GuestIommu {
                 _ => Err(self.busy("it follows something else")),
             };
         }
-        let mut follower = [Follower::behind(domain.clone(), self.id)];
+        let blocks = sections.iter().filter_map(Section::reachable_block);
+        let mut follower = Follower {
+            registered: Registered::all(domain, blocks, &[])?,
+            ..Follower::behind(domain.clone(), self.id)
+        };
+        let peers = sections.iter().filter(|section| section.is_peer());
+        peers.for_each(|section| follower.know_peer(section));
+        let mut follower = [follower];
         let mut translations = translations.into_iter();
         let failed = translations.find_map(|it| map(sections, &mut follower, self.id, &it).err());
         let [mut follower] = follower;

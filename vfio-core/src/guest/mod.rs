@@ -72,6 +72,7 @@ mod limit;
 mod piece;
 mod plan;
 mod populate;
+mod registered;
 mod resume;
 mod retranslate;
 mod section;

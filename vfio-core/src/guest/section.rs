@@ -187,6 +187,14 @@ impl Section {
         }
     }
 
+    /// The block of memory of this process that devices are to reach.
+    pub(super) fn reachable_block(&self) -> Option<&Block> {
+        match &self.content {
+            Content::Memory(Kind::Ram | Kind::Rom, block, _) => Some(block),
+            _ => None,
+        }
+    }
+
     pub(super) fn unit(&self) -> Option<u64> {
         self.unit
     }

@@ -279,6 +279,9 @@ impl AddressSpace {
             sections.remove(*bus, *range);
         }
         sections.extend(new);
+        for follower in followers {
+            follower.forget_blocks(sections);
+        }
         Ok(committed)
     }
 }

@@ -9,6 +9,7 @@ use crate::host::Bdf;
 
 use super::dirty::DirtyTracking;
 use super::live_update::LiveUpdate;
+use super::memory_registration::MemoryRegistration;
 
 /// A range of addresses that the IOMMU can map: a usable IOVA range of type1, a DMA window of sPAPR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +113,11 @@ pub unsafe trait IommuBackend: Debug + Send + Sync {
 
     /// What lets mappings outlive the process that made them, where there is such a thing.
     fn live_update(&self) -> Option<&dyn LiveUpdate> {
+        None
+    }
+
+    /// What wants to know whole blocks of memory before parts of them are mapped, where there is such a thing.
+    fn memory_registration(&self) -> Option<&dyn MemoryRegistration> {
         None
     }
 

@@ -204,6 +204,32 @@ impl Domain {
         self.ledger().mappings_left()
     }
 
+    /// Whether memory is to be [registered](Self::register) before parts of it are mapped.
+    pub(crate) fn registers_memory(&self) -> bool {
+        self.0.backend.memory_registration().is_some()
+    }
+
+    /// Registers memory, where that is to be done.
+    ///
+    /// # Safety
+    /// That of [`MemoryRegistration::register`](super::MemoryRegistration::register).
+    #[allow(unsafe_code)] // as there
+    pub(crate) unsafe fn register(&self, memory: HostRange) -> Result<()> {
+        let Some(kernel) = self.0.backend.memory_registration() else {
+            return Ok(());
+        };
+        // SAFETY: passed on to our caller.
+        self.alive("register memory in", || unsafe { kernel.register(memory) })
+    }
+
+    /// Undoes [`register`](Self::register).
+    pub(crate) fn unregister(&self, memory: HostRange) -> Result<()> {
+        match self.0.backend.memory_registration() {
+            Some(kernel) => self.alive("unregister memory in", || kernel.unregister(memory)),
+            None => Ok(()),
+        }
+    }
+
     /// Whether what is mapped counts as locked by this process.
     pub(crate) fn locks_what_is_mapped(&self) -> bool {
         self.0.backend.locks_what_is_mapped()

@@ -174,6 +174,13 @@ const BREAKS: &[Break] = &[
         seen_by: GUEST_MEMORY,
     },
     Break {
+        name: "blocks of guest memory are not registered before parts of them are mapped",
+        file: "iommu-spapr/src/v2.rs",
+        find: "        Some(self)\n",
+        replace: "        None\n",
+        seen_by: GUEST_MEMORY,
+    },
+    Break {
         name: "another device's memory stays mapped when its section goes",
         file: "vfio-core/src/guest/follower.rs",
         find: "gone: change.gone.clone(),",

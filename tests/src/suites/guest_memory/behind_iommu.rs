@@ -8,7 +8,7 @@ use vfio_core::guest::{AddressSpace, GuestIommu, Request, Translation};
 
 use super::look::Guest;
 use super::place::Place;
-use super::{Outcome, Rig, WINDOWS, has_windows};
+use super::{Outcome, Rig};
 use crate::devices::Driver;
 use crate::guest::{BLOCK_PAGES, Change, Kind, Layout, Model, PAGES, Section};
 use crate::random;
@@ -22,9 +22,6 @@ const LONGEST: usize = 6;
 const FIRST: u64 = 1 << 10;
 
 pub(in crate::suites) fn reached(rig: &Rig, driver: &mut dyn Driver) -> Result<Outcome> {
-    if has_windows(rig)? {
-        return Ok(WINDOWS);
-    }
     let mut behind = Behind::new(rig)?;
     for round in 0..ROUNDS {
         let gone = behind.apply()?;

@@ -8,9 +8,9 @@ use vfio_core::kernel::Errno;
 use vfio_core::{AddressSpaceId, Device, ErrorKind, OpenOptions};
 
 use super::followers::Followers;
-use super::{Outcome, Rig, WINDOWS, has_windows};
+use super::{Outcome, Rig};
 use crate::devices::{Driver, Model};
-use crate::guest::{Change, Kind, Section};
+use crate::guest::{BLOCK_PAGES, Change, Kind, Section};
 use crate::rights::{Limited, locked};
 
 const NO_OTHER: Outcome =
@@ -50,6 +50,12 @@ pub(in crate::suites) fn by_two_containers(rig: &Rig, driver: &mut dyn Driver) -
 }
 
 pub(in crate::suites) fn by_one_container(rig: &Rig, driver: &mut dyn Driver) -> Result<Outcome> {
+    if rig.device.domain().capabilities()?.windows.is_some() {
+        // Seen on powernv9 and not understood; it is so if nothing is mapped, too.
+        return Ok(Outcome::NotHere(
+            "once two groups have shared windows, the next context of the first does no DMA",
+        ));
+    }
     with_another(rig, rig.space(), |one, other| {
         if one != other.device.domain() {
             return Ok(Outcome::NotHere("the kernel puts no two groups together"));
@@ -79,7 +85,10 @@ pub(in crate::suites) fn refused(rig: &Rig, driver: &mut dyn Driver) -> Result<O
 /// What the kernel refuses in the second of them, when it has been made in the first: memory is locked for both, and that
 /// of the second is too much.
 pub(in crate::suites) fn undone(rig: &Rig, driver: &mut dyn Driver) -> Result<Outcome> {
-    with_another(rig, AddressSpaceId::unique(), |_, other| {
+    with_another(rig, AddressSpaceId::unique(), |one, other| {
+        if one.capabilities()?.windows.is_some() {
+            return Ok(Outcome::NotHere("what is mapped is not what is locked"));
+        }
         let (mut followers, change) = about_to_change(rig, other)?;
         // In each, two sections come before one goes; the second lacks a page, and the first has had one to give back.
         let page = followers.layout.page as u64;
@@ -105,9 +114,6 @@ fn with_another(
     space: AddressSpaceId,
     run: impl FnOnce(&Domain, &mut Other) -> Result<Outcome>,
 ) -> Result<Outcome> {
-    if has_windows(rig)? {
-        return Ok(WINDOWS);
-    }
     match Other::open(rig, space)? {
         Some(mut other) => run(rig.device.domain(), &mut other),
         None => Ok(NO_OTHER),
@@ -125,7 +131,8 @@ fn follow_random_edits(rig: &Rig, other: &mut Other, driver: &mut dyn Driver) ->
 fn about_to_change(rig: &Rig, other: &Other) -> Result<(Followers, Change)> {
     let domains = [rig.device.domain(), other.device.domain()];
     let mut followers = Followers::new(rig.vfio().kernel(), &domains, MASK)?;
-    let [old, new, last] = [3 * PAGES, 0, PAGES].map(ram);
+    // A buffer that begins between them is not larger than what is between them, whatever a page of the host is.
+    let [old, new, last] = [10 * PAGES, 0, PAGES].map(ram);
     followers.commit(&Change {
         removed: vec![],
         inserted: vec![old],
@@ -162,7 +169,7 @@ fn ram(at: usize) -> Section {
         at,
         len: PAGES,
         block: 0,
-        offset: at,
+        offset: at % (BLOCK_PAGES - PAGES),
         kind: Kind::Ram,
         unit: None,
     }
