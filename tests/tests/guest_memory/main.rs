@@ -7,6 +7,7 @@
 mod behind_iommu;
 mod cases;
 mod come_and_go;
+mod hard_cases;
 mod locking;
 mod populating;
 mod rig;

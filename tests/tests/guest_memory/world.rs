@@ -165,6 +165,11 @@ impl World {
         }
     }
 
+    /// The life of the context of one device ends.
+    pub(crate) fn close_device(&mut self, n: usize) {
+        self.devices.remove(n).close().unwrap();
+    }
+
     /// Nothing is left when everything was dropped.
     pub(crate) fn end(self) {
         let Self {

@@ -23,8 +23,9 @@ impl Block {
     /// The memory `range`, which `owner` keeps: it is dropped when no device can reach the memory any more.
     ///
     /// # Safety
-    /// As long as `owner` has not been dropped, the memory stays mapped in this process, at these addresses, of the same
-    /// pages; and no reference to it exists that a device that reads or writes at any time would invalidate.
+    /// As long as `owner` has not been dropped, the memory stays mapped in this process, at these addresses, and no reference
+    /// to it exists that a device that reads or writes at any time would invalidate. As long as a device may reach it, it is
+    /// of the same pages ([`AddressSpace::discard`](super::AddressSpace::discard)).
     pub unsafe fn new(range: HostRange, owner: impl Any + Send + Sync) -> Self {
         Self(Arc::new(Inner {
             range,

@@ -16,6 +16,7 @@ use super::limit;
 use super::piece::Piece;
 use super::plan::{Plan, Step};
 use super::registered::Registered;
+use super::retranslate::mapping;
 use super::section::Section;
 use super::sections::Sections;
 use super::space::{AddressSpace, State};
@@ -33,8 +34,8 @@ use super::translation::{Request, Translation};
 /// be where the guest maps nothing.
 ///
 /// Where the guest's memory changes, what was mapped of it changes in the same [commit](super::Edit::commit): memory that
-/// goes is unmapped, and other rights are given. Memory that comes is not, since nobody has kept what led to it: the
-/// emulator says it anew.
+/// goes is unmapped, and other rights are given. Memory that comes is not mapped, since nobody has kept what led to it (nor
+/// is what was to be written alone and is read-only meanwhile): the emulator says it anew.
 ///
 /// When it is dropped, everything is unmapped. What cannot be unmapped is never freed, and
 /// [`torn`](AddressSpace::torn).
@@ -96,6 +97,8 @@ impl GuestIommu {
         domain: &Domain,
         translations: impl IntoIterator<Item = Translation>,
     ) -> Result<()> {
+        // Before the lock: the caller's code may panic, or ask this.
+        let translations: Vec<_> = translations.into_iter().collect();
         let State {
             sections,
             followers,
@@ -151,7 +154,7 @@ impl GuestIommu {
     ///
     /// - [`Request::Map`] maps the guest's RAM, ROM (to be read) and other devices' memory; where the guest's addresses lead
     ///   to anything else, nothing is, as for the doorbells of interrupts. A range of several sections is as many mappings.
-    ///   What is mapped already, and just so, is left alone.
+    ///   What is mapped already, and just so, is left alone; what is to lead to no memory leaves what is there.
     /// - [`Request::Unmap`] is no call of the kernel where nothing is mapped, and one where many mappings are; requests
     ///   whose ranges follow each other are one. Where it cuts a mapping, that goes as a whole, and what stays of it is
     ///   mapped again: devices do not reach that for a moment. If the kernel fails, what the others have is unmapped
@@ -181,7 +184,13 @@ impl GuestIommu {
                 Request::Map(translation) => (1, map(sections, followers, self.id, translation)),
                 Request::Unmap(range) => {
                     let (count, all) = run(*range, requests.get(made + 1..).unwrap_or_default());
-                    (count, unmap(sections, followers, self.id, all))
+                    match unmap(sections, followers, self.id, all) {
+                        // Which of them it was is seen one by one.
+                        Err(error) if count > 1 && error.kind() != ErrorKind::Torn => {
+                            (1, unmap(sections, followers, self.id, *range))
+                        }
+                        result => (count, result),
+                    }
                 }
             };
             result.map_err(|error| Unmade { made, error })?;
@@ -232,18 +241,18 @@ impl Follower {
     /// Unmaps everything; what cannot be is torn.
     fn leave(&mut self, sections: &Sections) -> Result<()> {
         self.follows = false;
-        self.torn.clear();
         let left = unless_gone(unmap_whole(&self.domain, everything()));
+        // Its blocks may be nowhere else.
+        self.torn
+            .retain(|it| left.is_err() && it.tear == Tear::Left);
         if left.is_err() {
             for (range, origin) in self.domain.translated_in(everything()) {
-                let translation = Translation {
-                    range,
-                    to: origin.guest,
-                    access: origin.access,
-                };
-                let pieces = translation.pieces(sections).into_iter().flatten();
+                if self.torn.iter().any(|it| it.range == range) {
+                    continue;
+                }
                 let blocks = blocks_of([sections]);
-                let torn = pieces.filter_map(|it| Torn::new(&it, Tear::Left, blocks(&it)));
+                let torn = mapping(sections, range, origin)
+                    .and_then(|(it, _)| Torn::new(&it, Tear::Left, blocks(&it)));
                 self.torn.extend(torn);
             }
         }
@@ -319,7 +328,8 @@ fn check_one(domain: &Domain, piece: &Piece<'_>) -> Result<()> {
     if let Some(memory) = piece.memory().filter(|_| !piece.section.is_peer()) {
         domain.check_map(piece.range, memory)?;
     }
-    match domain.mappings_in(piece.range).first() {
+    let there = domain.mappings_in(piece.range);
+    match there.first().filter(|_| !domain.is_over()) {
         None => Ok(()),
         Some(other) => Err(Error::new(ErrorKind::Overlap, "map", "guest memory")
             .at(piece.range)
@@ -350,7 +360,9 @@ fn not_mapped(
 ) -> Result<()> {
     let pieces: Vec<_> = translation.pieces(sections)?.collect();
     if made == 0 && error.kind() == ErrorKind::Overlap {
-        let is_there = |it: &Follower| pieces.iter().all(|piece| is_mapped(&it.domain, piece));
+        let is_there = |it: &Follower| {
+            it.domain.is_over() || pieces.iter().all(|piece| is_mapped(&it.domain, piece))
+        };
         if of(followers, iommu).all(is_there) {
             return Ok(());
         }

@@ -83,6 +83,7 @@ impl<'a> Piece<'a> {
             || self.section.unit().is_some() && self.section.unit() == next.section.unit();
         let joins = self.follows(next)
             && leave_together
+            && self.section.block() == next.section.block()
             && !self.section.is_peer()
             && !next.section.is_peer();
         joins.then_some(Self {

@@ -81,7 +81,7 @@ impl<'a> Plan<'a> {
 }
 
 /// What is mapped there, and where the guest has it.
-fn mapping(
+pub(super) fn mapping(
     sections: &Sections,
     range: IovaRange,
     origin: Origin,

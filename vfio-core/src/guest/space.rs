@@ -77,7 +77,7 @@ impl AddressSpace {
     /// From now on `domain` maps what is here, beginning with all that there is. One that follows already is left alone.
     ///
     /// # Errors
-    /// Those of [`Edit::commit`]; then it does not follow.
+    /// [`ErrorKind::Busy`]: its devices are behind an IOMMU of the guest. Those of [`Edit::commit`]; then it does not follow.
     pub fn follow(&self, domain: &Domain) -> Result<Committed> {
         self.follow_populated(domain, Population::default())
     }
@@ -94,7 +94,10 @@ impl AddressSpace {
         let mut state = self.state();
         if let Some(known) = state.followers.iter().find(|it| it.domain == *domain) {
             return match known.behind {
-                None => Ok(Committed::default()),
+                None => match known.refusal().filter(|_| !known.follows) {
+                    None => Ok(Committed::default()),
+                    Some(error) => Err(error),
+                },
                 Some(_) => Err(Error::new(ErrorKind::Busy, "follow", "guest memory")
                     .because("its devices are behind an IOMMU of the guest")),
             };
@@ -120,7 +123,7 @@ impl AddressSpace {
     /// Unmaps everything that is here from `domain`, which does not follow any more.
     ///
     /// # Errors
-    /// What the kernel answered; then it still follows.
+    /// What the kernel answered; then it still follows, with everything mapped, unless the kind is [`ErrorKind::Torn`].
     pub fn unfollow(&self, domain: &Domain) -> Result<()> {
         let mut state = self.state();
         let State {
@@ -156,11 +159,18 @@ impl AddressSpace {
         let mut causes = Vec::new();
         let followers = &mut self.state().followers;
         for Follower { domain, torn, .. } in &mut *followers {
-            torn.retain(|one| match carry_out::mend(domain, one) {
-                Ok(()) => false,
-                Err(error) => {
-                    causes.push(error);
-                    true
+            let mut left: Vec<IovaRange> = Vec::new();
+            torn.retain(|one| {
+                if left.iter().any(|it| it.overlaps(one.range)) {
+                    return true;
+                }
+                match carry_out::mend(domain, one) {
+                    Ok(()) => false,
+                    Err(error) => {
+                        left.push(one.range);
+                        causes.push(error);
+                        true
+                    }
                 }
             });
         }
@@ -221,14 +231,15 @@ impl AddressSpace {
 
     /// How many domains devices may reach this memory through, directly or by an IOMMU of the guest.
     pub fn followers(&self) -> usize {
-        self.state().followers.len()
+        self.state().reaching()
     }
 
     /// Has `give_back` give memory of sections back to the host (a balloon: `MADV_DONTNEED`, a hole in a file), unless
     /// anybody [follows](Self::followers); nobody does before it is done.
     ///
     /// What is mapped is pinned: of memory that is given back, the guest would get new pages, and devices would keep the old
-    /// ones. So a balloon does nothing while there are devices. Memory of sections that were removed needs no such care.
+    /// ones. So a balloon does nothing while there are devices. Memory of sections that were removed needs no such care, but
+    /// on POWER, where a block stays pinned as a whole as long as there is a section of it.
     ///
     /// `give_back` must not use this address space: it would wait for itself.
     ///
@@ -236,7 +247,7 @@ impl AddressSpace {
     /// [`ErrorKind::Busy`]: somebody follows; `give_back` was not called.
     pub fn discard<T>(&self, give_back: impl FnOnce() -> T) -> Result<T> {
         let state = self.state();
-        match state.followers.len() {
+        match state.reaching() {
             0 => Ok(give_back()),
             count => Err(
                 Error::new(ErrorKind::Busy, "discard", "guest memory").because(format!(
@@ -275,18 +286,27 @@ impl AddressSpace {
         old.sort_unstable_by_key(|piece| piece.range.first());
         let change = Change::between(&old, &pieces(new.iter()));
         let committed = carry_out_in_all(followers, sections, &new, &change, population)?;
-        for (bus, range) in removed {
-            sections.remove(*bus, *range);
-        }
+        let gone = removed.iter();
+        let gone: Vec<_> = gone
+            .filter_map(|(bus, range)| sections.remove(*bus, *range))
+            .collect();
         sections.extend(new);
         for follower in followers {
             follower.forget_blocks(sections);
         }
+        drop(state);
+        drop(gone); // the owners' code is run when all is done, and may ask this
         Ok(committed)
     }
 }
 
 impl State {
+    /// How many domains devices may reach the memory through.
+    fn reaching(&self) -> usize {
+        let alive = self.followers.iter().filter(|it| !it.domain.is_over());
+        alive.count()
+    }
+
     /// What all can map that are behind that IOMMU, or behind none.
     pub(super) fn usable_ranges(&self, behind: Option<AddressSpaceId>) -> Result<Vec<IovaRange>> {
         let mut usable: Vec<_> = IovaRange::inclusive(Iova(0), Iova(u64::MAX))
@@ -313,8 +333,9 @@ impl Drop for AddressSpace {
         let change = Change::between(&all, &[]);
         let mut is_left = followers.iter().any(|it| !it.torn.is_empty());
         for Follower { domain, .. } in followers.iter().filter(|it| it.behind.is_none()) {
-            let steps = Plan::new(domain, sections, &change).map(|plan| plan.steps);
-            for step in steps.unwrap_or_default() {
+            let plan = Plan::new(domain, sections, &change);
+            is_left |= plan.is_err();
+            for step in plan.unwrap_or_default().steps {
                 if let Err(stopped) = carry_out::make(domain, &[step]) {
                     debug!(error = %stopped.error, "its memory is never freed");
                     is_left = true;

@@ -11,7 +11,9 @@ use super::section::Section;
 ///
 /// Each block is a section, and so a mapping, of its own: any of them can go alone, and a change of some leaves the others
 /// be. Which are there is the caller's to know. Memory of blocks that are not there is reached by no device, and can be
-/// given back to the host as soon as the change is committed.
+/// given back to the host as soon as the change is committed. Not so on POWER: there `memory` is pinned as a whole as long as
+/// one of its blocks is there, and devices would find the old pages where a block comes back. There, each block is a
+/// [`Block`] of its own, or nothing is given back.
 ///
 /// ```
 /// # use vfio_core::{Result, address::{Iova, IovaRange}};

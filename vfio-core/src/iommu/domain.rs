@@ -110,6 +110,12 @@ impl Domain {
         matches!(*life, Life::Attached(_))
     }
 
+    /// Whether the kernel has dropped the context with all its mappings.
+    pub(crate) fn is_over(&self) -> bool {
+        let life = self.0.life.read().unwrap_or_else(PoisonError::into_inner);
+        matches!(*life, Life::Ended)
+    }
+
     pub(crate) fn downgrade(&self) -> WeakDomain {
         WeakDomain(Arc::downgrade(&self.0))
     }

@@ -29,7 +29,8 @@ const RENEW: &str = "renew the addresses of";
 ///
 /// One group is handed over with its container, and one device with its group: a container with several groups is not
 /// taken over as one. Where an [`AddressSpace`](crate::guest::AddressSpace) keeps the mappings, the next program's
-/// [resumes](crate::guest::AddressSpace::resume) them instead of 5.
+/// [resumes](crate::guest::AddressSpace::resume) them instead of 5; what a [`GuestIommu`](crate::guest::GuestIommu) has
+/// mapped is unmapped before, and said anew.
 ///
 /// ```no_run
 /// # use std::os::fd::OwnedFd;
