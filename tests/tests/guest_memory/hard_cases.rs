@@ -324,3 +324,23 @@ fn sections_of_two_blocks_are_never_one_mapping() {
         );
     }
 }
+
+#[test]
+fn ram_that_was_another_devices_memory_which_could_not_be_mapped_is_mapped() {
+    let world = World::new(TYPE1_V2, 1);
+    let block = memory(&world, 4 * PAGE);
+    let peer = Section::peer(range(0, 4), &block, 0).unwrap();
+    world.failing.arm(0, Errno::FAULT.into(), Mode::Once);
+    let committed = world.space.edit().insert(peer).commit().unwrap();
+    assert_eq!(committed.unreachable.len(), 1);
+    world.failing.disarm();
+    let _ = world
+        .space
+        .edit()
+        .remove(range(0, 4))
+        .insert(ram(0, 4, &block))
+        .commit()
+        .unwrap();
+    assert_eq!(world.sim.mappings().len(), 1);
+    world.end();
+}

@@ -15,14 +15,23 @@ impl<'a> Change<'a> {
     /// From some pieces to others: each in the order of their addresses, and none overlaps another of its state.
     pub(super) fn between(old: &[Piece<'a>], new: &[Piece<'a>]) -> Self {
         Self {
-            gone: without_alike(old, new),
-            come: without_alike(new, old),
+            gone: without_alike(old, new, stays),
+            come: without_alike(new, old, |new, old| stays(old, new)),
         }
     }
 }
 
+/// Whether what was there stays as it was. Another device's memory may not have been mapped: what must be mapped comes anew.
+fn stays(old: &Piece<'_>, new: &Piece<'_>) -> bool {
+    old.is_like(new) && (new.section.is_peer() || !old.section.is_peer())
+}
+
 /// What some pieces have that others have not, or not alike.
-fn without_alike<'a>(some: &[Piece<'a>], others: &[Piece<'a>]) -> Vec<Piece<'a>> {
+fn without_alike<'a>(
+    some: &[Piece<'a>],
+    others: &[Piece<'a>],
+    is_alike: impl Fn(&Piece<'a>, &Piece<'a>) -> bool,
+) -> Vec<Piece<'a>> {
     let mut left = Vec::new();
     let mut next = 0;
     for piece in some {
@@ -39,7 +48,7 @@ fn without_alike<'a>(some: &[Piece<'a>], others: &[Piece<'a>]) -> Vec<Piece<'a>>
             let Some(now) = rest.filter(|now| now.range.overlaps(other.range)) else {
                 continue;
             };
-            if now.is_like(other) {
+            if is_alike(&now, other) {
                 let (before, after) = split(now, other);
                 left.extend(before);
                 rest = after;
