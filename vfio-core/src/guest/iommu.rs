@@ -184,12 +184,10 @@ impl GuestIommu {
                 Request::Map(translation) => (1, map(sections, followers, self.id, translation)),
                 Request::Unmap(range) => {
                     let (count, all) = run(*range, requests.get(made + 1..).unwrap_or_default());
-                    match unmap(sections, followers, self.id, all) {
-                        // Which of them it was is seen one by one.
-                        Err(error) if count > 1 && error.kind() != ErrorKind::Torn => {
-                            (1, unmap(sections, followers, self.id, *range))
-                        }
-                        result => (count, result),
+                    let unmapped = unmap(sections, followers, self.id, all);
+                    match unmapped.is_err() && count > 1 {
+                        false => (count, unmapped),
+                        true => (1, self.unmap_first(sections, followers, *range, unmapped)),
                     }
                 }
             };
@@ -197,6 +195,21 @@ impl GuestIommu {
             made += count;
         }
         Ok(())
+    }
+
+    /// Unmaps the first range of a run that could not be unmapped as a whole: which of them it was is seen one by one.
+    #[cold]
+    fn unmap_first(
+        &self,
+        sections: &Sections,
+        followers: &mut [Follower],
+        range: IovaRange,
+        all: Result<()>,
+    ) -> Result<()> {
+        match all {
+            Err(error) if error.kind() == ErrorKind::Torn => Err(error),
+            _ => unmap(sections, followers, self.id, range),
+        }
     }
 
     /// What the guest's IOMMU can say that its devices' addresses are, as far as the host's can map them, the lowest first.
@@ -246,8 +259,9 @@ impl Follower {
         self.torn
             .retain(|it| left.is_err() && it.tear == Tear::Left);
         if left.is_err() {
+            let known: Vec<_> = self.torn.iter().map(|it| it.range).collect();
             for (range, origin) in self.domain.translated_in(everything()) {
-                if self.torn.iter().any(|it| it.range == range) {
+                if known.contains(&range) {
                     continue;
                 }
                 let blocks = blocks_of([sections]);
@@ -406,6 +420,7 @@ fn is_mapped(domain: &Domain, piece: &Piece<'_>) -> bool {
 }
 
 /// Unmaps a range in all domains, also if one fails.
+#[inline(always)] // the usual way; the other caller is a rare one
 fn unmap(
     sections: &Sections,
     followers: &mut [Follower],
