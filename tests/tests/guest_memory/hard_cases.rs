@@ -131,11 +131,14 @@ fn what_is_torn_behind_an_iommu_is_not_freed_with_it_before_it_is_unmapped() {
 }
 
 /// Asks the space, and panics, when the memory is freed.
-struct Rude(Arc<AddressSpace>, #[allow(dead_code)] Block);
+struct Rude {
+    space: Arc<AddressSpace>,
+    _memory: Block,
+}
 
 impl Drop for Rude {
     fn drop(&mut self) {
-        self.0.followers();
+        self.space.followers();
         assert!(std::thread::panicking(), "an owner that panics");
     }
 }
@@ -144,7 +147,10 @@ impl Drop for Rude {
 fn an_owner_that_asks_and_panics_harms_no_other_memory() {
     let world = World::new(TYPE1_V2, 1);
     let inner = memory(&world, 4 * PAGE);
-    let rude = Rude(Arc::clone(&world.space), inner.clone());
+    let rude = Rude {
+        space: Arc::clone(&world.space),
+        _memory: inner.clone(),
+    };
     // SAFETY: the owner keeps the memory.
     let old = unsafe { Block::new(inner.range(), rude) };
     let (new, wrong) = watched(&world);
@@ -162,24 +168,46 @@ fn an_owner_that_asks_and_panics_harms_no_other_memory() {
     world.end();
 }
 
+/// Makes a change of which a call fails, and all later ones. If that tears something, it is repaired at the second try, of
+/// which the first one lacks a call; answers whether it did.
+fn is_torn_and_repaired(
+    world: &World,
+    (call, of_repair): (usize, usize),
+    change: impl FnOnce() -> Option<ErrorKind>,
+) -> bool {
+    world
+        .failing
+        .arm(call, Errno::NOMEM.into(), Mode::AndAllLater);
+    if change() != Some(ErrorKind::Torn) {
+        return false;
+    }
+    world
+        .failing
+        .arm(of_repair, Errno::NOMEM.into(), Mode::Once);
+    let _ = world.space.repair();
+    world.failing.disarm();
+    world.space.repair().unwrap();
+    true
+}
+
+/// Each of so many calls of a change with each of the first of its repair.
+fn pairs(calls: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..calls).flat_map(|n| (0..4).map(move |m| (n, m)))
+}
+
 #[test]
 fn a_repair_that_fails_once_succeeds_afterwards() {
     let mut torn = 0;
-    for (n, m) in (0..8).flat_map(|n| (0..4).map(move |m| (n, m))) {
+    for calls in pairs(8) {
         let world = World::new(TYPE1_V2, 2);
         let block = memory(&world, 4 * PAGE);
         insert(&world.space, ram(0, 4, &block));
         let before = mapped(&world.sim);
         let rom = Section::rom(range(0, 4), &block, 0).unwrap();
-        world.failing.arm(n, Errno::NOMEM.into(), Mode::AndAllLater);
-        let committed = world.space.edit().remove(range(0, 4)).insert(rom).commit();
-        if committed.is_err_and(|error| error.kind() == ErrorKind::Torn) {
+        let edit = world.space.edit().remove(range(0, 4)).insert(rom);
+        if is_torn_and_repaired(&world, calls, || Some(edit.commit().err()?.kind())) {
             torn += 1;
-            world.failing.arm(m, Errno::NOMEM.into(), Mode::Once);
-            let _ = world.space.repair();
-            world.failing.disarm();
-            world.space.repair().unwrap();
-            assert_eq!(mapped(&world.sim), before, "calls {n}, {m}");
+            assert_eq!(mapped(&world.sim), before, "calls {calls:?}");
         }
     }
     assert_ne!(torn, 0);
@@ -188,22 +216,17 @@ fn a_repair_that_fails_once_succeeds_afterwards() {
 #[test]
 fn a_repair_of_what_was_cut_behind_an_iommu_fails_once_and_succeeds_afterwards() {
     let mut torn = 0;
-    for (n, m) in (0..5).flat_map(|n| (0..4).map(move |m| (n, m))) {
+    for calls in pairs(5) {
         let world = World::apart(TYPE1_V2, 1);
         let block = memory(&world, 9 * PAGE);
         insert(&world.space, ram(0, 9, &block));
         let iommu = GuestIommu::of(&world.space);
         let domain = world.domains().next().unwrap();
         iommu.follow(domain, [translation(0, 9, 0)]).unwrap();
-        world.failing.arm(n, Errno::NOMEM.into(), Mode::AndAllLater);
-        let unmade = iommu.apply(&[Request::Unmap(device(3, 2))]);
-        if unmade.is_err_and(|unmade| unmade.error.kind() == ErrorKind::Torn) {
+        let cut = || iommu.apply(&[Request::Unmap(device(3, 2))]).err();
+        if is_torn_and_repaired(&world, calls, || Some(cut()?.error.kind())) {
             torn += 1;
-            world.failing.arm(m, Errno::NOMEM.into(), Mode::Once);
-            let _ = world.space.repair();
-            world.failing.disarm();
-            world.space.repair().unwrap();
-            assert_eq!(mapped(&world.sim).len(), 9, "calls {n}, {m}");
+            assert_eq!(mapped(&world.sim).len(), 9, "calls {calls:?}");
         }
     }
     assert_ne!(torn, 0);

@@ -94,15 +94,19 @@ fn block(owner: &Arc<()>) -> Block {
     }
 }
 
-#[test]
-fn guest_memory_is_torn_and_repaired() {
-    let _turn = TURN.lock();
-    let device = device();
-    let owner = Arc::new(());
-    let space = AddressSpace::new();
+/// A device, the owner of memory, and a guest that has it, which the device follows.
+fn followed() -> (Device, Arc<()>, AddressSpace) {
+    let (device, owner, space) = (device(), Arc::new(()), AddressSpace::new());
     let section = Section::ram(range(1, 4), &block(&owner), 0).unwrap();
     let _ = space.follow(device.domain()).unwrap();
     let _ = space.edit().insert(section).commit().unwrap();
+    (device, owner, space)
+}
+
+#[test]
+fn guest_memory_is_torn_and_repaired() {
+    let _turn = TURN.lock();
+    let (_device, owner, space) = followed();
     let before = mapped();
 
     halve();
@@ -125,12 +129,7 @@ fn guest_memory_is_torn_and_repaired() {
 #[test]
 fn memory_of_which_the_rest_may_be_mapped_is_never_freed() {
     let _turn = TURN.lock();
-    let device = device();
-    let owner = Arc::new(());
-    let space = AddressSpace::new();
-    let section = Section::ram(range(1, 4), &block(&owner), 0).unwrap();
-    let _ = space.follow(device.domain()).unwrap();
-    let _ = space.edit().insert(section).commit().unwrap();
+    let (_device, owner, space) = followed();
     halve();
     drop(space);
     assert_eq!(Arc::strong_count(&owner), 2);

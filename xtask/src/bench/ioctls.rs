@@ -24,7 +24,8 @@ pub(super) fn of_memory(ui: &Ui) -> Result<Vec<Measured>> {
     Ok(measured)
 }
 
-fn measure(ui: &Ui) -> Result<Vec<Measured>> {
+/// Both.
+pub(super) fn measure(ui: &Ui) -> Result<Vec<Measured>> {
     let machine = Machine::find("x86_64").context("there is no machine x86_64")?;
     // Behind this bridge both are in one group.
     let devices = [

@@ -109,8 +109,8 @@ const PEER: &str = "vfio-ioctls 0.10.0";
 pub(crate) fn run(args: &BenchArgs, ui: &Ui) -> Result<ExitCode> {
     let measured = match args.name.as_deref() {
         None => {
-            let mut all = core(ui)?;
-            all.extend(type1(ui)?);
+            let mut all = counts(ui)?;
+            all.extend(times::measure(ui)?);
             all
         }
         Some("core") => core(ui)?,
@@ -148,8 +148,8 @@ fn type1(ui: &Ui) -> Result<Vec<Measured>> {
 
 /// All that is counted, and is the same on every run: what a test can ask for.
 pub(crate) fn counts(ui: &Ui) -> Result<Vec<Measured>> {
-    let mut measured = core(ui)?;
-    measured.extend(ioctls::of_memory(ui)?);
+    let mut measured = ioctls::measure(ui)?;
+    measured.push(instructions::pair(ui)?);
     measured.extend(instructions::many(ui)?);
     Ok(measured)
 }
