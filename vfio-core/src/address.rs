@@ -23,6 +23,12 @@ pub struct IovaRange {
 }
 
 impl IovaRange {
+    /// All addresses that there are.
+    pub const ALL: Self = Self {
+        first: 0,
+        last: u64::MAX,
+    };
+
     /// `size` bytes from `start`; `None` if that is empty or wraps.
     pub const fn new(start: Iova, size: u64) -> Option<Self> {
         let Some(before_size) = size.checked_sub(1) else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tracing::debug;
 
-use crate::address::{DmaMask, IovaRange};
+use crate::address::IovaRange;
 use crate::address_space::AddressSpaceId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::iommu::Domain;
@@ -144,7 +144,7 @@ impl GuestIommu {
         let Some(at) = followers.iter().position(mine) else {
             return Ok(());
         };
-        unless_gone(unmap_whole(domain, everything()))?;
+        unless_gone(unmap_whole(domain, IovaRange::ALL))?;
         followers.remove(at);
         Ok(())
     }
@@ -254,13 +254,13 @@ impl Follower {
     /// Unmaps everything; what cannot be is torn.
     fn leave(&mut self, sections: &Sections) -> Result<()> {
         self.follows = false;
-        let left = unless_gone(unmap_whole(&self.domain, everything()));
+        let left = unless_gone(unmap_whole(&self.domain, IovaRange::ALL));
         // Its blocks may be nowhere else.
         self.torn
             .retain(|it| left.is_err() && it.tear == Tear::Left);
         if left.is_err() {
             let known: Vec<_> = self.torn.iter().map(|it| it.range).collect();
-            for (range, origin) in self.domain.translated_in(everything()) {
+            for (range, origin) in self.domain.translated_in(IovaRange::ALL) {
                 if known.contains(&range) {
                     continue;
                 }
@@ -278,10 +278,6 @@ impl Follower {
 fn of(followers: &[Follower], iommu: AddressSpaceId) -> impl Iterator<Item = &Follower> {
     let behind = move |it: &&Follower| it.behind == Some(iommu);
     followers.iter().filter(behind)
-}
-
-fn everything() -> IovaRange {
-    DmaMask::bits(64).range()
 }
 
 /// A range, with those that are unmapped next and follow it; answers how many requests that are.

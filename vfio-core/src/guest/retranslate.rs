@@ -1,6 +1,6 @@
 //! The calls that keep what is mapped by a guest's IOMMU in step with its memory.
 
-use crate::address::{DmaMask, IovaRange};
+use crate::address::IovaRange;
 use crate::error::Result;
 use crate::iommu::{Domain, Origin};
 
@@ -23,7 +23,7 @@ impl<'a> Plan<'a> {
         if change.gone.is_empty() {
             return Ok(plan);
         }
-        for (range, origin) in domain.translated_in(DmaMask::bits(64).range()) {
+        for (range, origin) in domain.translated_in(IovaRange::ALL) {
             let Some((mapping, guest)) = mapping(old, range, origin) else {
                 continue;
             };

@@ -2,7 +2,7 @@
 
 use tracing::debug;
 
-use crate::address::{Iova, IovaRange};
+use crate::address::IovaRange;
 use crate::address_space::AddressSpaceId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::iommu::Domain;
@@ -309,9 +309,7 @@ impl State {
 
     /// What all can map that are behind that IOMMU, or behind none.
     pub(super) fn usable_ranges(&self, behind: Option<AddressSpaceId>) -> Result<Vec<IovaRange>> {
-        let mut usable: Vec<_> = IovaRange::inclusive(Iova(0), Iova(u64::MAX))
-            .into_iter()
-            .collect();
+        let mut usable = vec![IovaRange::ALL];
         for Follower { domain, .. } in self.followers.iter().filter(|it| it.behind == behind) {
             match domain.usable_ranges() {
                 Ok(theirs) => usable = common(&usable, &theirs),

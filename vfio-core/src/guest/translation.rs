@@ -28,7 +28,7 @@ pub enum Request {
     /// Devices are to reach guest memory.
     Map(Translation),
     /// Devices are not to reach anything at these addresses of theirs, whatever was there: an unmap, an invalidation.
-    /// [`IovaRange::inclusive`] of 0 and `u64::MAX` is that of all that there is.
+    /// That of [`IovaRange::ALL`] is one of all that there is.
     Unmap(IovaRange),
 }
 

@@ -1,7 +1,7 @@
 //! Mappings outlive the process that made them.
 #![allow(unsafe_code)] // The contract of `LiveUpdate::renew`, passed on.
 
-use crate::address::{DmaMask, HostRange, IovaRange};
+use crate::address::{HostRange, IovaRange};
 use crate::error::{Error, ErrorKind, Result};
 
 use super::domain::{Domain, span};
@@ -72,7 +72,7 @@ impl Domain {
     /// answered. Then nothing has changed, unless the reason says so.
     pub fn forget_addresses(&self) -> Result<Vec<IovaRange>> {
         self.with_live_update(FORGET, |kernel| {
-            let mappings = self.mappings_in(DmaMask::bits(64).range());
+            let mappings = self.mappings_in(IovaRange::ALL);
             let Some(all) = span(&mappings).or(mappings.first().copied()) else {
                 return Ok(mappings);
             };
