@@ -1,5 +1,7 @@
 //! What a user holds of an IOMMU context.
 
+mod unmap;
+
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +16,6 @@ use crate::kernel::Kernel;
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use super::backend::{Aperture, Capabilities, IommuBackend};
-use super::books::NotUnmapped;
 use super::buffer::DmaBuffer;
 use super::dirty::DirtyTracking;
 use super::dirty_pages::DirtyPages;
@@ -23,6 +24,8 @@ use super::live_update::LiveUpdate;
 use super::origin::Origin;
 use super::placement::Placement;
 use super::reservation::Reservation;
+
+pub(super) use unmap::span;
 
 /// One attached life of an IOMMU context: what its devices may reach, and the way to change it.
 ///
@@ -239,153 +242,6 @@ impl Domain {
     /// Whether what is mapped counts as locked by this process.
     pub(crate) fn locks_what_is_mapped(&self) -> bool {
         self.0.backend.locks_what_is_mapped()
-    }
-
-    /// Takes away every mapping inside `iova`, each whole, and answers how many bytes they had.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`]: a mapping is only partly inside; nothing has changed. [`ErrorKind::Busy`]:
-    /// another thread is changing one. [`ErrorKind::Gone`]. Otherwise what the kernel answered: the named
-    /// mapping may still be there, and so may those after it.
-    pub fn unmap(&self, iova: IovaRange) -> Result<u64> {
-        let bytes = self.alive("unmap", || {
-            let is_one = self.ledger().books.begin_unmap_one(iova);
-            match is_one {
-                true => self.unmap_one(iova),
-                false => Ok(0), // no mapping has so few
-            }
-        })?;
-        match bytes {
-            0 => self.unmap_inside(iova),
-            bytes => Ok(bytes),
-        }
-    }
-
-    /// Takes away the mapping of that very range, if the guest has made it in its own IOMMU; answers whether it has.
-    pub(crate) fn unmap_translated(&self, iova: IovaRange) -> Result<bool> {
-        self.alive("unmap", || {
-            let is_one = self.ledger().books.begin_unmap_translated(iova);
-            match is_one {
-                true => self.unmap_one(iova).map(|_| true),
-                false => Ok(false),
-            }
-        })
-    }
-
-    /// Unmaps what is inside: at once if the backend can; otherwise one mapping after the other until one fails.
-    #[cold]
-    fn unmap_inside(&self, iova: IovaRange) -> Result<u64> {
-        if self.0.backend.unmaps_many() {
-            return self.alone("unmap", || {
-                let mappings = self.begin_unmap(iova)?;
-                self.unmap_many(&mappings)
-            });
-        }
-        self.alive("unmap", || {
-            let mut bytes = 0;
-            let mut left = self.begin_unmap(iova)?.into_iter();
-            while let Some(mapping) = left.next() {
-                match self.unmap_one(mapping) {
-                    Ok(more) => bytes += more,
-                    Err(error) => {
-                        let books = &mut self.ledger().books;
-                        left.for_each(|untried| books.finish(untried, true));
-                        return Err(error);
-                    }
-                }
-            }
-            Ok(bytes)
-        })
-    }
-
-    /// Unmaps these mappings, which come in their order, at once; answers whether that is possible: not if anything else
-    /// is mapped between them.
-    pub(crate) fn unmap_at_once(&self, mappings: &[IovaRange]) -> Result<bool> {
-        let Some(all) = span(mappings).filter(|_| self.0.backend.unmaps_many()) else {
-            return Ok(false);
-        };
-        self.alone("unmap", || {
-            let inside = self.begin_unmap(all)?;
-            if inside == mappings {
-                return self.unmap_many(mappings).map(|_| true);
-            }
-            let books = &mut self.ledger().books;
-            inside
-                .into_iter()
-                .for_each(|mapping| books.finish(mapping, true));
-            Ok(false)
-        })
-    }
-
-    fn begin_unmap(&self, iova: IovaRange) -> Result<Vec<IovaRange>> {
-        let mappings = self.ledger().books.begin_unmap(iova);
-        mappings.map_err(|why| self.not_unmapped(iova, why))
-    }
-
-    /// Unmaps all that is from the first of these mappings to the last. Nobody else may be mapping anything meanwhile.
-    fn unmap_many(&self, mappings: &[IovaRange]) -> Result<u64> {
-        let Some(all) = span(mappings) else {
-            return mappings.first().map_or(Ok(0), |one| self.unmap_one(*one));
-        };
-        let answer = self.0.backend.unmap(all);
-        let expected = mappings.iter().map(|mapping| mapping.size()).sum();
-        let gone = matches!(answer, Ok(bytes) if bytes == expected);
-        let books = &mut self.ledger().books;
-        mappings
-            .iter()
-            .for_each(|mapping| books.finish(*mapping, !gone));
-        match answer {
-            Ok(bytes) if !gone => Err(self.partly_unmapped(all, bytes)),
-            answer => answer,
-        }
-    }
-
-    /// Unmaps one mapping, holds the backend to its word, and writes down what came of it.
-    #[inline(always)] // the usual way; the other caller is a rare one
-    fn unmap_one(&self, mapping: IovaRange) -> Result<u64> {
-        let answer = self.0.backend.unmap(mapping);
-        let gone = matches!(answer, Ok(bytes) if bytes == mapping.size());
-        self.ledger().books.finish(mapping, !gone);
-        match answer {
-            Ok(bytes) if !gone => Err(self.partly_unmapped(mapping, bytes)),
-            answer => answer,
-        }
-    }
-
-    /// Takes away what is left of the mappings inside `iova`, however much that is.
-    pub(crate) fn clear(&self, iova: IovaRange) -> Result<()> {
-        self.alive("unmap", || {
-            let mut result = Ok(());
-            for mapping in self.begin_unmap(iova)? {
-                let answer = self.0.backend.unmap(mapping);
-                self.ledger().books.finish(mapping, answer.is_err());
-                result = result.and(answer.map(drop));
-            }
-            result
-        })
-    }
-
-    #[cold]
-    fn partly_unmapped(&self, mapping: IovaRange, bytes: u64) -> Error {
-        self.error(ErrorKind::Kernel, "unmap", mapping)
-            .because(format!(
-                "only {bytes:#x} bytes were unmapped; the rest may still be"
-            ))
-    }
-
-    #[cold]
-    fn not_unmapped(&self, iova: IovaRange, why: NotUnmapped) -> Error {
-        let (kind, why) = match why {
-            NotUnmapped::Bisects(mapping) => (
-                ErrorKind::Invalid,
-                format!("{mapping} was mapped whole and is only partly inside"),
-            ),
-            NotUnmapped::Changing(mapping) => (
-                ErrorKind::Busy,
-                format!("another thread is changing {mapping}"),
-            ),
-        };
-        self.error(kind, "unmap", iova).because(why)
     }
 
     /// Reserves `size` bytes of addresses that a device with `mask` can use, rounded up to the page size
@@ -706,14 +562,6 @@ fn checked(backend: &dyn IommuBackend) -> Result<Capabilities> {
                 .at(odd.range)
                 .because(format!("its pages would have {:#x} bytes", odd.page_size)),
         ),
-    }
-}
-
-/// From the first of several ranges to the last, which come in their order; `None` of one alone.
-pub(super) fn span(ranges: &[IovaRange]) -> Option<IovaRange> {
-    match ranges {
-        [first, .., last] => IovaRange::inclusive(first.first(), last.last()),
-        _ => None,
     }
 }
 
