@@ -119,7 +119,7 @@ pub(crate) fn remove_window(container: &Container, start: Iova) -> Result<()> {
 /// That of [`IommuBackend::map`](vfio_core::iommu::IommuBackend::map).
 pub(crate) unsafe fn map(
     container: &Container,
-    windows: &[Aperture],
+    windows: impl Iterator<Item = Aperture> + Clone,
     iova: IovaRange,
     memory: HostRange,
     access: Access,
@@ -137,7 +137,11 @@ pub(crate) unsafe fn map(
 
 /// Clears every TCE of a range inside one of `windows`. A range that reached past its window would kill a
 /// kernel before 6.12.117 (H1).
-pub(crate) fn unmap(container: &Container, windows: &[Aperture], iova: IovaRange) -> Result<()> {
+pub(crate) fn unmap(
+    container: &Container,
+    windows: impl Iterator<Item = Aperture> + Clone,
+    iova: IovaRange,
+) -> Result<()> {
     const OPERATION: &str = "VFIO_IOMMU_UNMAP_DMA";
     check_inside(windows, OPERATION, iova)?;
     let request = DmaUnmap::new(iova);

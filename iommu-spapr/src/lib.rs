@@ -23,7 +23,7 @@
 //! checks before it asks.
 
 mod calls;
-mod registered;
+mod planner;
 mod v1;
 mod v2;
 mod window;

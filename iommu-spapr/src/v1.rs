@@ -1,7 +1,7 @@
 //! Version 1: the default window alone.
 
 use vfio_core::address::{Access, HostRange, IovaRange, PageSizes};
-use vfio_core::iommu::{Aperture, Capabilities, IommuBackend, WindowLimits};
+use vfio_core::iommu::{Capabilities, IommuBackend, Window, WindowLimits};
 use vfio_core::{Container, Error, ErrorKind, Result};
 
 use crate::{CONTEXT, calls, window};
@@ -16,7 +16,7 @@ pub(crate) fn attach(container: Container) -> Result<Box<dyn IommuBackend>> {
     // The kernel makes the default window when it is first used (`tce_iommu_create_default_window`), and on
     // a platform that has no dynamic windows it then cannot. Clearing a page that is clear says so now.
     if let Some(first_page) = IovaRange::new(window.range.first(), window.page_size) {
-        calls::unmap(&container, &[window], first_page)?;
+        calls::unmap(&container, [window.aperture()].into_iter(), first_page)?;
     }
     Ok(Box::new(SpaprV1 { container, window }))
 }
@@ -24,7 +24,7 @@ pub(crate) fn attach(container: Container) -> Result<Box<dyn IommuBackend>> {
 #[derive(Debug)]
 struct SpaprV1 {
     container: Container,
-    window: Aperture,
+    window: Window,
 }
 
 #[allow(unsafe_code)] // the trait's promise
@@ -34,7 +34,7 @@ unsafe impl IommuBackend for SpaprV1 {
     fn capabilities(&self) -> Result<Capabilities> {
         Ok(Capabilities {
             page_sizes: PageSizes(self.window.page_size),
-            apertures: vec![self.window],
+            apertures: vec![self.window.aperture()],
             mappings_left: None,
             windows: Some(WindowLimits {
                 page_sizes: PageSizes(self.window.page_size),
@@ -47,11 +47,28 @@ unsafe impl IommuBackend for SpaprV1 {
     #[allow(unsafe_code)] // the trait's contract, passed on
     unsafe fn map(&self, iova: IovaRange, memory: HostRange, access: Access) -> Result<()> {
         // SAFETY: our caller keeps the memory allocated and unborrowed until it is unmapped.
-        unsafe { calls::map(&self.container, &[self.window], iova, memory, access) }
+        unsafe {
+            calls::map(
+                &self.container,
+                [self.window.aperture()].into_iter(),
+                iova,
+                memory,
+                access,
+            )
+        }
     }
 
     fn unmap(&self, iova: IovaRange) -> Result<u64> {
-        calls::unmap(&self.container, &[self.window], iova)?;
+        calls::unmap(&self.container, [self.window.aperture()].into_iter(), iova)?;
         Ok(iova.size())
+    }
+
+    /// A TCE is a TCE (C45).
+    fn unmaps_many(&self) -> bool {
+        true
+    }
+
+    fn unmaps_parts(&self) -> bool {
+        true
     }
 }

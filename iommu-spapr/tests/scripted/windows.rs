@@ -219,7 +219,7 @@ fn a_window_is_removed_by_its_start_alone() {
     for inside in [HIGH + 0x1_0000, 0x1000] {
         let error = domain.remove_window(Iova(inside)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
-        let error = backend.remove_window(Iova(inside)).unwrap_err();
+        let error = backend.windows().unwrap().remove(Iova(inside)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
     }
     assert_eq!(kernel.names(), [""; 0]);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use iommu_spapr::{SPAPR_V1, SPAPR_V2};
 use iommu_type1::TYPE1_V2;
 use vfio_core::ErrorKind;
 use vfio_core::address::{Access, Iova, IovaRange};
@@ -134,6 +135,17 @@ fn what_is_cut_is_mapped_again_and_reported() {
     let (calls, interrupted) = case.exchange([ram(0, 9)], [ram(0, 4)]);
     assert_eq!(calls, [UNMAP, MAP]);
     assert_eq!(interrupted, [range(0, 4)]);
+}
+
+/// Windows are mapped page by page: what stays is not touched (C45).
+#[test]
+fn what_is_cut_in_a_window_stays_mapped() {
+    for backend in [SPAPR_V1, SPAPR_V2] {
+        let world = World::new(backend, 1);
+        let mut case = Case::on(world, [ram(3, 5), ram(8, 2)].map(in_unit));
+        let cut = case.exchange([ram(3, 5)].map(in_unit), [ram(3, 2)].map(in_unit));
+        assert_eq!(cut, (vec![UNMAP.to_owned()], vec![]), "{}", backend.name);
+    }
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl World {
     /// Nobody follows.
     pub(crate) fn apart(registration: Registration, devices: usize) -> Self {
         let machine = match registration.name {
-            "sPAPR v2" => Machine::powernv9(),
+            "sPAPR v1" | "sPAPR v2" => Machine::powernv9(),
             _ => Machine::x86_64(),
         };
         Self::on(machine, registration, devices)

@@ -152,6 +152,10 @@ impl<'a> Plan<'a> {
 fn doomed<'a>(domain: &Domain, old: &'a Sections, gone: &[Piece<'a>]) -> Vec<Piece<'a>> {
     let mut doomed: Vec<Piece<'a>> = Vec::new();
     for piece in gone {
+        let mut there = domain.mappings_in(piece.range).into_iter();
+        if there.all(|mapping| ours(old, mapping).is_some()) {
+            domain.cut(piece.range);
+        }
         for mapping in domain.mappings_in(piece.range) {
             let is_known = doomed.last().is_some_and(|it| it.range == mapping);
             if !is_known {

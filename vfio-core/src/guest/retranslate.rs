@@ -23,6 +23,7 @@ impl<'a> Plan<'a> {
         if change.gone.is_empty() {
             return Ok(plan);
         }
+        cut_what_goes(domain, old, change);
         for (range, origin) in domain.translated_in(IovaRange::ALL) {
             let Some((mapping, guest)) = mapping(old, range, origin) else {
                 continue;
@@ -53,6 +54,7 @@ impl<'a> Plan<'a> {
         range: IovaRange,
     ) -> Result<Self> {
         let mut plan = Self::default();
+        domain.cut(range);
         for (mapped, origin) in domain.translated_in(range) {
             let mapping = mapping(sections, mapped, origin);
             if let Some((mapping, _)) = mapping.filter(|_| !range.contains(mapped)) {
@@ -77,6 +79,24 @@ impl<'a> Plan<'a> {
         self.steps.push(Step::Unmap(vec![mapping]));
         self.steps.extend(after.into_iter().map(Step::Map));
         Ok(())
+    }
+}
+
+/// Has each mapping lead to what goes alone or to what stays alone, where the backend lets it be so.
+fn cut_what_goes(domain: &Domain, old: &Sections, change: &Change<'_>) {
+    for (range, origin) in domain.translated_in(IovaRange::ALL) {
+        let Some((mapping, guest)) = mapping(old, range, origin) else {
+            continue;
+        };
+        let from = change
+            .gone
+            .partition_point(|it| it.range.last() < guest.first());
+        let gone = change.gone.iter().skip(from);
+        for gone in gone.take_while(|it| it.range.first() <= guest.last()) {
+            if let Some(part) = translated(gone, mapping.range, origin) {
+                domain.cut(part.range);
+            }
+        }
     }
 }
 

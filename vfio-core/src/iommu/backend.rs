@@ -3,13 +3,14 @@
 use std::fmt::Debug;
 use std::os::fd::OwnedFd;
 
-use crate::address::{Access, DmaMask, HostRange, Iova, IovaRange, PageSizes};
+use crate::address::{Access, HostRange, IovaRange, PageSizes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Bdf;
 
 use super::dirty::DirtyTracking;
 use super::live_update::LiveUpdate;
 use super::memory_registration::MemoryRegistration;
+use super::windows::Windows;
 
 /// A range of addresses that the IOMMU can map: a usable IOVA range of type1, a DMA window of sPAPR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,31 +64,6 @@ pub unsafe trait IommuBackend: Debug + Send + Sync {
     /// What the kernel answered.
     fn capabilities(&self) -> Result<Capabilities>;
 
-    /// Called before `size` bytes are placed for a device with `mask`: a backend with windows may create
-    /// the one that serves it best. Afterwards [`capabilities`](Self::capabilities) names it.
-    ///
-    /// Answers whether the apertures have changed.
-    ///
-    /// # Errors
-    /// What the kernel answered; the caller goes on with the apertures that there are.
-    fn make_room(&self, size: u64, mask: DmaMask) -> Result<bool> {
-        let _ = (size, mask);
-        Ok(false)
-    }
-
-    /// Removes the window that starts at `start`, in which nothing is mapped.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`]: this IOMMU has no windows. What the kernel answered.
-    fn remove_window(&self, start: Iova) -> Result<()> {
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            "remove",
-            format!("a window at {start}"),
-        )
-        .because("this IOMMU has no windows"))
-    }
-
     /// Whether the kernel counts every page of every mapping against `RLIMIT_MEMLOCK` (B27), from when it is made until it
     /// is unmapped.
     fn locks_what_is_mapped(&self) -> bool {
@@ -116,6 +92,11 @@ pub unsafe trait IommuBackend: Debug + Send + Sync {
         None
     }
 
+    /// What makes and removes windows, where there is such a thing.
+    fn windows(&self) -> Option<&dyn Windows> {
+        None
+    }
+
     /// What wants to know whole blocks of memory before parts of them are mapped, where there is such a thing.
     fn memory_registration(&self) -> Option<&dyn MemoryRegistration> {
         None
@@ -138,9 +119,17 @@ pub unsafe trait IommuBackend: Debug + Send + Sync {
     /// What the kernel answered; then it may still be mapped.
     fn unmap(&self, iova: IovaRange) -> Result<u64>;
 
-    /// Whether [`unmap`](Self::unmap) also takes a range with several whole mappings, and perhaps gaps between them, and
-    /// then answers how many bytes they had together.
+    /// Whether [`unmap`](Self::unmap) also takes a range with several whole mappings, and perhaps gaps between them, inside
+    /// of one aperture, and then answers how many bytes they had together; or the size of the range, if it
+    /// [takes parts](Self::unmaps_parts).
     fn unmaps_many(&self) -> bool {
+        false
+    }
+
+    /// Whether [`unmap`](Self::unmap) also takes whole pages of mappings whose other pages stay, without a moment in which
+    /// devices do not reach those: of every mapping, or of all memory that is
+    /// [registered](Self::memory_registration).
+    fn unmaps_parts(&self) -> bool {
         false
     }
 }

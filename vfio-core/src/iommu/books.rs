@@ -86,6 +86,54 @@ impl Books {
         })
     }
 
+    /// The same, of whole pages of one that the guest has made, which becomes several.
+    pub(super) fn begin_unmap_part(&mut self, range: IovaRange) -> bool {
+        let mapping = self.mapped.overlapping(range);
+        match mapping.filter(|it| it.contains(range)) {
+            Some(mapping) if self.is_translated(mapping) => {
+                self.cut(range);
+                self.begin_unmap_translated(range)
+            }
+            _ => false,
+        }
+    }
+
+    fn is_translated(&mut self, mapping: IovaRange) -> bool {
+        let entry = self.mapped.get_mut(mapping);
+        entry.is_some_and(|entry| entry.access.is_some())
+    }
+
+    /// Writes a mapping at rest down as two, where a range begins or ends inside of it.
+    pub(super) fn cut(&mut self, range: IovaRange) {
+        self.cut_at(range.first());
+        if let Some(behind) = range.last().0.checked_add(1) {
+            self.cut_at(Iova(behind));
+        }
+    }
+
+    fn cut_at(&mut self, at: Iova) {
+        let found = IovaRange::new(at, 1).and_then(|edge| self.mapped.overlapping(edge));
+        let Some(mapping) = found.filter(|it| it.first() < at) else {
+            return;
+        };
+        let entry = self.mapped.get_mut(mapping).map(|entry| *entry);
+        let Some(entry) = entry.filter(|entry| entry.state == State::Mapped) else {
+            return;
+        };
+        let before = IovaRange::inclusive(mapping.first(), Iova(at.0 - 1));
+        let after = IovaRange::inclusive(at, mapping.last());
+        self.mapped.remove(mapping);
+        for part in before.into_iter().chain(after) {
+            let origin = entry.origin().map(|it| it.of_part(mapping, part));
+            let changed = Entry {
+                state: State::Mapped,
+                ..Entry::changing(origin)
+            };
+            // Nothing is in the way: it was all one.
+            let _ = self.mapped.insert(part, changed);
+        }
+    }
+
     /// Takes the one mapping of that very range, or a range for one that somebody else has made; answers whether it was
     /// known, or the mapping in the way.
     #[cold]

@@ -1,12 +1,11 @@
 //! What a user holds of an IOMMU context.
 
 mod unmap;
+mod windows;
 
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use tracing::debug;
 
 use crate::address::{Access, DmaMask, HostRange, Iova, IovaRange};
 use crate::container::Container;
@@ -15,7 +14,7 @@ use crate::host::Bdf;
 use crate::kernel::Kernel;
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
-use super::backend::{Aperture, Capabilities, IommuBackend};
+use super::backend::{Capabilities, IommuBackend};
 use super::buffer::DmaBuffer;
 use super::dirty::DirtyTracking;
 use super::dirty_pages::DirtyPages;
@@ -144,7 +143,7 @@ impl Domain {
 
     /// Lets devices reach `memory` at `iova`.
     ///
-    /// Both are multiples of the page size of the [`Aperture`] that holds `iova`, in bytes, and of one
+    /// Both are multiples of the page size of the [`Aperture`](super::Aperture) that holds `iova`, in bytes, and of one
     /// size. The kernel pins the memory.
     ///
     /// # Safety
@@ -316,49 +315,11 @@ impl Domain {
         apertures.iter().map(|a| a.page_size).max().unwrap_or(1)
     }
 
-    /// Lets the backend create a window; learns what it did.
-    fn make_room(&self, size: u64, mask: DmaMask) -> Result<()> {
-        match self.0.backend.make_room(size, mask) {
-            Ok(false) => Ok(()),
-            Ok(true) => self.learn_apertures(&mut self.ledger()),
-            Err(error) => {
-                debug!(%error, "no window could be made; going on with those that there are");
-                Err(error)
-            }
-        }
-    }
-
     /// Asks the backend anew where mappings can be: under the lock, so that an older answer never replaces a
     /// newer one.
     fn learn_apertures(&self, ledger: &mut Ledger) -> Result<()> {
         ledger.apertures = checked(&*self.0.backend)?.apertures;
         Ok(())
-    }
-
-    /// Removes the window that starts at `start`, on an IOMMU that has windows.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`]: there is no such window. [`ErrorKind::Busy`]: something is mapped or
-    /// reserved in it. [`ErrorKind::Unsupported`]: this IOMMU has no windows. [`ErrorKind::Gone`].
-    /// Otherwise what the kernel answered.
-    pub fn remove_window(&self, start: Iova) -> Result<()> {
-        const OPERATION: &str = "remove a window of";
-        self.alive(OPERATION, || {
-            let ledger = &mut *self.ledger(); // held, so that nothing comes into use meanwhile
-            let starts_there = |aperture: &&Aperture| aperture.range.first() == start;
-            let window = ledger.apertures.iter().find(starts_there).map(|a| a.range);
-            let window = window.ok_or_else(|| {
-                Error::new(ErrorKind::Invalid, OPERATION, self.object())
-                    .because(format!("no window starts at {start}"))
-            })?;
-            if let Some(used) = ledger.books.in_use(window) {
-                return Err(self
-                    .error(ErrorKind::Busy, OPERATION, window)
-                    .because(format!("{used} is mapped or reserved")));
-            }
-            self.0.backend.remove_window(start)?;
-            self.learn_apertures(ledger)
-        })
     }
 
     /// Zeroed memory of at least `size` bytes that a device can reach and use as `access` says, at the addresses

@@ -123,6 +123,16 @@ impl Ledger {
         found.ok_or(Refusal::Outside)
     }
 
+    pub(super) fn is_in_one_aperture(&self, range: IovaRange) -> bool {
+        self.aperture_of(range).is_ok()
+    }
+
+    /// Whether it is made of whole pages of one aperture.
+    pub(super) fn has_whole_pages(&self, range: IovaRange) -> bool {
+        let aperture = self.aperture_of(range);
+        aperture.is_ok_and(|it| (range.first().0 | range.size()) % it.page_size == 0)
+    }
+
     /// A refusal in words.
     pub(super) fn explain(&self, refusal: &Refusal) -> (ErrorKind, String) {
         match refusal {

@@ -21,6 +21,7 @@ mod reservation;
 mod road;
 mod rows;
 mod stay;
+mod windows;
 
 pub use backend::{Aperture, Capabilities, IommuBackend, WindowLimits};
 pub use buffer::DmaBuffer;
@@ -39,3 +40,4 @@ pub use registry::{BACKEND_VARIABLE, MakeContext, Reach, Registration, Registry}
 pub use reservation::Reservation;
 pub(crate) use road::Road;
 pub(crate) use stay::Stay;
+pub use windows::{Window, WindowPages, WindowRequest, Windows};

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use vfio_core::address::{Access, DmaMask, HostRange, Iova, IovaRange, PageSizes};
 use vfio_core::iommu::{
-    Aperture, Capabilities, Domain, IommuBackend, Placement, Reach, Registration, WindowLimits,
+    Aperture, Capabilities, Domain, IommuBackend, Placement, Reach, Registration, Window,
+    WindowLimits, WindowPages, WindowRequest, Windows,
 };
 use vfio_core::uapi::TYPE1V2_IOMMU;
 use vfio_core::{Container, Device, Error, ErrorKind, Result};
@@ -66,16 +67,8 @@ unsafe impl IommuBackend for Windowed {
         })
     }
 
-    fn make_room(&self, _: u64, mask: DmaMask) -> Result<bool> {
-        let makes = !HAS_HIGH.get() && mask.highest().0 >= HIGH.1;
-        HAS_HIGH.set(HAS_HIGH.get() || makes);
-        Ok(makes)
-    }
-
-    fn remove_window(&self, start: Iova) -> Result<()> {
-        log(format!("remove {start}"));
-        HAS_HIGH.set(false);
-        Ok(())
+    fn windows(&self) -> Option<&dyn Windows> {
+        Some(self)
     }
 
     #[allow(unsafe_code)] // the trait's; nothing is mapped
@@ -93,6 +86,50 @@ unsafe impl IommuBackend for Windowed {
             None => Ok(iova.size()),
             Some(answer) => answer.ok_or_else(failure),
         }
+    }
+}
+
+fn window(addresses: (u64, u64)) -> Window {
+    let Aperture { range, page_size } = aperture(addresses);
+    Window {
+        range,
+        page_size,
+        levels: 1,
+    }
+}
+
+impl Windows for Windowed {
+    fn make_room(&self, _: u64, mask: DmaMask) -> Result<bool> {
+        let makes = !HAS_HIGH.get() && mask.highest().0 >= HIGH.1;
+        HAS_HIGH.set(HAS_HIGH.get() || makes);
+        Ok(makes)
+    }
+
+    fn create(&self, _: &WindowRequest) -> Result<Window> {
+        log("create".to_owned());
+        HAS_HIGH.set(true);
+        Ok(window(HIGH_IS.get()))
+    }
+
+    fn remove(&self, start: Iova) -> Result<()> {
+        log(format!("remove {start}"));
+        HAS_HIGH.set(false);
+        Ok(())
+    }
+
+    fn reset(&self) -> Result<()> {
+        log("reset".to_owned());
+        HAS_HIGH.set(false);
+        Ok(())
+    }
+
+    fn list(&self) -> Vec<Window> {
+        let high = HAS_HIGH.get().then(|| window(HIGH_IS.get()));
+        [window(LOW)].into_iter().chain(high).collect()
+    }
+
+    fn initial(&self) -> Vec<Window> {
+        vec![window(LOW)]
     }
 }
 
@@ -446,13 +483,8 @@ unsafe impl IommuBackend for Toggling {
         })
     }
 
-    fn make_room(&self, _: u64, _: DmaMask) -> Result<bool> {
-        Ok(!self.0.swap(true, Ordering::SeqCst))
-    }
-
-    fn remove_window(&self, _: Iova) -> Result<()> {
-        self.0.store(false, Ordering::SeqCst);
-        Ok(())
+    fn windows(&self) -> Option<&dyn Windows> {
+        Some(self)
     }
 
     unsafe fn map(&self, _: IovaRange, _: HostRange, _: Access) -> Result<()> {
@@ -462,6 +494,60 @@ unsafe impl IommuBackend for Toggling {
     fn unmap(&self, iova: IovaRange) -> Result<u64> {
         Ok(iova.size())
     }
+}
+
+impl Windows for Toggling {
+    fn make_room(&self, _: u64, _: DmaMask) -> Result<bool> {
+        Ok(!self.0.swap(true, Ordering::SeqCst))
+    }
+
+    fn create(&self, _: &WindowRequest) -> Result<Window> {
+        Err(failure())
+    }
+
+    fn remove(&self, _: Iova) -> Result<()> {
+        self.0.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn reset(&self) -> Result<()> {
+        Err(failure())
+    }
+
+    fn list(&self) -> Vec<Window> {
+        let high = self.0.load(Ordering::SeqCst).then(|| window(HIGH));
+        [window(LOW)].into_iter().chain(high).collect()
+    }
+
+    fn initial(&self) -> Vec<Window> {
+        vec![window(LOW)]
+    }
+}
+
+/// What comes and goes is known at once, and what is used does not go.
+#[test]
+fn windows_are_made_and_reset() {
+    let (_device, domain) = attached();
+    let high = window(HIGH);
+    assert_eq!(domain.windows().unwrap(), [window(LOW)]);
+    let request = WindowRequest {
+        size: 1,
+        pages: WindowPages::Exactly(PAGE),
+        mask: DmaMask::bits(64),
+    };
+    let none = domain.create_window(&WindowRequest { size: 0, ..request });
+    assert_eq!(none.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(domain.create_window(&request).unwrap(), high);
+    assert_eq!(domain.usable_ranges().unwrap().last(), Some(&high.range));
+    let buffer = domain.buffer(1, high.range.first(), Access::Read).unwrap();
+    let error = domain.reset_windows().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+    drop(buffer);
+    logged();
+    domain.reset_windows().unwrap();
+    assert_eq!(logged(), ["reset"]);
+    assert_eq!(domain.windows().unwrap(), domain.initial_windows());
+    assert_eq!(domain.usable_ranges().unwrap().len(), 1);
 }
 
 #[test]
@@ -509,8 +595,13 @@ fn what_is_misaligned_alike_is_refused() {
 fn a_backend_without_windows_says_so() {
     let (_, vfio) = boot(alone(), [v2()]);
     let device = open(&vfio, BDF).unwrap();
-    let error = device.domain().remove_window(Iova(0)).unwrap_err();
+    let domain = device.domain();
+    let error = domain.remove_window(Iova(0)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
+    let error = domain.reset_windows().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert_eq!(domain.windows().unwrap(), []);
+    assert_eq!(domain.initial_windows(), []);
 }
 
 #[test]

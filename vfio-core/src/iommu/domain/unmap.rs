@@ -4,6 +4,7 @@ use crate::address::IovaRange;
 use crate::error::{Error, ErrorKind, Result};
 
 use super::super::books::NotUnmapped;
+use super::super::ledger::Ledger;
 use super::Domain;
 
 impl Domain {
@@ -27,10 +28,15 @@ impl Domain {
         }
     }
 
-    /// Takes away the mapping of that very range, if the guest has made it in its own IOMMU; answers whether it has.
+    /// Takes away the mapping of that very range, if the guest has made it in its own IOMMU, or what is there of a larger
+    /// one, if the backend takes parts; answers whether that was so.
     pub(crate) fn unmap_translated(&self, iova: IovaRange) -> Result<bool> {
         self.alive("unmap", || {
-            let is_one = self.ledger().books.begin_unmap_translated(iova);
+            let is_one = {
+                let ledger = &mut *self.ledger();
+                ledger.books.begin_unmap_translated(iova)
+                    || (self.takes_part(ledger, iova) && ledger.books.begin_unmap_part(iova))
+            };
             match is_one {
                 true => self.unmap_one(iova).map(|_| true),
                 false => Ok(false),
@@ -38,14 +44,35 @@ impl Domain {
         })
     }
 
+    /// Writes mappings of which the range has a part down as several, so that each is inside or outside, if the backend takes
+    /// parts. Nothing is asked of the kernel.
+    pub(crate) fn cut(&self, range: IovaRange) {
+        let ledger = &mut *self.ledger();
+        if self.takes_part(ledger, range) {
+            ledger.books.cut(range);
+        }
+    }
+
+    /// Whether the backend takes a range that is a part of mappings: whole pages.
+    fn takes_part(&self, ledger: &Ledger, range: IovaRange) -> bool {
+        self.0.backend.unmaps_parts() && ledger.has_whole_pages(range)
+    }
+
     /// Unmaps what is inside: at once if the backend can; otherwise one mapping after the other until one fails.
     #[cold]
     fn unmap_inside(&self, iova: IovaRange) -> Result<u64> {
         if self.0.backend.unmaps_many() {
-            return self.alone("unmap", || {
+            let unmapped = self.alone("unmap", || {
                 let mappings = self.begin_unmap(iova)?;
-                self.unmap_many(&mappings)
-            });
+                if self.are_in_one_aperture(&mappings) {
+                    return self.unmap_many(&mappings).map(Some);
+                }
+                self.leave_mapped(mappings);
+                Ok(None)
+            })?;
+            if let Some(bytes) = unmapped {
+                return Ok(bytes);
+            }
         }
         self.alive("unmap", || {
             let mut bytes = 0;
@@ -54,8 +81,7 @@ impl Domain {
                 match self.unmap_one(mapping) {
                     Ok(more) => bytes += more,
                     Err(error) => {
-                        let books = &mut self.ledger().books;
-                        left.for_each(|untried| books.finish(untried, true));
+                        self.leave_mapped(left);
                         return Err(error);
                     }
                 }
@@ -72,15 +98,23 @@ impl Domain {
         };
         self.alone("unmap", || {
             let inside = self.begin_unmap(all)?;
-            if inside == mappings {
+            if inside == mappings && self.are_in_one_aperture(mappings) {
                 return self.unmap_many(mappings).map(|_| true);
             }
-            let books = &mut self.ledger().books;
-            inside
-                .into_iter()
-                .for_each(|mapping| books.finish(mapping, true));
+            self.leave_mapped(inside);
             Ok(false)
         })
+    }
+
+    /// What was about to be unmapped is not.
+    fn leave_mapped(&self, mappings: impl IntoIterator<Item = IovaRange>) {
+        let books = &mut self.ledger().books;
+        let untried = mappings.into_iter();
+        untried.for_each(|mapping| books.finish(mapping, true));
+    }
+
+    fn are_in_one_aperture(&self, mappings: &[IovaRange]) -> bool {
+        span(mappings).is_none_or(|all| self.ledger().is_in_one_aperture(all))
     }
 
     fn begin_unmap(&self, iova: IovaRange) -> Result<Vec<IovaRange>> {
@@ -95,14 +129,16 @@ impl Domain {
         };
         let answer = self.0.backend.unmap(all);
         let expected = mappings.iter().map(|mapping| mapping.size()).sum();
-        let gone = matches!(answer, Ok(bytes) if bytes == expected);
+        let takes_parts = self.0.backend.unmaps_parts();
+        let gone =
+            matches!(answer, Ok(bytes) if bytes == expected || takes_parts && bytes == all.size());
         let books = &mut self.ledger().books;
         mappings
             .iter()
             .for_each(|mapping| books.finish(*mapping, !gone));
         match answer {
             Ok(bytes) if !gone => Err(self.partly_unmapped(all, bytes)),
-            answer => answer,
+            answer => answer.map(|_| expected),
         }
     }
 

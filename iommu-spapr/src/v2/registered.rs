@@ -19,26 +19,48 @@ pub(crate) struct Registered(BTreeMap<usize, Block>);
 #[derive(Debug)]
 struct Block {
     range: HostRange,
-    /// The whole host pages below each mapping that uses it, by the mapping's first address.
+    /// The whole host pages below each mapping that answers for its memory itself, by the mapping's first address.
     users: BTreeMap<Iova, HostRange>,
-    /// Those that somebody has registered as a whole, as often. Where there is neither, the kernel did not take the block
-    /// back.
+    /// Those that somebody has registered as a whole, as often.
     held: Vec<HostRange>,
+    /// How many runs of TCEs lead to what is held. Where there is none, nor a user, nor anybody who holds it, the kernel did
+    /// not take the block back.
+    runs: usize,
 }
 
 impl Block {
     fn is_unused(&self) -> bool {
-        self.users.is_empty() && self.held.is_empty()
+        self.users.is_empty() && self.held.is_empty() && self.runs == 0
+    }
+
+    fn is_held(&self, pages: HostRange) -> bool {
+        self.held.iter().any(|it| it.contains(pages))
     }
 
     /// Whether somebody promises that all of this memory is what was registered.
     fn serves(&self, pages: HostRange) -> bool {
-        let mut promised = self.users.values().chain(&self.held);
-        promised.any(|it| it.contains(pages))
+        self.is_held(pages) || self.users.values().any(|it| it.contains(pages))
     }
 }
 
 impl Registered {
+    /// The block of memory that is held as a whole.
+    #[inline]
+    pub(crate) fn held(&self, memory: HostRange, host_page: usize) -> Option<usize> {
+        let (_, block) = self.0.range(..=memory.addr()).next_back()?;
+        let is_held =
+            block.range.contains(memory) && block.is_held(whole_pages(memory, host_page).ok()?);
+        is_held.then_some(block.range.addr())
+    }
+
+    /// So many more runs of TCEs lead to what is held of a block, or fewer.
+    #[inline]
+    pub(crate) fn count(&mut self, block: usize, change: isize) {
+        if let Some(block) = self.0.get_mut(&block) {
+            block.runs = block.runs.saturating_add_signed(change);
+        }
+    }
+
     /// Makes the mapping that starts at `user` a user of `memory`; where no block holds it, `register` is
     /// called for a new one. Where a block that nobody uses is in the way, `unregister` is tried again.
     /// Answers the block.
@@ -70,7 +92,8 @@ impl Registered {
         Ok(())
     }
 
-    /// Undoes [`hold`](Self::hold) of the same memory once, as [`release`](Self::release) does of a mapping.
+    /// Undoes [`hold`](Self::hold) of the same memory once, as [`release`](Self::release) does of a mapping; not while TCEs
+    /// lead there, which the kernel would not say (H3).
     pub(crate) fn let_go(
         &mut self,
         memory: HostRange,
@@ -81,6 +104,12 @@ impl Registered {
         let Some(block) = self.overlapping(held) else {
             return Ok(());
         };
+        let is_last = block.held.len() == 1;
+        if is_last && block.runs > 0 {
+            return Err(Error::new(ErrorKind::Busy, "unregister memory in", CONTEXT)
+                .of_memory(held)
+                .because(format!("{} ranges of TCEs lead there", block.runs)));
+        }
         if let Some(at) = block.held.iter().position(|it| *it == held) {
             block.held.swap_remove(at);
         }
@@ -100,7 +129,11 @@ impl Registered {
                 .of_memory(wanted)
                 .because(why)
         };
-        while let Some(block) = self.overlapping(wanted) {
+        let at = loop {
+            let Some(block) = self.overlapping(wanted) else {
+                register(wanted)?;
+                break wanted.addr();
+            };
             let range = block.range;
             if block.is_unused() {
                 unregister(range).map_err(|error| {
@@ -112,25 +145,19 @@ impl Registered {
                 })?;
                 self.0.remove(&range.addr());
             } else if block.serves(wanted) {
-                break;
+                break range.addr();
             } else {
                 return Err(in_the_way(format!(
                     "a part of it is registered as {range}, and no one mapping that uses this holds all \
                      that is wanted, which may have been replaced since"
                 )));
             }
-        }
-        let at = match self.overlapping(wanted) {
-            Some(serving) => serving.range.addr(),
-            None => {
-                register(wanted)?;
-                wanted.addr()
-            }
         };
         Ok(self.0.entry(at).or_insert_with(|| Block {
             range: wanted,
             users: BTreeMap::new(),
             held: Vec::new(),
+            runs: 0,
         }))
     }
 
@@ -139,14 +166,15 @@ impl Registered {
     pub(crate) fn release(
         &mut self,
         user: Iova,
-        block: HostRange,
+        block: usize,
         unregister: impl FnOnce(HostRange) -> Result<()>,
     ) -> Result<()> {
-        let Some(found) = self.0.get_mut(&block.addr()) else {
+        let Some(found) = self.0.get_mut(&block) else {
             return Ok(());
         };
         found.users.remove(&user);
-        self.give_back(block, unregister)
+        let range = found.range;
+        self.give_back(range, unregister)
     }
 
     /// Unregisters a block that nobody uses.
@@ -243,7 +271,7 @@ mod tests {
             user: u64,
             block: HostRange,
         ) -> Result<()> {
-            registered.release(Iova(user), block, |block| self.unregister(block))
+            registered.release(Iova(user), block.addr(), |block| self.unregister(block))
         }
     }
 
@@ -316,6 +344,33 @@ mod tests {
         // The late second try of a user that is gone takes nothing from the new one.
         calls.release(books, 0, low).unwrap();
         assert_eq!(calls.unregistered, [high, low]);
+    }
+
+    /// H3
+    #[test]
+    fn a_block_to_which_tces_lead_is_not_given_back() {
+        let (mut registered, mut calls) = (Registered::default(), Calls::default());
+        let block = memory(0x10_0000, 0x4_0000);
+        for _ in 0..2 {
+            let hold = registered.hold(block, 0x10000, |_| Ok(()), |_| Ok(()));
+            hold.unwrap();
+        }
+        let part = memory(0x11_1000, 0x1000);
+        assert_eq!(registered.held(part, 0x10000), Some(block.addr()));
+        for outside in [memory(0xf_f000, 0x2000), memory(0x13_f000, 0x2000)] {
+            assert_eq!(registered.held(outside, 0x10000), None);
+        }
+        registered.count(block.addr(), 1);
+        let mut let_go = |registered: &mut Registered| {
+            registered.let_go(block, 0x10000, |block| calls.unregister(block))
+        };
+        let_go(&mut registered).unwrap(); // somebody else holds it
+        let error = let_go(&mut registered).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+        registered.count(block.addr(), -1);
+        let_go(&mut registered).unwrap();
+        assert_eq!(calls.unregistered, [block]);
+        assert_eq!(registered.held(part, 0x10000), None);
     }
 
     #[test]
