@@ -23,6 +23,7 @@
 //! checks before it asks.
 
 mod calls;
+pub mod guest;
 mod planner;
 mod v1;
 mod v2;

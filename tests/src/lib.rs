@@ -32,6 +32,7 @@ pub mod recording;
 mod rights;
 mod shared_memory;
 pub mod suites;
+pub mod tce;
 mod wait;
 
 pub use output::{compared, header, simulated};

@@ -190,7 +190,7 @@ impl Error {
 
     /// The same with more words on why.
     #[must_use]
-    pub(crate) fn because_also(mut self, more: impl fmt::Display) -> Self {
+    pub fn because_also(mut self, more: impl fmt::Display) -> Self {
         let reason = self.0.reason.take();
         let reason = reason.map_or_else(String::new, |reason| reason + "; ");
         self.0.reason = Some(format!("{reason}{more}"));

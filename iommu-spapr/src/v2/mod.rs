@@ -189,7 +189,7 @@ impl SpaprV2 {
         let window = state.windows.iter().find(|it| it.range.contains(iova));
         let page_size = window.map_or(0, |window| window.page_size);
         match error.answer().is_some() && page_size > self.host_page as u64 {
-            true => error.because(format!(
+            true => error.because_also(format!(
                 "the window has pages of {page_size:#x} bytes: memory must be registered at a multiple of that, as a \
                  whole number of them, and be of huge pages as large (hugetlb)"
             )),

@@ -471,7 +471,7 @@ fn what_stays_of_a_mapping_in_a_window_is_not_mapped_again() {
             })
             .unwrap();
         let seen: Vec<_> = behind.world.failing.seen().into_iter().collect();
-        assert!(seen.iter().all(|call| call.to_string() != MAP), "{seen:?}");
+        assert!(seen.iter().all(|call| *call != MAP), "{seen:?}");
         assert_eq!(behind.world.lost(), BTreeSet::new());
         behind.check();
         behind.end();

@@ -1,0 +1,1 @@
+//! What the page of guests says, one by one.
