@@ -125,7 +125,8 @@ impl Table {
         let differs = |n: usize| !self.has(at + n, new(n));
         let goes = |n: usize| differs(n) && access(self.get(at + n)).is_some();
         let comes = |n: usize| differs(n) && access(new(n)).is_some();
-        let next = |n: usize| goes(n) && goes(n + 1);
+        // Where nothing is, nothing is unmapped either: a gap is no end.
+        let next = |n: usize| differs(n + 1) || access(self.get(at + n + 1)).is_none();
         let unmaps = runs(count, goes, next).filter_map(|(n, len)| {
             let range = self.addresses(at + n, len)?;
             Some(Request::Unmap(range))

@@ -30,7 +30,7 @@ impl Domain {
     ///
     /// Where it starts is the platform's to say, which is why the request says what the devices can address. Bare-metal
     /// POWER puts a window at 0 if there is none (after [`remove_window`](Self::remove_window) of that one), and at 2^59
-    /// otherwise; a hypervisor at 2^59 always.
+    /// otherwise; a hypervisor at 2^59 always, but for one like the default window.
     ///
     /// ```
     /// # use vfio_core::{Result, address::DmaMask, iommu::{Domain, WindowPages, WindowRequest}};
