@@ -313,7 +313,9 @@ impl Member {
             return Ok(());
         }
         self.remove_created()?;
-        Err(refused(format!("the host puts a window at {start} instead")))
+        Err(refused(format!(
+            "the host puts a window at {start} instead"
+        )))
     }
 
     /// Removes the host's windows that were created for the guest.

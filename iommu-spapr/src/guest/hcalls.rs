@@ -22,7 +22,9 @@ impl Bridge {
     pub fn put(&self, liobn: u32, ioba: u64, tce: u64) -> Result<(), Refused> {
         let state = &mut *self.state();
         let table = state.table(liobn)?;
-        let at = table.index(ioba, 1).ok_or_else(|| outside(table, ioba, 1))?;
+        let at = table
+            .index(ioba, 1)
+            .ok_or_else(|| outside(table, ioba, 1))?;
         if !table.is_aligned(tce) {
             return Err(misaligned(table, tce));
         }

@@ -119,7 +119,9 @@ impl Bridge {
         let Some(table) = state.tables.get_mut(at) else {
             return Err(no_window(liobn));
         };
-        let all = self.iommu.apply(&[vfio_core::guest::Request::Unmap(table.range)]);
+        let all = self
+            .iommu
+            .apply(&[vfio_core::guest::Request::Unmap(table.range)]);
         all.map_err(|unmade| unmade.error)?;
         table.clear();
         if liobn != self.default.liobn {

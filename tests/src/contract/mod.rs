@@ -12,6 +12,7 @@ mod mappings;
 mod memory;
 mod rights;
 mod threads;
+mod windows;
 
 use std::sync::Arc;
 
@@ -60,6 +61,10 @@ const CASES: &[(&str, Case)] = &[
     ("a_life_ends_with_its_last_device", lives::ends),
     ("a_life_does_not_touch_the_next", lives::apart),
     ("two_handles_have_one_life", lives::shared),
+    (
+        "the_first_windows_are_back_in_the_next_life",
+        windows::come_back,
+    ),
     ("drops_in_any_order_release_everything", drops::any_order),
     ("threads_map_and_unmap_at_once", threads::disjoint),
     (

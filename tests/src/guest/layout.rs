@@ -7,7 +7,7 @@ use vfio_core::{Error, ErrorKind, Result};
 use super::{Change, Kind, Section};
 
 /// Where the model's guest is among a device's addresses.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Layout {
     /// Where its first page is.
     pub base: Iova,

@@ -5,9 +5,10 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use anyhow::Context;
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 use vfio_core::address::HostRange;
 use vfio_core::guest::Block;
-use vfio_core::kernel::Kernel;
+use vfio_core::kernel::{Kernel, Linux};
 use vfio_core::{Error, ErrorKind, Result};
 
 /// A block of memory of this process, which is freed when no device can reach it any more.
@@ -27,6 +28,24 @@ impl Ram {
             len,
         };
         let range = HostRange::new(addr.as_ptr() as usize, len).context("memory")?;
+        // SAFETY: it is mapped until the owner is dropped, and nobody has a reference to it.
+        Ok(Self(unsafe { Block::new(range, owner) }))
+    }
+
+    /// So many bytes of huge pages of 2 MiB, of which the host has set some aside (`/proc/sys/vm/nr_hugepages`); of the kernel
+    /// that runs.
+    ///
+    /// # Errors
+    /// There are none.
+    pub fn huge(len: usize) -> anyhow::Result<Self> {
+        let kernel: Arc<dyn Kernel> = Arc::new(Linux);
+        let flags = MapFlags::PRIVATE | MapFlags::HUGETLB | MapFlags::HUGE_2MB;
+        let rights = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: anywhere, where nothing is.
+        let addr = unsafe { mmap_anonymous(std::ptr::null_mut(), len, rights, flags) };
+        let addr = NonNull::new(addr.context("huge pages")?.cast()).context("huge pages")?;
+        let range = HostRange::new(addr.as_ptr() as usize, len).context("huge pages")?;
+        let owner = Owner { kernel, addr, len };
         // SAFETY: it is mapped until the owner is dropped, and nobody has a reference to it.
         Ok(Self(unsafe { Block::new(range, owner) }))
     }
@@ -87,7 +106,7 @@ unsafe impl Sync for Owner {}
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        // SAFETY: what was mapped by `Ram::new`; who has a block has promised to drop it when no device reaches it.
+        // SAFETY: what was mapped by the one who made this; who has a block has promised to drop it when no device reaches it.
         let freed = unsafe { self.kernel.munmap(self.addr, self.len) };
         debug_assert!(freed.is_ok(), "{freed:?}");
     }

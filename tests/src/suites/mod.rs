@@ -116,6 +116,14 @@ const FULL: &[Case] = &[
         guest_memory::behind_iommu,
     ),
     driven(
+        "the_device_reaches_what_the_guest_has_put_in_its_tces",
+        guest_memory::by_tces,
+    ),
+    driven(
+        "huge_pages_are_carried_by_huge_memory_alone",
+        guest_memory::huge,
+    ),
+    driven(
         "the_device_reaches_another_devices_memory",
         guest_memory::peer,
     ),

@@ -10,7 +10,7 @@ use vfio_core::address::IovaRange;
 use vfio_core::guest::{AddressSpace, Block, Section};
 
 pub use model::{Model, Target};
-pub use op::{Numbers, Op, Place};
+pub use op::{Numbers, Op, Place, Which};
 
 /// A block of the guest's memory has so many bytes: whole pages of 64 KiB.
 pub const BLOCK: usize = 24 << 16;

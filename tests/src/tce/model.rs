@@ -44,11 +44,7 @@ pub struct Target {
 impl Model {
     /// That of a bridge which has just been made. The hosts offer so many windows, with such pages.
     #[must_use]
-    pub fn new(
-        default: DefaultWindow,
-        dynamic: DynamicWindows,
-        offered: (u32, PageSizes),
-    ) -> Self {
+    pub fn new(default: DefaultWindow, dynamic: DynamicWindows, offered: (u32, PageSizes)) -> Self {
         let mut model = Self {
             default,
             dynamic,
@@ -160,7 +156,10 @@ impl Model {
         if first + tces.len() as u64 > window.pages {
             return None;
         }
-        if tces.iter().any(|tce| tce & 3 != 0 && (tce & !3) % page != 0) {
+        if tces
+            .iter()
+            .any(|tce| tce & 3 != 0 && (tce & !3) % page != 0)
+        {
             return None;
         }
         for (n, tce) in (first..).zip(tces) {
@@ -175,7 +174,9 @@ impl Model {
     fn address(&self, place: Place) -> (u32, u64) {
         let liobn = self.liobn(place.window);
         let window = self.windows.get(&liobn);
-        let ioba = window.map_or(0, |it| it.start + (it.number(place.number) << it.page_shift));
+        let ioba = window.map_or(0, |it| {
+            it.start + (it.number(place.number) << it.page_shift)
+        });
         (liobn, ioba)
     }
 

@@ -96,7 +96,10 @@ fn what_cannot_be_is_refused_before_a_host_is_asked() {
         (&|it| it.put(DEFAULT, u64::MAX & !0xfff, tce), "0x1000"),
         (&|it| it.put(DEFAULT, 0x1008, tce), "0x1008"),
         (&|it| it.put(DEFAULT, 0, tce + 0x10), "leads to no page"),
-        (&|it| it.put_list(DEFAULT, end - 0x1000, &list(2)), "2 pages"),
+        (
+            &|it| it.put_list(DEFAULT, end - 0x1000, &list(2)),
+            "2 pages",
+        ),
         (&|it| it.put_list(DEFAULT, 0, &many), "more than 512"),
         (&|it| it.stuff(DEFAULT, end - 0x1000, 0, 2), "2 pages"),
         (&|it| it.stuff(DEFAULT, 0, 0, usize::MAX), "more than 512"),
@@ -124,7 +127,11 @@ fn what_cannot_be_is_refused_before_a_host_is_asked() {
 #[test]
 fn what_leads_nowhere_is_read_back_all_the_same() {
     let rig = rig();
-    for tce in [address(0) - 0x1000 + 3, address(7) + 2, u64::MAX & !0xfff | 1] {
+    for tce in [
+        address(0) - 0x1000 + 3,
+        address(7) + 2,
+        u64::MAX & !0xfff | 1,
+    ] {
         let calls = rig.asks(|it| it.put(DEFAULT, 0x3000, tce));
         assert_eq!(calls, <[&str; 0]>::default());
         assert_eq!(rig.bridge.get(DEFAULT, 0x3000).unwrap(), tce);
@@ -308,7 +315,10 @@ fn a_window_of_huge_pages_maps_huge_memory_and_says_what_others_lack() {
     let section = Section::ram(at(0), &huge, 0).unwrap();
     let _ = space.edit().insert(section).commit().unwrap();
     let _ = space.follow(domain).unwrap();
-    assert_eq!(sim.mappings().iter().map(|it| it.size).sum::<u64>(), 2 * HUGE as u64);
+    assert_eq!(
+        sim.mappings().iter().map(|it| it.size).sum::<u64>(),
+        2 * HUGE as u64
+    );
     let section = Section::ram(at(2), base.block(), aligned).unwrap();
     let error = space.edit().insert(section).commit().unwrap_err();
     assert!(error.to_string().contains("hugetlb"), "{error}");

@@ -61,6 +61,33 @@ const X86_64: Machine = Machine {
     boot_limit: Duration::from_secs(60),
 };
 
+/// The board that all guests of a hypervisor on POWER have.
+const PSERIES: Machine = Machine {
+    name: "pseries",
+    proves: "sPAPR v1 and v2 under a hypervisor: one group per host bridge; 64 KiB pages",
+    arch: Arch::Ppc64el,
+    qemu: &bundles::QEMU_7,
+    kernel: &bundles::KERNEL_PPC64EL,
+    busybox: &bundles::BUSYBOX_PPC64EL,
+    emulator: "qemu-system-ppc64",
+    arguments: &[
+        "-nodefaults",
+        "-machine",
+        "pseries,x-vof=on,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken",
+        "-cpu",
+        "power9",
+        "-vga",
+        "none",
+    ],
+    iommu: &[],
+    slots: Slots::RootBus { name: "pci.0" },
+    memory: "2G",
+    console: "hvc0",
+    append: "",
+    modules: &["vfio_iommu_spapr_tce", "vfio_pci"],
+    boot_limit: Duration::from_secs(60),
+};
+
 /// All machines.
 pub(crate) static MACHINES: &[Machine] = &[
     X86_64,
@@ -92,30 +119,12 @@ pub(crate) static MACHINES: &[Machine] = &[
         append: "",
         ..X86_64
     },
+    PSERIES,
     Machine {
-        name: "pseries",
-        proves: "sPAPR v1 and v2 under a hypervisor: one group per host bridge; 64 KiB pages",
-        arch: Arch::Ppc64el,
-        qemu: &bundles::QEMU_7,
-        kernel: &bundles::KERNEL_PPC64EL,
-        busybox: &bundles::BUSYBOX_PPC64EL,
-        emulator: "qemu-system-ppc64",
-        arguments: &[
-            "-nodefaults",
-            "-machine",
-            "pseries,x-vof=on,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken",
-            "-cpu",
-            "power9",
-            "-vga",
-            "none",
-        ],
-        iommu: &[],
-        slots: Slots::RootBus { name: "pci.0" },
-        memory: "2G",
-        console: "hvc0",
-        append: "",
-        modules: &["vfio_iommu_spapr_tce", "vfio_pci"],
-        boot_limit: Duration::from_secs(60),
+        name: "pseries-4k",
+        proves: "sPAPR v1 and v2 under a hypervisor, with 4 KiB pages",
+        kernel: &bundles::KERNEL_PPC64EL_4K,
+        ..PSERIES
     },
     Machine {
         name: "powernv9",

@@ -43,6 +43,13 @@ pub(crate) const KERNEL_PPC64EL: Bundle = kernel(
     &["linux-image-powerpc64le-64k"],
 );
 
+/// The flavour with 4 KiB pages.
+pub(crate) const KERNEL_PPC64EL_4K: Bundle = kernel(
+    "kernel-ppc64el-4k",
+    Arch::Ppc64el,
+    &["linux-image-powerpc64le"],
+);
+
 /// The cloud flavour: a third of the generic one's size, with SMMUv3 and VFIO.
 pub(crate) const KERNEL_ARM64: Bundle =
     kernel("kernel-arm64", Arch::Arm64, &["linux-image-cloud-arm64"]);

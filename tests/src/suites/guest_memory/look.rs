@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use vfio_core::address::Iova;
+use vfio_core::address::{Iova, IovaRange};
 use vfio_core::guest::{AddressSpace, Block};
 use vfio_core::kernel::Kernel;
 
@@ -22,6 +22,8 @@ const LOOKED_AT: usize = 3;
 /// The guest's memory, and what should be in it.
 pub(super) struct Guest {
     layout: Layout,
+    /// Nothing is looked at elsewhere.
+    bounds: IovaRange,
     memory: Vec<Ram>,
     expected: Vec<Vec<u8>>,
 }
@@ -59,9 +61,21 @@ impl Guest {
         }
         Ok(Self {
             layout,
+            bounds: IovaRange::ALL,
             memory,
             expected,
         })
+    }
+
+    /// From now on the model's pages are there, and as large, and what is outside of the bounds is not looked at.
+    pub(super) fn move_to(&mut self, layout: Layout, bounds: IovaRange) {
+        self.layout = layout;
+        self.bounds = bounds;
+    }
+
+    fn is_looked_at(&self, at: Iova, len: usize) -> bool {
+        let place = IovaRange::new(at, len as u64);
+        place.is_some_and(|place| self.bounds.contains(place))
     }
 
     /// Makes the change, with this memory.
@@ -105,6 +119,9 @@ impl Guest {
             let range = self.layout.range(section.at, section.len)?;
             let inside = range.first().0 + page * random::up_to(section.len - 1)? as u64;
             for at in [range.first().0 - page, inside, range.last().0 + 1] {
+                if !self.is_looked_at(Iova(at), self.layout.page) {
+                    continue;
+                }
                 self.look_at_page(pages, Iova(at), driver)
                     .with_context(|| format!("the page at {at:#x}"))?;
             }
@@ -165,6 +182,9 @@ impl Guest {
         let mut reads = Vec::new();
         for section in some(sections)? {
             for (place, is_read) in self.places(section)? {
+                if !self.is_looked_at(place.at, place.len) {
+                    continue;
+                }
                 let at = slots.next().context("the buffer is full")?;
                 if is_read {
                     copier.read(place.at, at, place.len)?;

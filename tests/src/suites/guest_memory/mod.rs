@@ -2,10 +2,12 @@
 
 mod behind_iommu;
 mod followers;
+mod huge;
 mod look;
 mod peer;
 mod place;
 mod several;
+mod tces;
 mod view;
 
 use anyhow::{Context, Result};
@@ -16,8 +18,10 @@ use crate::devices::Driver;
 use followers::Followers;
 
 pub(super) use behind_iommu::reached as behind_iommu;
+pub(super) use huge::reached as huge;
 pub(super) use peer::reached as peer;
 pub(super) use several::{by_one_container, by_two_containers, refused, undone};
+pub(super) use tces::reached as by_tces;
 
 /// At low addresses, and at the highest that there are.
 pub(super) fn reached(rig: &Rig, driver: &mut dyn Driver) -> Result<Outcome> {
