@@ -61,7 +61,7 @@ impl Op {
                     0 => 0x1000,
                     _ => 0x1_0000,
                 };
-                let next = |n| match more / 4 % 8 == n as u8 {
+                let next = |n: usize| match usize::from(more / 4 % 8) == n {
                     true => 0, // a gap
                     false => first + n as u64 * step,
                 };

@@ -24,6 +24,9 @@ const COMMIT_LIMIT: u64 = 15_000;
 /// What a pair of a guest's own IOMMU must stay below.
 const AMONG_LIMIT: u64 = 1_700;
 
+/// What one TCE must stay below, with all checks on.
+const TCE_LIMIT: u64 = 1_700;
+
 /// From a hundred sections to ten thousand, what a commit costs may grow as a logarithm does: twofold, in percent.
 const GROWTH_LIMIT: u64 = 200;
 
@@ -67,6 +70,22 @@ pub(super) fn many(ui: &Ui) -> Result<Vec<Measured>> {
             Goal::Below(GROWTH_LIMIT),
         ),
     ])
+}
+
+/// What a guest on POWER costs that writes one TCE of ten thousand.
+pub(super) fn tce(ui: &Ui) -> Result<Measured> {
+    const MANY: u64 = 10_000;
+    let counter = Counter::new(ui)?;
+    let _step = ui.step("count instructions");
+    let name = "user-space instructions to put one TCE, among 10,000";
+    let (ours, peer) = (counter.of("tce", MANY)?, counter.of("peer", MANY)? / 2);
+    Ok(Measured::new(
+        name,
+        "instructions",
+        ours,
+        peer,
+        Goal::Below(TCE_LIMIT),
+    ))
 }
 
 /// The program, and what counts its instructions.

@@ -6,6 +6,9 @@ use super::{Goal, Measured, programs};
 use crate::lab::{Machine, Request};
 use crate::ui::Ui;
 
+/// Who registers and maps each page, as DPDK does.
+const PAGE_BY_PAGE: &str = "page by page";
+
 /// How the bench calls what it takes to map memory.
 const MEMORY: &str = "ioctls to map ";
 
@@ -21,6 +24,31 @@ pub(super) fn of_memory(ui: &Ui) -> Result<Vec<Measured>> {
     let mut measured = measure(ui)?;
     measured.retain(|one| one.name.starts_with(MEMORY));
     ensure!(!measured.is_empty(), "no memory was mapped");
+    Ok(measured)
+}
+
+/// On POWER: to give a device a window with all of a guest's memory in it, and a guest's list of TCEs. The blocks, the
+/// windows and the runs of memory that follow each other each take one.
+pub(super) fn of_windows(ui: &Ui) -> Result<Vec<Measured>> {
+    const BLOCKS_WINDOW_RUNS: u64 = 3 + 1 + 3;
+    let machine = Machine::find("pseries").context("there is no machine pseries")?;
+    let request = Request {
+        devices: vec!["nvme".to_owned()],
+        ..Request::new(machine, ["sh", "-c", "/bin/windows $BDF"])
+    };
+    let output = programs::in_machine("windows", request, ui)?;
+    let lines = output.lines().filter_map(programs::line);
+    let measured: Vec<_> = lines
+        .map(|(name, ours, peer)| {
+            let limit = match name.contains("list") {
+                true => 1,
+                false => BLOCKS_WINDOW_RUNS,
+            };
+            let pairs = [(ours, peer)];
+            Measured::of_pairs(name, "ioctls", &pairs, PAGE_BY_PAGE, Goal::Below(limit + 1))
+        })
+        .collect();
+    ensure!(measured.len() == 2, "not all was measured:\n{output}");
     Ok(measured)
 }
 

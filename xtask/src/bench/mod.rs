@@ -17,7 +17,7 @@ use crate::ui::Ui;
 /// What is measured.
 #[derive(Args)]
 pub(crate) struct BenchArgs {
-    /// Only this: `core` or `type1`
+    /// Only this: `core`, `type1` or `spapr`
     name: Option<String>,
 
     /// One object a line
@@ -115,7 +115,8 @@ pub(crate) fn run(args: &BenchArgs, ui: &Ui) -> Result<ExitCode> {
         }
         Some("core") => core(ui)?,
         Some("type1") => type1(ui)?,
-        Some(name) => bail!("there is no measurement {name}; there are core and type1"),
+        Some("spapr") => spapr(ui)?,
+        Some(name) => bail!("there is no measurement {name}; there are core, type1 and spapr"),
     };
     if args.json {
         for one in &measured {
@@ -146,11 +147,19 @@ fn type1(ui: &Ui) -> Result<Vec<Measured>> {
     Ok(measured)
 }
 
+/// What windows cost, and a guest's TCEs.
+fn spapr(ui: &Ui) -> Result<Vec<Measured>> {
+    let mut measured = ioctls::of_windows(ui)?;
+    measured.push(instructions::tce(ui)?);
+    Ok(measured)
+}
+
 /// All that is counted, and is the same on every run: what a test can ask for.
 pub(crate) fn counts(ui: &Ui) -> Result<Vec<Measured>> {
     let mut measured = ioctls::measure(ui)?;
     measured.push(instructions::pair(ui)?);
     measured.extend(instructions::many(ui)?);
+    measured.extend(spapr(ui)?);
     Ok(measured)
 }
 

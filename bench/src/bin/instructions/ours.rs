@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use vfio_core::address::{Access, HostRange, Iova, IovaRange};
-use vfio_core::iommu::{Domain, Registry};
+use vfio_core::iommu::{Domain, Registration, Registry};
 use vfio_core::kernel::{self, Arg, Errno, Kernel, Linux, Opcode, Protection, RegionMapping};
 use vfio_core::{Device, ErrorKind, Vfio};
 
@@ -125,7 +125,11 @@ pub struct Ours {
 
 impl Ours {
     pub fn new() -> Result<Self> {
-        let registry = Registry::of([iommu_type1::TYPE1_V2])?;
+        Self::over(iommu_type1::TYPE1_V2)
+    }
+
+    pub fn over(backend: Registration) -> Result<Self> {
+        let registry = Registry::of([backend])?;
         let vfio = Vfio::on(Arc::new(OneDevice), registry);
         let device = vfio.open("0000:00:01.0".parse()?)?;
         Ok(Self { device })

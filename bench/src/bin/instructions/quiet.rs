@@ -43,6 +43,21 @@ mod info {
     }
 }
 
+/// The answer of sPAPR to the call of that number: a default window of 2 GiB, and another one that could be made.
+fn power() -> uapi::SpaprTceInfo {
+    uapi::SpaprTceInfo {
+        argsz: size_of::<uapi::SpaprTceInfo>() as u32,
+        flags: uapi::SPAPR_INFO_DDW,
+        dma32_window_start: 0,
+        dma32_window_size: 1 << 31,
+        ddw: uapi::SpaprTceDdwInfo {
+            pgsizes: 0x1_1000,
+            max_dynamic_windows_supported: 2,
+            levels: 1,
+        },
+    }
+}
+
 /// Nothing that is opened here is more than a place for an fd.
 ///
 /// # Safety
@@ -91,6 +106,8 @@ unsafe extern "C" fn ioctl(_fd: c_int, request: c_ulong, arg: *mut c_void) -> c_
         unsafe {
             if *arg.cast::<u32>() >= info::SIZE {
                 arg.cast::<info::Answer>().write(info::answer());
+            } else if *arg.cast::<u32>() == size_of::<uapi::SpaprTceInfo>() as u32 {
+                arg.cast::<uapi::SpaprTceInfo>().write(power());
             }
         }
     }
