@@ -86,6 +86,23 @@ impl SpaprV2 {
         block.map(|block| Target::Own(block.addr()))
     }
 
+    /// The TCEs of several mappings, or of a part of one, are clear.
+    #[cold]
+    fn cleared(&self, state: &mut State, range: IovaRange) -> Result<()> {
+        let cleared = state.tces.clear(range);
+        for (block, change) in cleared.shared {
+            state.registered.count(block, change);
+        }
+        let mut result = Ok(());
+        for (own, block) in cleared.own {
+            match self.release(state, own, block) {
+                Ok(()) => state.tces.forget(own),
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        result
+    }
+
     /// Gives back a block that no TCE of one mapping points into any more.
     #[cold]
     fn release(&self, state: &mut State, iova: IovaRange, block: usize) -> Result<()> {
@@ -135,10 +152,11 @@ unsafe impl IommuBackend for SpaprV2 {
         let mapped = unsafe { calls::map(&self.container, windows, iova, memory, access) };
         match (&mapped, target) {
             (Ok(()), target) => {
-                state.tces.set(iova, target);
                 if let Target::Shared(block) = target {
                     state.registered.count(block, 1);
                 }
+                // Nothing was mapped there: that is for our caller to know.
+                let _ = state.tces.set(iova, target);
             }
             (Err(_), Target::Shared(_)) => {}
             (Err(_), Target::Own(block)) => {
@@ -155,21 +173,24 @@ unsafe impl IommuBackend for SpaprV2 {
     /// still translate into it: it must not be freed yet. The same call tries again.
     fn unmap(&self, iova: IovaRange) -> Result<u64> {
         let state = &mut *self.state();
-        state.tces.check_clear(iova)?;
+        let whole = state.tces.target(iova);
+        if whole.is_none() {
+            state.tces.check_clear(iova)?;
+        }
         let windows = state.windows.iter().map(Window::aperture);
         calls::unmap(&self.container, windows, iova)?;
-        let cleared = state.tces.clear(iova);
-        for (block, change) in cleared.shared {
-            state.registered.count(block, change);
-        }
-        let mut result = Ok(());
-        for (own, block) in cleared.own {
-            match self.release(state, own, block) {
-                Ok(()) => state.tces.forget(own),
-                Err(error) => result = result.and(Err(error)),
+        match whole {
+            Some(Target::Shared(block)) => {
+                state.tces.forget(iova);
+                state.registered.count(block, -1);
             }
+            Some(Target::Own(block)) => {
+                self.release(state, iova, block)?;
+                state.tces.forget(iova);
+            }
+            None => self.cleared(state, iova)?,
         }
-        result.map(|()| iova.size())
+        Ok(iova.size())
     }
 
     /// A TCE is a TCE (C45).

@@ -36,6 +36,7 @@ pub use memory_registration::MemoryRegistration;
 pub(crate) use origin::Origin;
 pub use placement::Placement;
 pub use probe::{BackendReport, Support, probe, verify};
+pub use ranges::Ranges;
 pub use registry::{BACKEND_VARIABLE, MakeContext, Reach, Registration, Registry};
 pub use reservation::Reservation;
 pub(crate) use road::Road;

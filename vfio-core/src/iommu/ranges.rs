@@ -1,4 +1,4 @@
-//! Ranges of addresses, of which no two overlap, each with something to know of it.
+//! Ranges of addresses that one is found among.
 
 use crate::address::{Iova, IovaRange};
 
@@ -7,11 +7,26 @@ use super::rows::Rows;
 /// So many are kept where they cost least.
 const FEW: usize = 8;
 
-/// The ranges: as long as they are few, in no order; where there were more, in [`Rows`], until all are gone.
+/// Ranges of addresses, of which no two overlap, each with something to know of it: books of what is mapped.
 ///
-/// A driver of a few buffers pays for a look at each, and a guest's own IOMMU with thousands for two searches.
+/// A driver of a few buffers pays for a look at each, and a guest's own IOMMU with thousands for two searches: as long as
+/// they are few they are in no order, and where there were more in rows, until all are gone.
+///
+/// ```
+/// use vfio_core::address::{Iova, IovaRange};
+/// use vfio_core::iommu::Ranges;
+///
+/// let range = IovaRange::new(Iova(0x1000), 0x2000).unwrap();
+/// let inside = IovaRange::new(Iova(0x1000), 0x1000).unwrap();
+/// let mut ranges = Ranges::default();
+/// assert_eq!(ranges.insert(range, "a"), Ok(()));
+/// assert_eq!(ranges.insert(inside, "b"), Err(range));
+/// assert_eq!(ranges.overlapping(inside), Some(range));
+/// ranges.remove(range);
+/// assert_eq!(ranges.overlapping(inside), None);
+/// ```
 #[derive(Debug)]
-pub(super) struct Ranges<T> {
+pub struct Ranges<T> {
     few: Vec<(IovaRange, T)>,
     /// All of them, if there are any here.
     many: Rows<T>,
@@ -29,7 +44,7 @@ impl<T> Default for Ranges<T> {
 impl<T> Ranges<T> {
     /// One that overlaps `range`.
     #[inline]
-    pub(super) fn overlapping(&self, range: IovaRange) -> Option<IovaRange> {
+    pub fn overlapping(&self, range: IovaRange) -> Option<IovaRange> {
         match self.many.len() {
             0 => self.few_overlapping(range),
             _ => self.many.overlapping(range),
@@ -44,20 +59,29 @@ impl<T> Ranges<T> {
     }
 
     /// The first one that begins behind an address.
-    pub(super) fn next(&self, after: Iova) -> Option<IovaRange> {
+    pub fn next(&self, after: Iova) -> Option<IovaRange> {
         let few = self.few.iter().map(|(known, _)| *known);
         let few = few.filter(|known| known.first() > after);
         let many = self.many.next(after);
         few.chain(many).min_by_key(|known| known.first())
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// How many there are.
+    pub fn len(&self) -> usize {
         self.few.len() + self.many.len()
     }
 
-    /// Adds one, unless it overlaps another: answers that.
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds one.
+    ///
+    /// # Errors
+    /// Another one, which it overlaps: it is not added.
     #[inline]
-    pub(super) fn insert(&mut self, range: IovaRange, what: T) -> Result<(), IovaRange> {
+    pub fn insert(&mut self, range: IovaRange, what: T) -> Result<(), IovaRange> {
         if self.many.len() > 0 {
             return self.many.insert(range, what);
         }
@@ -82,7 +106,7 @@ impl<T> Ranges<T> {
 
     /// Takes the very range out.
     #[inline]
-    pub(super) fn remove(&mut self, range: IovaRange) {
+    pub fn remove(&mut self, range: IovaRange) {
         if self.many.len() > 0 {
             self.many.remove(range);
             return;
@@ -95,7 +119,7 @@ impl<T> Ranges<T> {
 
     /// What is known of the very range.
     #[inline]
-    pub(super) fn get_mut(&mut self, range: IovaRange) -> Option<&mut T> {
+    pub fn get_mut(&mut self, range: IovaRange) -> Option<&mut T> {
         if self.many.len() > 0 {
             return self.many.get_mut(range);
         }
@@ -105,7 +129,7 @@ impl<T> Ranges<T> {
     }
 
     /// Those that start inside `range`, the lowest first.
-    pub(super) fn starting_in(&mut self, range: IovaRange) -> Vec<(IovaRange, &mut T)> {
+    pub fn starting_in(&mut self, range: IovaRange) -> Vec<(IovaRange, &mut T)> {
         let starts_inside =
             |known: IovaRange| range.first() <= known.first() && known.first() <= range.last();
         let few = self.few.iter_mut();
