@@ -76,6 +76,7 @@ mod tests {
             page_sizes: PageSizes(4096),
             apertures: Vec::new(),
             mappings_left: None,
+            locked: 0,
             windows: None,
         };
         for answer in [failed(ErrorKind::Busy), Ok(alive)] {

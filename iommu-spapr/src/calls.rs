@@ -1,14 +1,14 @@
 //! The ioctls of sPAPR. Each returns 0 or has failed, whatever else the kernel returns.
 #![allow(unsafe_code)] // Each call with the struct that belongs to it.
 
-use vfio_core::address::{Access, HostRange, Iova, IovaRange};
+use vfio_core::address::{Access, HostRange, Iova, IovaRange, Size};
 use vfio_core::call::argsz;
 use vfio_core::iommu::Aperture;
-use vfio_core::kernel::{Arg, Opcode};
+use vfio_core::kernel::{Arg, Errno, Opcode};
 use vfio_core::uapi::{
     self, DmaMap, DmaUnmap, SpaprRegisterMemory, SpaprTceCreate, SpaprTceInfo, SpaprTceRemove,
 };
-use vfio_core::{Container, Error, Result};
+use vfio_core::{Container, Error, Result, memlock};
 use zerocopy::IntoBytes;
 
 use crate::CONTEXT;
@@ -33,14 +33,34 @@ pub(crate) fn enable(container: &Container) -> Result<()> {
         .map_err(|answer| Error::kernel("VFIO_IOMMU_ENABLE", CONTEXT, answer))
 }
 
+/// Version 1: undoes [`enable`].
+pub(crate) fn disable(container: &Container) -> Result<()> {
+    // SAFETY: the call takes no argument, and takes access away from devices.
+    unsafe { container.call(uapi::SPAPR_DISABLE, Arg::None) }
+        .map_err(|answer| Error::kernel("VFIO_IOMMU_DISABLE", CONTEXT, answer))
+}
+
 /// Version 2: pins whole host pages.
 pub(crate) fn register(container: &Container, block: HostRange) -> Result<()> {
-    on_block(
+    let registered = on_block(
         container,
         "VFIO_IOMMU_SPAPR_REGISTER_MEMORY",
         uapi::SPAPR_REGISTER_MEMORY,
         block,
-    )
+    );
+    registered.map_err(|error| explain(container, block, error))
+}
+
+/// What the limit would have to be, if it is that which is too low.
+#[cold]
+fn explain(container: &Container, block: HostRange, error: Error) -> Error {
+    let is_memory = error.errno() == Some(Errno::NOMEM);
+    match memlock::lacking(&**container.kernel(), block.len() as u64).filter(|_| is_memory) {
+        None => error,
+        Some(enough) => error
+            .because(format!("{} would be locked in all", Size(enough)))
+            .lacking_memlock(enough),
+    }
 }
 
 /// Version 2: undoes [`register`] of the very same block, into which no TCE may point any more: the kernel

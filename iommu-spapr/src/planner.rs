@@ -1,5 +1,7 @@
 //! Which windows to ask for.
 
+use std::ops::RangeInclusive;
+
 use vfio_core::iommu::{WindowLimits, WindowPages, WindowRequest};
 use vfio_core::{Error, ErrorKind};
 
@@ -29,8 +31,8 @@ pub(crate) struct Plan {
     page_size: Option<u64>,
     /// In bytes, powers of two.
     sizes: Vec<u64>,
-    /// Tables have so many at the most: few are looked up faster, and many need no large pieces of memory.
-    levels: u32,
+    /// How many a table may have.
+    levels: RangeInclusive<u32>,
     /// Why nothing is to be had, if it is not.
     why: String,
 }
@@ -51,7 +53,7 @@ impl Plan {
         Self {
             page_size,
             sizes: needed.checked_next_power_of_two().into_iter().collect(),
-            levels: limits.levels.min(MOST_LEVELS),
+            levels: request.least_levels.max(1)..=limits.levels.min(MOST_LEVELS),
             why: format!(
                 "none of the page sizes {sizes} serves {:#x} bytes of {}",
                 request.size,
@@ -65,11 +67,7 @@ impl Plan {
 
     /// For a driver's buffers: the usual size first, and if the host refuses that the size that is needed.
     pub(crate) fn usual(limits: &WindowLimits, size: u64, host_page: u64) -> Self {
-        let request = WindowRequest {
-            size,
-            pages: WindowPages::Carried(host_page),
-            mask: vfio_core::address::DmaMask::bits(64),
-        };
+        let request = WindowRequest::of(size, WindowPages::Carried(host_page));
         let mut plan = Self::new(limits, &request, host_page);
         let usual = USUAL_TCES.saturating_mul(plan.page_size.unwrap_or(1));
         if plan.sizes.first().is_some_and(|&needed| needed < usual) {
@@ -82,7 +80,7 @@ impl Plan {
         let pages = self.page_size.into_iter();
         pages.flat_map(move |page_size| {
             self.sizes.iter().flat_map(move |&size| {
-                (1..=self.levels).map(move |levels| Candidate {
+                self.levels.clone().map(move |levels| Candidate {
                     page_size,
                     size,
                     levels,
@@ -100,7 +98,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vfio_core::address::{DmaMask, PageSizes};
+    use vfio_core::address::PageSizes;
 
     const POWERNV: WindowLimits = WindowLimits {
         page_sizes: PageSizes(0x4021_1000), // 4K 64K 2M 1G
@@ -112,11 +110,6 @@ mod tests {
         plan.candidates()
             .map(|c| (c.page_size, c.size, c.levels))
             .collect()
-    }
-
-    fn request(size: u64, pages: WindowPages) -> WindowRequest {
-        let mask = DmaMask::bits(64);
-        WindowRequest { size, pages, mask }
     }
 
     #[test]
@@ -138,7 +131,7 @@ mod tests {
     #[test]
     fn a_window_has_the_largest_pages_that_memory_can_carry() {
         let pages_for = |pages| {
-            let plan = Plan::new(&POWERNV, &request(3 << 30, pages), 1 << 16);
+            let plan = Plan::new(&POWERNV, &WindowRequest::of(3 << 30, pages), 1 << 16);
             let shown = shown(&plan);
             shown.first().map(|&(page, size, _)| (page, size))
         };
@@ -157,10 +150,29 @@ mod tests {
             assert_eq!(pages_for(WindowPages::Exactly(page)), Some((page, 4 << 30)));
         }
         assert_eq!(pages_for(WindowPages::Exactly(16 << 20)), None);
-        let plan = Plan::new(&POWERNV, &request(1, WindowPages::Exactly(16 << 20)), 1);
+        let plan = Plan::new(
+            &POWERNV,
+            &WindowRequest::of(1, WindowPages::Exactly(16 << 20)),
+            1,
+        );
         assert!(plan.nothing().to_string().contains("0x1000000"));
-        let small = Plan::new(&POWERNV, &request(1, WindowPages::Exactly(2 << 20)), 1);
+        let small = Plan::new(
+            &POWERNV,
+            &WindowRequest::of(1, WindowPages::Exactly(2 << 20)),
+            1,
+        );
         assert_eq!(shown(&small)[0].1, 2 << 20, "a page at the least");
+    }
+
+    #[test]
+    fn a_table_has_as_many_levels_as_are_wanted() {
+        let pages = WindowPages::Carried(1 << 16);
+        let wanted = WindowRequest {
+            least_levels: 2,
+            ..WindowRequest::of(1 << 30, pages)
+        };
+        let plan = Plan::new(&POWERNV, &wanted, 1 << 16);
+        assert_eq!(shown(&plan), [(1 << 16, 1 << 30, 2)]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Version 1: the default window alone.
 
-use vfio_core::address::{Access, HostRange, IovaRange, PageSizes};
+use vfio_core::address::{Access, HostRange, IovaRange, PageSizes, Size};
 use vfio_core::iommu::{Capabilities, IommuBackend, Window, WindowLimits};
-use vfio_core::{Container, Error, ErrorKind, Result};
+use vfio_core::{Container, Error, ErrorKind, Result, memlock};
 
 use crate::{CONTEXT, calls, window};
 
@@ -12,13 +12,36 @@ pub(crate) fn attach(container: Container) -> Result<Box<dyn IommuBackend>> {
     let window = window::default_window(&info).ok_or_else(|| {
         Error::new(ErrorKind::Unsupported, "use", CONTEXT).because("it has no default window")
     })?;
+    check_limit(&container, &window)?;
     calls::enable(&container)?;
     // The kernel makes the default window when it is first used (`tce_iommu_create_default_window`), and on
     // a platform that has no dynamic windows it then cannot. Clearing a page that is clear says so now.
     if let Some(first_page) = IovaRange::new(window.range.first(), window.page_size) {
-        calls::unmap(&container, [window.aperture()].into_iter(), first_page)?;
+        let proof = calls::unmap(&container, [window.aperture()].into_iter(), first_page);
+        if let Err(error) = proof {
+            // What was accounted is given back.
+            return Err(match calls::disable(&container) {
+                Ok(()) => error,
+                Err(left) => error.caused_by(vec![left]),
+            });
+        }
     }
     Ok(Box::new(SpaprV1 { container, window }))
+}
+
+/// Says beforehand what the kernel would only say as `ENOMEM` (C41).
+fn check_limit(container: &Container, window: &Window) -> Result<()> {
+    let size = window.range.size();
+    match memlock::lacking(&**container.kernel(), size) {
+        None => Ok(()),
+        Some(enough) => Err(Error::new(ErrorKind::Exhausted, "enable", CONTEXT)
+            .because(format!(
+                "the kernel counts the whole window as locked, {}, as soon as mapping is allowed: {} in all",
+                Size(size),
+                Size(enough)
+            ))
+            .lacking_memlock(enough)),
+    }
 }
 
 #[derive(Debug)]
@@ -36,6 +59,7 @@ unsafe impl IommuBackend for SpaprV1 {
             page_sizes: PageSizes(self.window.page_size),
             apertures: vec![self.window.aperture()],
             mappings_left: None,
+            locked: self.window.range.size(),
             windows: Some(WindowLimits {
                 page_sizes: PageSizes(self.window.page_size),
                 count: 1,

@@ -48,6 +48,7 @@ pub(crate) fn capabilities(bytes: &[u8]) -> Result<Capabilities> {
             .map(|range| Aperture { range, page_size })
             .collect(),
         mappings_left,
+        locked: 0,
         windows: None,
     })
 }

@@ -73,7 +73,7 @@ pub mod host;
 pub mod info_chain;
 pub mod iommu;
 pub mod kernel;
-mod memlock;
+pub mod memlock;
 mod memory;
 mod patience;
 mod sync;

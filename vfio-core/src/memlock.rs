@@ -1,6 +1,16 @@
-//! What this process has locked, as the kernel counts it.
+//! What this process has locked, as the kernel counts it, and what it may.
 
 use crate::kernel::Kernel;
+
+/// The `RLIMIT_MEMLOCK` that would be enough to lock so many bytes more, if the kernel will refuse that; `None` if it will
+/// not, or if that cannot be told.
+pub fn lacking(kernel: &dyn Kernel, more: u64) -> Option<u64> {
+    let limit = kernel.memlock_limit()?;
+    let account = Account::read(kernel);
+    let locked = account.locked().filter(|_| !account.is_exempt())?;
+    let enough = locked.saturating_add(more);
+    (enough > limit).then_some(enough)
+}
 
 /// The kernel's account of this process, where it can be read.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use iommu_spapr::guest::{Bridge, DefaultWindow};
-use vfio_core::address::{DmaMask, HostRange, Iova, IovaRange};
+use vfio_core::address::{HostRange, Iova, IovaRange};
 use vfio_core::guest::{AddressSpace, Block, Section};
 use vfio_core::iommu::{WindowPages, WindowRequest};
 use vfio_core::{Device, Vfio};
@@ -36,11 +36,8 @@ fn whole(vfio: &Vfio, device: &Device) -> Result<()> {
     let page = vfio.kernel().page_size();
     let space = AddressSpace::new();
     let (ours, made) = ioctls(|| {
-        let window = domain.create_window(&WindowRequest {
-            size: 1 << 30,
-            pages: WindowPages::Carried(page as u64),
-            mask: DmaMask::bits(64),
-        })?;
+        let pages = WindowPages::Carried(page as u64);
+        let window = domain.create_window(&WindowRequest::of(1 << 30, pages))?;
         let mut edit = space.edit();
         let mut at = window.range.first().0;
         for len in BLOCKS {

@@ -89,7 +89,9 @@ mod tests {
     use std::sync::Arc;
 
     use vfio_core::address::{Iova, IovaRange, PageSizes};
-    use vfio_core::iommu::{Aperture, Capabilities, Reach, Registration, Registry, Support};
+    use vfio_core::iommu::{
+        Aperture, Capabilities, Reach, Registration, Registry, Support, WindowTrial,
+    };
     use vfio_core::kernel::Errno;
     use vfio_core::uapi::{TYPE1_IOMMU, TYPE1V2_IOMMU};
     use vfio_core::{Error, ErrorKind};
@@ -193,6 +195,7 @@ mod tests {
             BackendReport {
                 name,
                 support: Support::Refused(error),
+                windows: Vec::new(),
             }
         };
         let both = [refused("a", TYPE1V2_IOMMU), refused("b", TYPE1_IOMMU)];
@@ -210,8 +213,14 @@ mod tests {
                     page_size: 0x1000,
                 }],
                 mappings_left: None,
+                locked: 0,
                 windows: None,
             }),
+            windows: vec![WindowTrial {
+                page_size: 0x1000,
+                levels: 2,
+                outcome: Err(Error::new(ErrorKind::Kernel, "create", "a window")),
+            }],
         };
         let mut report = Report::new(&sim, &[]);
         report.backends(&sim, &[refused("a", TYPE1V2_IOMMU), works]);
@@ -223,6 +232,12 @@ mod tests {
         assert_eq!(aperture["last"], "0xffffffffffffffff");
         assert_eq!(aperture["page_size"], 4096);
         assert_eq!(capabilities["page_sizes"][0], 4096);
+        let tried = &json["backends"][1]["windows_tried"][0];
+        assert_eq!(
+            (&tried["levels"], &tried["start"]),
+            (&2.into(), &serde_json::Value::Null)
+        );
+        assert_eq!(tried["reason"], "create a window");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use vfio_core::host::{IommuGroup, PciDevice};
-use vfio_core::iommu::{BackendReport, Capabilities, Support};
+use vfio_core::iommu::{BackendReport, Capabilities, Support, WindowTrial};
 use vfio_core::kernel::Kernel;
 use vfio_core::{CONTAINER_NODE, Error, ErrorKind};
 
@@ -46,6 +46,8 @@ pub(super) struct BackendRow {
     /// Why, if it is refused or unknown.
     pub(super) reason: Option<String>,
     pub(super) capabilities: Option<CapabilitiesRow>,
+    /// Windows that were created and removed again, to see which can be.
+    pub(super) windows_tried: Vec<TriedRow>,
 }
 
 /// What a verified backend can do; sizes in bytes.
@@ -54,6 +56,8 @@ pub(super) struct CapabilitiesRow {
     pub(super) page_sizes: Vec<u64>,
     pub(super) apertures: Vec<ApertureRow>,
     pub(super) mappings_left: Option<u32>,
+    /// Counted as locked for the context alone.
+    pub(super) locked: u64,
     pub(super) windows: Option<WindowsRow>,
 }
 
@@ -70,6 +74,17 @@ pub(super) struct ApertureRow {
 pub(super) struct WindowsRow {
     pub(super) most: u32,
     pub(super) levels: u32,
+}
+
+/// A window that was created, or was not.
+#[derive(Debug, Serialize)]
+pub(super) struct TriedRow {
+    pub(super) page_size: u64,
+    pub(super) levels: u32,
+    /// Where it was, hexadecimal.
+    pub(super) start: Option<String>,
+    /// Why there was none.
+    pub(super) reason: Option<String>,
 }
 
 /// An IOMMU group.
@@ -200,6 +215,7 @@ impl Report {
                 state: "unknown",
                 reason: Some("VFIO could not be asked".to_owned()),
                 capabilities: None,
+                windows_tried: Vec::new(),
             })
             .collect();
         self.failed(kernel, error);
@@ -239,6 +255,19 @@ impl From<&BackendReport> for BackendRow {
             state,
             reason,
             capabilities,
+            windows_tried: backend.windows.iter().map(TriedRow::from).collect(),
+        }
+    }
+}
+
+impl From<&WindowTrial> for TriedRow {
+    fn from(trial: &WindowTrial) -> Self {
+        let window = trial.outcome.as_ref();
+        Self {
+            page_size: trial.page_size,
+            levels: trial.levels,
+            start: window.ok().map(|it| format!("{:#x}", it.range.first().0)),
+            reason: window.err().map(ToString::to_string),
         }
     }
 }
@@ -257,6 +286,7 @@ impl From<&Capabilities> for CapabilitiesRow {
                 })
                 .collect(),
             mappings_left: capabilities.mappings_left,
+            locked: capabilities.locked,
             windows: capabilities.windows.map(|windows| WindowsRow {
                 most: windows.count,
                 levels: windows.levels,

@@ -6,7 +6,7 @@ use vfio_core::address::Size;
 
 use crate::output::Output;
 
-use super::report::{BackendRow, CapabilitiesRow, DeviceRow, GroupRow, Report};
+use super::report::{BackendRow, CapabilitiesRow, DeviceRow, GroupRow, Report, TriedRow};
 
 pub(super) fn print(report: &Report, out: &mut Output) -> io::Result<()> {
     out.line(format_args!(
@@ -41,6 +41,7 @@ pub(super) fn print(report: &Report, out: &mut Output) -> io::Result<()> {
 fn print_backend(backend: &BackendRow, out: &mut Output) -> io::Result<()> {
     let mut details = backend.reason.iter().cloned().collect::<Vec<_>>();
     details.extend(backend.capabilities.iter().flat_map(describe));
+    details.extend(describe_tried(&backend.windows_tried));
     let first = details.first().map_or("", String::as_str);
     let line = format!("{:<9}{:<11} {first}", backend.name, backend.state);
     out.line(line.trim_end())?;
@@ -71,14 +72,54 @@ fn describe(capabilities: &CapabilitiesRow) -> Vec<String> {
     }
     if let Some(windows) = &capabilities.windows {
         lines.push(format!(
-            "{} windows at most, tables of {} levels at most",
-            windows.most, windows.levels
+            "{} at most, tables of {} at most",
+            counted(windows.most, "window"),
+            counted(windows.levels, "level")
         ));
     }
     if let Some(left) = capabilities.mappings_left {
         lines.push(format!("{left} mappings at most"));
     }
+    if capabilities.locked > 0 {
+        lines.push(format!(
+            "locks {} as soon as a device is opened",
+            Size(capabilities.locked)
+        ));
+    }
     lines
+}
+
+/// Which windows were created and removed again: their pages, and the levels of their tables; and which were not.
+fn describe_tried(tried: &[TriedRow]) -> Vec<String> {
+    let mut lines = Vec::new();
+    let made = |row: &&TriedRow| row.start.is_some();
+    let sizes = tried.iter().filter(made).filter(|row| row.levels == 1);
+    let sizes: Vec<_> = sizes.map(|row| Size(row.page_size).to_string()).collect();
+    let levels = tried.iter().filter(made).map(|row| row.levels).max();
+    let starts: Vec<_> = tried.iter().filter_map(|row| row.start.clone()).collect();
+    if let (Some(levels), Some(start)) = (levels, starts.first()) {
+        lines.push(format!(
+            "created at {start}: pages of {}, tables of up to {}: verified",
+            sizes.join(", "),
+            counted(levels, "level")
+        ));
+    }
+    for row in tried {
+        if let Some(reason) = &row.reason {
+            let size = Size(row.page_size);
+            lines.push(format!(
+                "not created: pages of {size}, {}: {reason}",
+                counted(row.levels, "level")
+            ));
+        }
+    }
+    lines
+}
+
+/// So many of them.
+fn counted(count: u32, what: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{ending}")
 }
 
 fn print_group(group: &GroupRow, out: &mut Output) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::debug;
-use vfio_core::address::{DmaMask, Iova, IovaRange, PageSizes};
+use vfio_core::address::{Iova, IovaRange, PageSizes};
 use vfio_core::guest::{AddressSpace, GuestIommu, Request};
 use vfio_core::iommu::{Domain, WindowPages, WindowRequest};
 use vfio_core::{AddressSpaceId, Error, ErrorKind, Result};
@@ -302,11 +302,9 @@ impl Member {
                 "the host's IOMMU has other pages there, or ends before".to_owned(),
             ));
         }
-        let window = self.domain.create_window(&WindowRequest {
-            size: range.size(),
-            pages: WindowPages::Exactly(page_size),
-            mask: DmaMask::bits(64),
-        })?;
+        let pages = WindowPages::Exactly(page_size);
+        let request = WindowRequest::of(range.size(), pages);
+        let window = self.domain.create_window(&request)?;
         let start = window.range.first();
         self.created.push(start);
         if window.range.contains(range) {

@@ -128,6 +128,7 @@ unsafe impl IommuBackend for SpaprV2 {
             page_sizes: self.limits.page_sizes,
             apertures: self.state().windows.iter().map(Window::aperture).collect(),
             mappings_left: None,
+            locked: 0,
             windows: Some(self.limits),
         })
     }

@@ -137,11 +137,8 @@ impl SpaprV2 {
 
     /// The default window is not there: it is made anew, if the platform puts it back in its place.
     fn put_back(&self, state: &mut State, initial: Window) -> Result<()> {
-        let request = WindowRequest {
-            size: initial.range.size(),
-            pages: WindowPages::Exactly(initial.page_size),
-            mask: DmaMask::bits(64),
-        };
+        let pages = WindowPages::Exactly(initial.page_size);
+        let request = WindowRequest::of(initial.range.size(), pages);
         let plan = Plan::new(&self.limits, &request, self.host_page as u64);
         let made = self.create_first(state, &plan, request.mask, |_, _| {})?;
         if made.range == initial.range {

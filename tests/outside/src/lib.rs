@@ -57,6 +57,7 @@ unsafe impl IommuBackend for Outside {
                 .into_iter()
                 .collect(),
             mappings_left: None,
+            locked: 0,
             windows: None,
         })
     }

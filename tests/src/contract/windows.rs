@@ -19,11 +19,8 @@ pub(super) fn come_back(subject: &Subject) -> Result<Outcome> {
     for window in &initial {
         domain.remove_window(window.range.first())?;
     }
-    let created = domain.create_window(&WindowRequest {
-        size: 1 << 32,
-        pages: WindowPages::Carried(subject.vfio.kernel().page_size() as u64),
-        mask: DmaMask::bits(64),
-    })?;
+    let pages = WindowPages::Carried(subject.vfio.kernel().page_size() as u64);
+    let created = domain.create_window(&WindowRequest::of(1 << 32, pages))?;
     let at = Iova(created.range.first().0 + (1 << 20));
     drop(domain.buffer(1, at, Access::Read)?);
     ensure!(domain.windows()? == [created]);

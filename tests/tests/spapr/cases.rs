@@ -238,11 +238,6 @@ fn open(sim: &SimKernel, n: usize) -> Device {
     vfio.open(bdf).unwrap()
 }
 
-fn request(size: u64, pages: WindowPages) -> WindowRequest {
-    let mask = DmaMask::bits(64);
-    WindowRequest { size, pages, mask }
-}
-
 /// C43, D55: where windows land, and what comes back.
 #[test]
 fn a_window_is_at_0_once_there_is_no_default_one_on_bare_metal_alone() {
@@ -256,11 +251,11 @@ fn a_window_is_at_0_once_there_is_no_default_one_on_bare_metal_alone() {
         let domain = device.domain();
         let initial = domain.initial_windows();
         let high = domain
-            .create_window(&request(1 << 32, WindowPages::Carried(1 << 16)))
+            .create_window(&WindowRequest::of(1 << 32, WindowPages::Carried(1 << 16)))
             .unwrap();
         assert_eq!((high.range.first().0, high.page_size), (HIGH, 1 << 16));
         let third = domain
-            .create_window(&request(1, WindowPages::Exactly(4096)))
+            .create_window(&WindowRequest::of(1, WindowPages::Exactly(4096)))
             .unwrap_err();
         assert_eq!(third.kind(), ErrorKind::Exhausted, "{third}");
         assert!(third.to_string().contains("as many as there can be"));
@@ -269,7 +264,7 @@ fn a_window_is_at_0_once_there_is_no_default_one_on_bare_metal_alone() {
         assert_eq!(domain.windows().unwrap(), []);
         let near = WindowRequest {
             mask: DmaMask::bits(40),
-            ..request(1 << 33, WindowPages::Carried(1 << 16))
+            ..WindowRequest::of(1 << 33, WindowPages::Carried(1 << 16))
         };
         match domain.create_window(&near) {
             Ok(window) => assert_eq!(window.range.first().0, lands_at),
@@ -299,7 +294,10 @@ fn a_window_of_huge_pages_maps_huge_memory_and_says_what_others_lack() {
     let device = open(&sim, 0);
     let domain = device.domain();
     let window = domain
-        .create_window(&request(1 << 30, WindowPages::Carried(HUGE as u64)))
+        .create_window(&WindowRequest::of(
+            1 << 30,
+            WindowPages::Carried(HUGE as u64),
+        ))
         .unwrap();
     assert_eq!(window.page_size, HUGE as u64);
     let huge = sim.mmap_huge(2 * HUGE, HUGE).unwrap();

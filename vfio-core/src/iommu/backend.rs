@@ -41,6 +41,9 @@ pub struct Capabilities {
     pub apertures: Vec<Aperture>,
     /// How many mappings can still be made, where the kernel counts them.
     pub mappings_left: Option<u32>,
+    /// How many bytes the kernel counts as locked by this process (`RLIMIT_MEMLOCK`) for the context alone, as long as there
+    /// is one.
+    pub locked: u64,
     /// What windows can be created, where there are windows.
     pub windows: Option<WindowLimits>,
 }

@@ -35,7 +35,7 @@ pub use live_update::LiveUpdate;
 pub use memory_registration::MemoryRegistration;
 pub(crate) use origin::Origin;
 pub use placement::Placement;
-pub use probe::{BackendReport, Support, probe, verify};
+pub use probe::{BackendReport, Support, WindowTrial, probe, verify};
 pub use ranges::Ranges;
 pub use registry::{BACKEND_VARIABLE, MakeContext, Reach, Registration, Registry};
 pub use reservation::Reservation;

@@ -9,7 +9,9 @@ use crate::kernel::Kernel;
 
 use super::backend::{Capabilities, IommuBackend};
 use super::choose::select;
+use super::domain::Domain;
 use super::registry::{Reach, Registration, Registry};
+use super::windows::{Window, WindowPages, WindowRequest};
 
 /// How far a backend is supported.
 #[derive(Debug)]
@@ -33,7 +35,24 @@ pub struct BackendReport {
     pub name: &'static str,
     /// How far it is supported.
     pub support: Support,
+    /// The windows that were created, one after the other, to see which can be; none where there are no windows, or nothing
+    /// was tried.
+    pub windows: Vec<WindowTrial>,
 }
+
+/// A kind of window that the kernel says can be, and what came of it.
+#[derive(Debug)]
+pub struct WindowTrial {
+    /// The size of its pages in bytes.
+    pub page_size: u64,
+    /// How many levels its table was to have.
+    pub levels: u32,
+    /// The window, which has gone again; or why there was none.
+    pub outcome: Result<Window>,
+}
+
+/// A window that is tried has so many pages: the largest pages are of 16 GiB.
+const TRIED_PAGES: u64 = 1 << 8;
 
 /// Asks which backends the kernel advertises. Attaches nothing, changes nothing.
 ///
@@ -52,16 +71,16 @@ pub fn probe(kernel: &Arc<dyn Kernel>, registry: &Registry) -> Result<Vec<Backen
             }
             Reach::Own { probe, .. } => probe(kernel),
         };
-        Ok(match has_it {
+        Ok(without_trial(match has_it {
             Ok(true) => Support::Advertised,
             Ok(false) => Support::Absent,
             Err(error) => Support::Unknown(error),
-        })
+        }))
     })
 }
 
 /// Puts an idle group into a fresh container for each backend in turn, asks what only then can be asked,
-/// and takes it out again. A backend without groups is asked what it can do for no device.
+/// and takes it out again. Where there are windows, one of each kind is created and removed. A backend without groups is asked what it can do for no device.
 ///
 /// # Errors
 /// The group cannot be opened ([`ErrorKind::Busy`]: somebody has it), is not viable, or was not released
@@ -76,15 +95,19 @@ pub fn verify(
         Reach::Container { extension, attach } => {
             verify_with_group(kernel, registration, extension, attach, group)
         }
-        Reach::Own { probe, attach } => Ok(match probe(kernel) {
+        Reach::Own { probe, attach } => Ok(without_trial(match probe(kernel) {
             Ok(true) => match attach(kernel) {
                 Ok(backend) => seen(backend.capabilities()),
                 Err(error) => Support::Refused(error),
             },
             Ok(false) => Support::Absent,
             Err(error) => Support::Unknown(error),
-        }),
+        })),
     })
+}
+
+fn without_trial(support: Support) -> (Support, Vec<WindowTrial>) {
+    (support, Vec::new())
 }
 
 /// The one error is that the group was not released; any other is the answer.
@@ -94,16 +117,18 @@ fn verify_with_group(
     extension: u32,
     attach: fn(Container) -> Result<Box<dyn IommuBackend>>,
     group: u32,
-) -> Result<Support> {
+) -> Result<(Support, Vec<WindowTrial>)> {
     let (container, mut membership) = match enter(kernel, extension, group) {
         Ok(Some(entered)) => entered,
-        Ok(None) => return Ok(Support::Absent),
-        Err(error) => return Ok(Support::Unknown(error)),
+        Ok(None) => return Ok((Support::Absent, Vec::new())),
+        Err(error) => return Ok((Support::Unknown(error), Vec::new())),
     };
+    let mut windows = Vec::new();
     let support = match select(registration, extension, &container, attach) {
         Err(error) => Support::Refused(error),
         Ok(domain) => {
             membership = membership.serving(domain.clone());
+            windows = try_windows(&domain);
             seen(domain.capabilities())
         }
     };
@@ -113,7 +138,44 @@ fn verify_with_group(
             .of_kind(ErrorKind::Kernel)
             .because("the group was not released")
     })?;
-    Ok(support)
+    Ok((support, windows))
+}
+
+/// Creates a window of each page size, and one of each number of levels, and removes it.
+fn try_windows(domain: &Domain) -> Vec<WindowTrial> {
+    let limits = domain.capabilities().ok().and_then(|it| it.windows);
+    let has_windows = domain.windows().is_ok_and(|windows| !windows.is_empty());
+    let Some(limits) = limits.filter(|_| has_windows) else {
+        return Vec::new();
+    };
+    let sizes = limits.page_sizes.iter().map(|page_size| (page_size, 1));
+    // A page that every host has.
+    let smallest = limits.page_sizes.smallest().unwrap_or(1);
+    let trial = |(page_size, levels)| WindowTrial {
+        page_size,
+        levels,
+        outcome: try_window(domain, page_size, levels),
+    };
+    let mut tried: Vec<_> = sizes.map(trial).collect();
+    for levels in 2..=limits.levels {
+        let one = trial((smallest, levels));
+        let is_refused = one.outcome.is_err();
+        tried.push(one);
+        if is_refused {
+            break; // more are refused, too; and what is refused may stay accounted (H5)
+        }
+    }
+    tried
+}
+
+fn try_window(domain: &Domain, page_size: u64, levels: u32) -> Result<Window> {
+    let size = page_size.saturating_mul(TRIED_PAGES);
+    let window = domain.create_window(&WindowRequest {
+        least_levels: levels,
+        ..WindowRequest::of(size, WindowPages::Exactly(page_size))
+    })?;
+    domain.remove_window(window.range.first())?;
+    Ok(window)
 }
 
 fn seen(capabilities: Result<Capabilities>) -> Support {
@@ -138,14 +200,16 @@ fn enter(
 
 fn report(
     registry: &Registry,
-    mut ask: impl FnMut(&Registration) -> Result<Support>,
+    mut ask: impl FnMut(&Registration) -> Result<(Support, Vec<WindowTrial>)>,
 ) -> Result<Vec<BackendReport>> {
     registry
         .iter()
         .map(|registration| {
+            let (support, windows) = ask(registration)?;
             Ok(BackendReport {
                 name: registration.name,
-                support: ask(registration)?,
+                support,
+                windows,
             })
         })
         .collect()

@@ -39,6 +39,22 @@ pub struct WindowRequest {
     pub pages: WindowPages,
     /// What the devices can address: a window elsewhere serves nobody.
     pub mask: DmaMask,
+    /// How many levels its table is to have at the least. Fewer are looked up faster; more need no large piece of the
+    /// kernel's memory, and are tried when fewer are refused.
+    pub least_levels: u32,
+}
+
+impl WindowRequest {
+    /// Anywhere in 64 bits, and with a table of as few levels as can be.
+    #[must_use]
+    pub fn of(size: u64, pages: WindowPages) -> Self {
+        Self {
+            size,
+            pages,
+            mask: DmaMask::bits(64),
+            least_levels: 1,
+        }
+    }
 }
 
 /// Which pages a window is to have.

@@ -59,6 +59,7 @@ unsafe impl IommuBackend for Windowed {
             page_sizes: PageSizes(PAGE),
             apertures: [aperture(LOW)].into_iter().chain(high).collect(),
             mappings_left: None,
+            locked: 0,
             windows: Some(WindowLimits {
                 page_sizes: PageSizes(PAGE),
                 count: 2,
@@ -479,6 +480,7 @@ unsafe impl IommuBackend for Toggling {
             page_sizes: PageSizes(PAGE),
             apertures: [aperture(LOW)].into_iter().chain(high).collect(),
             mappings_left: None,
+            locked: 0,
             windows: None,
         })
     }
@@ -530,11 +532,7 @@ fn windows_are_made_and_reset() {
     let (_device, domain) = attached();
     let high = window(HIGH);
     assert_eq!(domain.windows().unwrap(), [window(LOW)]);
-    let request = WindowRequest {
-        size: 1,
-        pages: WindowPages::Exactly(PAGE),
-        mask: DmaMask::bits(64),
-    };
+    let request = WindowRequest::of(1, WindowPages::Exactly(PAGE));
     let none = domain.create_window(&WindowRequest { size: 0, ..request });
     assert_eq!(none.unwrap_err().kind(), ErrorKind::Invalid);
     assert_eq!(domain.create_window(&request).unwrap(), high);

@@ -51,6 +51,7 @@ unsafe impl IommuBackend for Forgetful {
             page_sizes: PageSizes(4096),
             apertures: Vec::new(),
             mappings_left: None,
+            locked: 0,
             windows: None,
         })
     }

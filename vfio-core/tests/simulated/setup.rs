@@ -83,6 +83,7 @@ pub(crate) fn idle_capabilities() -> Capabilities {
             page_size: 4096,
         }],
         mappings_left: None,
+        locked: 0,
         windows: None,
     }
 }

@@ -76,6 +76,7 @@ unsafe impl IommuBackend for Watched {
                 page_size: PAGE,
             }],
             mappings_left: None,
+            locked: 0,
             windows: None,
         })
     }

@@ -52,14 +52,31 @@ fn attach_only(tally: &mut Tally, name: &str) -> Result<()> {
 
 /// What each machine's IOMMU can do, as a person asks for it.
 pub(super) fn probe(tally: &mut Tally) -> Result<()> {
+    const TYPE1: &[&str] = &["type1v2  verified", "type1    verified"];
     for (name, words) in [
-        ("x86_64", ["type1v2  verified", "type1    verified"]),
-        ("aarch64", ["type1v2  verified", "type1    verified"]),
-        ("pseries", ["sPAPR v2 verified", "sPAPR v1 verified"]),
-        ("powernv9", ["sPAPR v2 verified", "sPAPR v1 verified"]),
+        ("x86_64", TYPE1),
+        ("aarch64", TYPE1),
+        (
+            "pseries",
+            &[
+                "sPAPR v2 verified",
+                "at 0x800000000000000: pages of 4K, 64K, 2M, 16M, tables of up to 1 level: verified",
+                "sPAPR v1 verified",
+                "locks 1G",
+            ],
+        ),
+        (
+            "powernv9",
+            &[
+                "sPAPR v2 verified",
+                "at 0x800000000000000: pages of 4K, 64K, 2M, 1G, tables of up to 3 levels: verified",
+                "sPAPR v1 verified",
+                "locks 2G",
+            ],
+        ),
     ] {
         let request = script(name, &["nvme"], "vfioctl probe --verify")?;
-        expect(tally, &format!("probe on {name}"), &request, 0, &words);
+        expect(tally, &format!("probe on {name}"), &request, 0, words);
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Windows of huge pages.
 
 use anyhow::{Context, Result, ensure};
-use vfio_core::address::{DmaMask, Iova, IovaRange};
+use vfio_core::address::{Iova, IovaRange};
 use vfio_core::guest::{AddressSpace, Section};
 use vfio_core::iommu::{Window, WindowPages, WindowRequest};
 
@@ -26,11 +26,8 @@ pub(in crate::suites) fn reached(rig: &Rig, driver: &mut dyn Driver) -> Result<O
             "the driver's own buffers have the second window",
         ));
     }
-    let window = domain.create_window(&WindowRequest {
-        size: 1 << 30,
-        pages: WindowPages::Carried(HUGE as u64),
-        mask: DmaMask::bits(64),
-    })?;
+    let pages = WindowPages::Carried(HUGE as u64);
+    let window = domain.create_window(&WindowRequest::of(1 << 30, pages))?;
     ensure!(window.page_size == HUGE as u64, "{window:?}");
     let seen = refused(rig, &window).and_then(|()| match Ram::huge(2 * HUGE) {
         Ok(memory) => both_ends(rig, &window, &memory, driver).map(|()| true),

@@ -33,13 +33,10 @@ impl Domain {
     /// otherwise; a hypervisor at 2^59 always, but for one like the default window.
     ///
     /// ```
-    /// # use vfio_core::{Result, address::DmaMask, iommu::{Domain, WindowPages, WindowRequest}};
+    /// # use vfio_core::{Result, iommu::{Domain, WindowPages, WindowRequest}};
     /// # fn huge(domain: &Domain) -> Result<()> {
-    /// let window = domain.create_window(&WindowRequest {
-    ///     size: 16 << 30,
-    ///     pages: WindowPages::Carried(2 << 20), // memory on huge pages of 2 MiB
-    ///     mask: DmaMask::bits(64),
-    /// })?;
+    /// let huge = WindowPages::Carried(2 << 20); // memory on huge pages of 2 MiB
+    /// let window = domain.create_window(&WindowRequest::of(16 << 30, huge))?;
     /// assert!(window.page_size <= 2 << 20);
     /// domain.remove_window(window.range.first())
     /// # }
