@@ -11,18 +11,25 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
+use iommu_spapr::guest::{Bridge, DefaultWindow, DynamicWindows, Refused};
 use libtest_mimic::{Arguments, Trial};
-use vfio_core::address::{Access, DmaMask, HostRange};
-use vfio_core::iommu::{DirtyBitmap, DmaBuffer, Registration, Registry};
+use vfio_core::address::{Access, DmaMask, HostRange, Iova, IovaRange, PageSizes};
+use vfio_core::guest::{self, AddressSpace};
+use vfio_core::iommu::{
+    DirtyBitmap, DmaBuffer, Domain, Registration, Registry, WindowPages, WindowRequest,
+};
 use vfio_core::kernel::{Errno, Kernel};
 use vfio_core::{AddressSpaceId, Answer, Error, ErrorKind, OpenOptions, Vfio};
 use vfio_sim::machine::Device;
 use vfio_sim::wrap::{Call, FailNth, Mode, Request, Watch, Watched, errnos};
 use vfio_sim::{Machine, SimKernel};
 use vfio_tests::SharedMemory;
+use vfio_tests::guest::Ram;
 
 const LOW: DmaMask = DmaMask::bits(32);
 const HIGH: DmaMask = DmaMask::bits(64);
+/// Of the host's memory.
+const PAGES: WindowPages = WindowPages::Exactly(1 << 16);
 
 /// What a program does, from nothing open to nothing open.
 type Scenario = fn(&Host) -> vfio_core::Result<()>;
@@ -97,6 +104,27 @@ const SCENARIOS: &[(&str, Scenario)] = &[
         drop((low, high));
         device.close()
     }),
+    ("make windows, and the first ones again", |host| {
+        let device = host.open(0)?;
+        let domain = device.domain();
+        if !domain.windows()?.is_empty() {
+            let window = domain.create_window(&WindowRequest::of(1 << 30, PAGES))?;
+            let start = window.range.first();
+            domain.buffer(1, start, Access::Read)?.unmap()?;
+            domain.remove_window(start)?;
+            domain.remove_window(Iova(0))?;
+            domain.reset_windows()?;
+        }
+        device.close()
+    }),
+    ("a guest writes TCEs", |host| {
+        let device = host.open(0)?;
+        host.guest(device.domain()).map_err(|refused| match refused {
+            Refused::Host(error) => error,
+            other => Error::new(ErrorKind::Invalid, "call", other.to_string()),
+        })?;
+        device.close()
+    }),
     ("reset", |host| {
         let device = host.open(0)?;
         device.reset()?;
@@ -147,6 +175,42 @@ impl Host {
             .map_err(|_| Error::new(ErrorKind::NoSuchDevice, "name", name))?;
         self.vfio
             .open_with(bdf, OpenOptions::default().in_space(self.space))
+    }
+
+    /// A guest on POWER boots, with that device.
+    fn guest(&self, domain: &Domain) -> std::result::Result<(), Refused> {
+        const LIOBN: u32 = 1;
+        const PAGE: u64 = 1 << 16;
+        let none = |what| Error::new(ErrorKind::Invalid, "set up", what);
+        let ram = Ram::new(self.vfio.kernel(), 1 << 20).map_err(|_| none("memory"))?;
+        let guest =
+            |start: u64, size| IovaRange::new(Iova(start), size).ok_or_else(|| none("a range"));
+        let space = Arc::new(AddressSpace::new());
+        let section = guest::Section::ram(guest(0, 1 << 20)?, ram.block(), 0)?;
+        let _ = space.edit().insert(section).commit()?;
+        let default = DefaultWindow {
+            liobn: LIOBN,
+            range: guest(0, 1 << 26)?,
+            page_shift: 12,
+        };
+        let dynamic = DynamicWindows {
+            liobn: LIOBN + 1,
+            start: Iova(1 << 59),
+            page_sizes: PageSizes(PAGE),
+            largest: 1 << 32,
+        };
+        let bridge = Bridge::new(&space, default, Some(dynamic))?;
+        bridge.follow(domain)?;
+        bridge.put(LIOBN, 0x1000, 3)?;
+        bridge.put_list(LIOBN, 0x2000, &[0x1003, 0x2003, 0x5001])?;
+        bridge.put(LIOBN, 0x3000, 0)?;
+        if domain.windows()?.len() == 1 {
+            let window = bridge.create(16, 30)?;
+            bridge.put(window.liobn, window.start.0, PAGE | 3)?;
+        }
+        bridge.reset()?;
+        bridge.put(LIOBN, 0x1000, 3)?;
+        Ok(bridge.unfollow(domain)?)
     }
 
     /// Nothing is left of what was opened, mapped, registered or accounted.

@@ -207,16 +207,15 @@ impl Windows for SpaprV2 {
 
     fn reset(&self) -> Result<()> {
         let state = &mut *self.state();
-        let others: Vec<_> = state.windows.iter().map(|it| it.range.first()).collect();
-        let is_there = |state: &State, window: &Window| state.windows.contains(window);
-        for start in others {
-            let stays = |it: &Window| it.range.first() == start && is_there(state, it);
-            if !self.initial.as_ref().is_some_and(stays) {
-                self.remove_one(state, start)?;
-            }
+        let initial = self.initial.map(|it| it.aperture());
+        let mut there = state.windows.clone();
+        there.retain(|window| Some(window.aperture()) != initial);
+        let is_there = there.len() < state.windows.len();
+        for window in there {
+            self.remove_one(state, window.range.first())?;
         }
         state.no_window = NoWindow::default();
-        match self.initial.filter(|initial| !is_there(state, initial)) {
+        match self.initial.filter(|_| !is_there) {
             None => Ok(()),
             Some(initial) => self.put_back(state, initial),
         }

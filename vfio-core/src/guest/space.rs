@@ -342,9 +342,11 @@ impl Drop for AddressSpace {
         }
         drop(all);
         if is_left {
-            // A device may reach it still.
+            // A device may reach it still. The context has its own life: when that ends, nobody is to hold its fd.
             std::mem::forget(std::mem::take(sections));
-            std::mem::forget(std::mem::take(followers));
+            for follower in followers {
+                std::mem::forget(std::mem::take(&mut follower.torn));
+            }
         }
     }
 }

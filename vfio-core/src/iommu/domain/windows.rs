@@ -91,8 +91,8 @@ impl Domain {
     pub fn reset_windows(&self) -> Result<()> {
         const OPERATION: &str = "reset the windows of";
         self.with_windows(OPERATION, |windows, ledger| {
-            let initial = windows.initial();
-            let goes = |window: &Window| !initial.contains(window);
+            let initial: Vec<_> = windows.initial().iter().map(Window::aperture).collect();
+            let goes = |window: &Window| !initial.contains(&window.aperture());
             for window in windows.list().into_iter().filter(goes) {
                 self.is_unused(ledger, OPERATION, window.range)?;
             }
