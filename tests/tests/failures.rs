@@ -119,10 +119,11 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     }),
     ("a guest writes TCEs", |host| {
         let device = host.open(0)?;
-        host.guest(device.domain()).map_err(|refused| match refused {
-            Refused::Host(error) => error,
-            other => Error::new(ErrorKind::Invalid, "call", other.to_string()),
-        })?;
+        host.guest(device.domain())
+            .map_err(|refused| match refused {
+                Refused::Host(error) => error,
+                other => Error::new(ErrorKind::Invalid, "call", other.to_string()),
+            })?;
         device.close()
     }),
     ("reset", |host| {

@@ -93,7 +93,7 @@ fn what_cannot_be_is_refused_before_a_host_is_asked() {
         (&|it| it.put(77, 0, tce), "no window 0x4d"),
         (&|it| it.put(DYNAMIC, HIGH, tce), "no window"),
         (&|it| it.put(DEFAULT, end, tce), "0x10000000"),
-        (&|it| it.put(DEFAULT, u64::MAX & !0xfff, tce), "0x1000"),
+        (&|it| it.put(DEFAULT, !0xfff, tce), "0x1000"),
         (&|it| it.put(DEFAULT, 0x1008, tce), "0x1008"),
         (&|it| it.put(DEFAULT, 0, tce + 0x10), "leads to no page"),
         (
@@ -127,11 +127,7 @@ fn what_cannot_be_is_refused_before_a_host_is_asked() {
 #[test]
 fn what_leads_nowhere_is_read_back_all_the_same() {
     let rig = rig();
-    for tce in [
-        address(0) - 0x1000 + 3,
-        address(7) + 2,
-        u64::MAX & !0xfff | 1,
-    ] {
+    for tce in [address(0) - 0x1000 + 3, address(7) + 2, !0xfff | 1] {
         let calls = rig.asks(|it| it.put(DEFAULT, 0x3000, tce));
         assert_eq!(calls, <[&str; 0]>::default());
         assert_eq!(rig.bridge.get(DEFAULT, 0x3000).unwrap(), tce);
