@@ -167,7 +167,9 @@
 //!
 //! # What it does not model
 //!
-//! - KVM (D59, F92); migration. Isolation units (D58) are never in a state other than the good one.
+//! - KVM, but for VMs, their VFIO device (F92) and, on POWER, TCE tables (D59), on a machine [with
+//!   it](Machine::with_kvm); a VM has no processor, and a test makes its guest's
+//!   [hypercalls](SimKernel::guest_put_tce). Migration. Isolation units (D58) are never in a state other than the good one.
 //! - iommufd and the character devices of devices (E).
 //! - Time: what a device does is done before the write that asked for it returns. Only what an eventfd causes
 //!   (unmasking, writing a register) happens on a thread of its own; a test waits for it with poll. No reset is slow,
@@ -201,6 +203,7 @@ mod group;
 mod host_tree;
 mod iommu;
 mod kernel;
+mod kvm;
 mod lie;
 pub mod machine;
 mod memory;
@@ -216,6 +219,7 @@ pub use event::{Event, Object};
 pub use fault::{Fault, Why};
 pub use iommu::{Hazard, Holdings, Mapping};
 pub use kernel::SimKernel;
+pub use kvm::Hypercall;
 pub use lie::{Field, Lie, Part, What};
 pub use machine::Machine;
 pub use process::Rights;
