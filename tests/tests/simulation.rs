@@ -56,8 +56,22 @@ fn trials() -> Result<Vec<Trial>> {
             trials.extend(suites::trials(&format!("{}: {bdf}: ", machine.name), rig));
         }
     }
+    trials.extend(with_kvm()?);
     trials.extend(with_few_mappings()?);
     trials.extend(with_shared_memory()?);
+    Ok(trials)
+}
+
+/// What KVM has to do with it, on every machine that is given one.
+fn with_kvm() -> Result<Vec<Trial>> {
+    let mut trials = Vec::new();
+    for machine in Machine::all().into_iter().filter(|it| it.name != "noiommu") {
+        let bdf = machine.groups[0].devices[0].bdf.parse()?;
+        let prefix = format!("{} with KVM: ", machine.name);
+        let vfio = vfio(&machine.with_kvm(), Registry::linked()?);
+        let of_kvm = suites::trials(&prefix, Rig::open(&vfio, bdf)?).into_iter();
+        trials.extend(of_kvm.filter(|trial| trial.name().contains(": kvm_")));
+    }
     Ok(trials)
 }
 

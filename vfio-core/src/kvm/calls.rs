@@ -142,6 +142,26 @@ pub(super) fn set_file(
     unsafe { set_attribute(kernel, device, attribute, &file.as_raw_fd()) }
 }
 
+/// Has the kernel look at a group that was added, as it does before it attaches a table: here it finds that there is no
+/// such table, and says so. It counts on having looked when it takes the group away (H11).
+pub(super) fn show_group(
+    kernel: &Arc<dyn Kernel>,
+    device: BorrowedFd<'_>,
+    group: BorrowedFd<'_>,
+) -> std::result::Result<(), Answer> {
+    let param = uapi::VfioSpaprTce {
+        groupfd: group.as_raw_fd(),
+        tablefd: -1,
+    };
+    let attribute = uapi::DEV_VFIO_GROUP_SET_SPAPR_TCE;
+    // SAFETY: this struct belongs to the attribute; there is no table with that fd, so that nothing is attached.
+    match unsafe { set_attribute(kernel, device, attribute, &param) } {
+        Err(Answer::Errno(Errno::BADF)) => Ok(()),
+        Err(answer) => Err(answer),
+        Ok(()) => Err(Answer::Returned(0)),
+    }
+}
+
 /// Attaches a group to a table.
 ///
 /// # Safety

@@ -14,8 +14,14 @@ use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{calls, uapi};
 
+/// The call that all of this is.
+const SET: &str = "KVM_SET_DEVICE_ATTR";
+const HAS: &str = "KVM_HAS_DEVICE_ATTR";
+
+/// What it is asked for.
 const ADD: &str = "KVM_DEV_VFIO_FILE_ADD";
 const DEL: &str = "KVM_DEV_VFIO_FILE_DEL";
+const ATTACH: &str = "KVM_DEV_VFIO_GROUP_SET_SPAPR_TCE";
 
 /// The KVM-VFIO device of a VM: it knows what VFIO has assigned to the VM.
 ///
@@ -32,6 +38,8 @@ struct Inner {
     fd: OwnedFd,
     kernel: Arc<dyn Kernel>,
     is_adopted: bool,
+    /// Whether groups can be attached to tables.
+    has_tables: bool,
     /// Its lock is held while the kernel adds or takes away: what one does another may be about to count on.
     added: Mutex<Vec<Added>>,
 }
@@ -63,7 +71,7 @@ impl KvmVfio {
     /// a VM. Otherwise what the kernel answered: `EIO`, the VM belongs to another process.
     pub fn create(kernel: &Arc<dyn Kernel>, vm: BorrowedFd<'_>) -> Result<Self> {
         let fd = calls::create_vfio_device(kernel, vm)?;
-        Ok(Self::of(kernel, fd, false))
+        Self::of(kernel, fd, false)
     }
 
     /// The device that somebody else created, by a duplicate of its fd. What that one has added stays added.
@@ -71,27 +79,29 @@ impl KvmVfio {
     /// # Errors
     /// [`ErrorKind::Invalid`]: the fd is of something else. Otherwise what the kernel answered.
     pub fn adopt(kernel: &Arc<dyn Kernel>, fd: OwnedFd) -> Result<Self> {
-        match calls::has_attribute(kernel, fd.as_fd(), uapi::DEV_VFIO_FILE_ADD) {
-            Ok(()) => Ok(Self::of(kernel, fd, true)),
-            Err(answer) => {
-                let error = failed("KVM_HAS_DEVICE_ATTR", "a device of KVM's", answer);
-                Err(match answer {
-                    Answer::Errno(Errno::NXIO | Errno::NOTTY | Errno::PERM) => error
-                        .of_kind(ErrorKind::Invalid)
-                        .because("the fd is none of a KVM-VFIO device"),
-                    _ => error,
-                })
-            }
+        let none = || {
+            Error::new(ErrorKind::Invalid, HAS, "a device of KVM's")
+                .because("the fd is none of a KVM-VFIO device")
+        };
+        match has(kernel, fd.as_fd(), uapi::DEV_VFIO_FILE_ADD) {
+            Ok(true) => Self::of(kernel, fd, true),
+            Ok(false) => Err(none()),
+            Err(error) => Err(match error.errno() {
+                Some(Errno::NOTTY | Errno::PERM | Errno::INVAL) => none(),
+                _ => error,
+            }),
         }
     }
 
-    fn of(kernel: &Arc<dyn Kernel>, fd: OwnedFd, is_adopted: bool) -> Self {
-        Self(Arc::new(Inner {
+    fn of(kernel: &Arc<dyn Kernel>, fd: OwnedFd, is_adopted: bool) -> Result<Self> {
+        let has_tables = has(kernel, fd.as_fd(), uapi::DEV_VFIO_GROUP_SET_SPAPR_TCE)?;
+        Ok(Self(Arc::new(Inner {
             fd,
             kernel: Arc::clone(kernel),
             is_adopted,
+            has_tables,
             added: Mutex::default(),
-        }))
+        })))
     }
 
     /// Tells KVM of a device: of its group, or of the device itself if it was opened without one (Linux 6.6). Devices
@@ -161,7 +171,14 @@ impl Inner {
     /// Adds a file; answers whether it is for us to take it away.
     fn add(&self, member: &Member) -> Result<bool> {
         match self.set_file(uapi::DEV_VFIO_FILE_ADD, member) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.show(member).inspect_err(|_| {
+                    if let Err(error) = self.delete(member) {
+                        warn!(%error, "a group that was added in vain stays added");
+                    }
+                })?;
+                Ok(true)
+            }
             // By another holder of the fd; or by us, who could not take it away.
             Err(Answer::Errno(Errno::EXIST)) => Ok(!self.is_adopted),
             Err(answer) => {
@@ -174,6 +191,22 @@ impl Inner {
                 })
             }
         }
+    }
+
+    /// Has the kernel look at a group (H11).
+    fn show(&self, member: &Member) -> Result<()> {
+        match (member, member.fd()) {
+            (Member::Group(_), Some(fd)) if self.has_tables => {
+                calls::show_group(&self.kernel, self.fd.as_fd(), fd)
+                    .map_err(|answer| member.failed(ATTACH, answer))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn delete(&self, member: &Member) -> Result<()> {
+        self.set_file(uapi::DEV_VFIO_FILE_DEL, member)
+            .map_err(|answer| member.failed(DEL, answer))
     }
 
     /// Gives up one hold; with the last one, the kernel forgets what is held.
@@ -193,8 +226,7 @@ impl Inner {
         if !last.is_ours {
             return Ok(());
         }
-        self.set_file(uapi::DEV_VFIO_FILE_DEL, member)
-            .map_err(|answer| member.failed(DEL, answer))
+        self.delete(member)
     }
 
     fn set_file(&self, attribute: u64, member: &Member) -> std::result::Result<(), Answer> {
@@ -227,17 +259,28 @@ impl Member {
         }
     }
 
-    fn failed(&self, operation: &'static str, answer: Answer) -> Error {
+    /// An error of a call that sets that attribute.
+    fn failed(&self, attribute: &str, answer: Answer) -> Error {
+        let named = |name: String| failed(SET, &format!("{attribute} of {name}"), answer);
         match self {
             Self::Group(group) => match group.membership().group() {
-                Some((id, _)) => failed(operation, &format!("group {id}"), answer).of_group(id),
-                None => failed(operation, "a group", answer),
+                Some((id, _)) => named(format!("group {id}")).of_group(id),
+                None => named("a group".to_owned()),
             },
             Self::Device(device) => {
                 let bdf = device.bdf();
-                failed(operation, &bdf.to_string(), answer).of_device(bdf)
+                named(bdf.to_string()).of_device(bdf)
             }
         }
+    }
+}
+
+/// Whether a KVM-VFIO device has an attribute.
+fn has(kernel: &Arc<dyn Kernel>, device: BorrowedFd<'_>, attribute: u64) -> Result<bool> {
+    match calls::has_attribute(kernel, device, attribute) {
+        Ok(()) => Ok(true),
+        Err(Answer::Errno(Errno::NXIO)) => Ok(false),
+        Err(answer) => Err(failed(HAS, "a device of KVM's", answer)),
     }
 }
 
@@ -314,14 +357,13 @@ impl KvmGroup {
     /// What the kernel answered.
     #[allow(unsafe_code)] // passes the promise on
     pub(super) unsafe fn set_table(&self, table: BorrowedFd<'_>) -> Result<()> {
-        const OPERATION: &str = "KVM_DEV_VFIO_GROUP_SET_SPAPR_TCE";
         let (Some(kvm), Some(fd)) = (&self.kvm, self.member.fd()) else {
-            return Err(self.member.failed(OPERATION, Answer::Errno(Errno::NOENT)));
+            return Err(self.member.failed(ATTACH, Answer::Errno(Errno::NOENT)));
         };
         // SAFETY: passed on to our caller.
         let attached = unsafe { calls::set_spapr_tce(&kvm.0.kernel, kvm.0.fd.as_fd(), fd, table) };
         attached.map_err(|answer| {
-            let error = self.member.failed(OPERATION, answer);
+            let error = self.member.failed(ATTACH, answer);
             match answer {
                 Answer::Errno(Errno::INVAL) => error.of_kind(ErrorKind::Invalid).because(
                     "its container has no window there that is as large, with pages no larger; or the table is another VM's",

@@ -57,6 +57,8 @@ pub enum Hazard {
     H8,
     /// Had an eventfd write a register at an offset that is negative.
     H10,
+    /// Took a group from a VM without ever having asked to attach it to a TCE table.
+    H11,
 }
 
 /// An IOMMU context.

@@ -9,6 +9,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::arg;
 use crate::event::Object;
 use crate::files::Inode;
+use crate::iommu::Hazard;
 use crate::memory;
 use crate::world::{Answer, World};
 
@@ -18,6 +19,8 @@ pub(super) struct Added {
     file: Inode,
     /// What it stands for.
     pub(super) object: Object,
+    /// Somebody wanted to attach it to a table: the kernel has looked at the group.
+    is_known: bool,
 }
 
 impl World {
@@ -57,7 +60,11 @@ impl World {
         if added.iter().any(|it| it.file == file) {
             return Err(Errno::EXIST);
         }
-        added.push(Added { file, object });
+        added.push(Added {
+            file,
+            object,
+            is_known: false,
+        });
         Ok(())
     }
 
@@ -66,18 +73,19 @@ impl World {
         let added = self.added(vm)?;
         let at = added.iter().position(|it| it.file == file);
         let gone = added.swap_remove(at.ok_or(Errno::NOENT)?);
-        self.detach_tables(vm, &gone.object);
+        self.forget(vm, &gone);
         Ok(())
     }
 
     /// D59
     fn set_spapr_tce(&mut self, vm: u64, param: VfioSpaprTce) -> Result<()> {
         let file = Inode::of_number(param.groupfd)?;
-        let added = self.added(vm)?.iter().find(|it| it.file == file);
-        let object = added.ok_or(Errno::NOENT)?.object.clone();
-        let Object::Group(group) = object else {
+        let mut added = self.added(vm)?.iter_mut();
+        let added = added.find(|it| it.file == file).ok_or(Errno::NOENT)?;
+        let Object::Group(group) = added.object else {
             return Err(Errno::IO);
         };
+        added.is_known = true;
         let table = Inode::of_number(param.tablefd)?;
         match self.files.find(table) {
             Some(&Object::TceTable(table)) => self.attach_table(vm, table, group),
@@ -95,8 +103,15 @@ impl World {
         let state = self.kvm.vms.get_mut(&vm);
         let added = state.and_then(|it| it.vfio.take()).unwrap_or_default();
         for gone in added {
-            self.detach_tables(vm, &gone.object);
+            self.forget(vm, &gone);
         }
+    }
+
+    fn forget(&mut self, vm: u64, gone: &Added) {
+        if self.has_tables() && !gone.is_known {
+            self.hazards.push(Hazard::H11);
+        }
+        self.detach_tables(vm, &gone.object);
     }
 }
 
