@@ -173,7 +173,8 @@ impl Inner {
         match self.set_file(uapi::DEV_VFIO_FILE_ADD, member) {
             Ok(()) => {
                 self.show(member).inspect_err(|_| {
-                    if let Err(error) = self.delete(member) {
+                    let gone = self.show(member).and_then(|()| self.delete(member));
+                    if let Err(error) = gone {
                         warn!(%error, "a group that was added in vain stays added");
                     }
                 })?;
