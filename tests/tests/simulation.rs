@@ -66,10 +66,13 @@ fn trials() -> Result<Vec<Trial>> {
 fn with_kvm() -> Result<Vec<Trial>> {
     let mut trials = Vec::new();
     for machine in Machine::all().into_iter().filter(|it| it.name != "noiommu") {
-        let bdf = machine.groups[0].devices[0].bdf.parse()?;
+        let devices = machine.groups.iter().flat_map(|group| &group.devices);
+        let devices = devices.map(|device| Ok(device.bdf.parse()?));
+        let devices = devices.collect::<Result<Vec<Bdf>>>()?;
         let prefix = format!("{} with KVM: ", machine.name);
         let vfio = vfio(&machine.with_kvm(), Registry::linked()?);
-        let of_kvm = suites::trials(&prefix, Rig::open(&vfio, bdf)?).into_iter();
+        let of_kvm =
+            suites::trials(&prefix, Rig::open(&vfio, devices[0])?.beside(&devices)).into_iter();
         trials.extend(of_kvm.filter(|trial| trial.name().contains(": kvm_")));
     }
     Ok(trials)

@@ -57,7 +57,7 @@
 //! # What it does not do
 //!
 //! It binds no device to `vfio-pci`, loads no module and changes no setting of the host. It has no device
-//! model and no interrupt routing for virtual machines. There is no backend for iommufd and none for noiommu
+//! model and no interrupt routing for virtual machines; to KVM it only says what is assigned ([`kvm`]). There is no backend for iommufd and none for noiommu
 //! yet, and only PCI devices are opened.
 
 pub mod address;

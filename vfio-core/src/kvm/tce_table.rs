@@ -31,8 +31,9 @@ const PAGE_SHIFTS: std::ops::RangeInclusive<u32> = 12..=34;
 /// memory slot) it leaves to user space, which [`put`](Self::put)s the entry down itself.
 ///
 /// Dropping it lets go of every group that it was attached to; the kernel has no other way to do that for one group
-/// and keep it added. It must go before the window is removed: otherwise the guest goes on mapping memory for a window
-/// that is none any more, and that memory stays in use until the table goes.
+/// and keep it added. What the guest has put into the windows *stays there*: it goes when they are unmapped, or removed.
+/// The table must go before its window is removed: otherwise the guest goes on mapping memory for a window that is none
+/// any more, and that memory counts as mapped for good.
 #[derive(Debug)]
 pub struct TceTable {
     mapping: OnceLock<Mapping>, // unmapped first: it holds the table as its fd does
@@ -129,8 +130,9 @@ impl TceTable {
     /// # Safety
     /// From now on the guest maps what it likes of the memory that is both registered with the group's container and
     /// in a memory slot of the VM: such memory must not be unregistered, nor given back, as long as an entry may lead
-    /// there ([`find`](Self::find)), also after its slot has gone. It also changes the window under the feet of the
-    /// [`Domain`], whose mappings in it the guest can replace: nothing may be mapped there that the guest must not
+    /// there ([`find`](Self::find)), also after its slot has gone, and also after the table has gone: until the windows
+    /// were unmapped or removed, or the groups have left their container. It also changes the window under the feet of
+    /// the [`Domain`], whose mappings in it the guest can replace: nothing may be mapped there that the guest must not
     /// touch.
     ///
     /// # Errors

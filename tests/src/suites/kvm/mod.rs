@@ -1,12 +1,15 @@
 //! KVM beside VFIO: groups that a VM is told of, and tables in its kernel.
 #![allow(unsafe_code)] // Raw calls, right and wrong ones; a table that no guest fills.
 
+mod guest;
+
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use vfio_core::ErrorKind;
 use vfio_core::address::{Access, DmaMask, Iova, IovaRange};
+use vfio_core::host::PciDevice;
 use vfio_core::iommu::Aperture;
 use vfio_core::kernel::{Arg, Errno, Kernel, Opcode};
 use vfio_core::kvm::uapi::{self, CreateDevice, DeviceAttr, VfioSpaprTce};
@@ -15,6 +18,8 @@ use zerocopy::{Immutable, IntoBytes};
 
 use super::{Outcome, Rig};
 use crate::random;
+
+pub(super) use guest::maps;
 
 const NO_KVM: Outcome = Outcome::NotHere("this host has no KVM");
 const NO_TABLES: Outcome = Outcome::NotHere("KVM has no TCE tables here");
@@ -403,6 +408,41 @@ pub(super) fn attached(rig: &Rig) -> Result<Outcome> {
             answer.is_ok() == fits && refused != fits,
             "{range}: {answer:?}"
         );
+    }
+
+    // A window that has gone, and one that was not made yet.
+    let domain = rig.device.domain();
+    if domain
+        .capabilities()?
+        .windows
+        .is_some_and(|it| it.count > 1)
+    {
+        drop(domain.buffer(1, DmaMask::bits(64), Access::ReadWrite)?);
+        let windows = domain.capabilities()?.apertures;
+        let high = windows.last().copied().context("there is no window")?;
+        let table = TceTable::create(kernel, vm.as_fd(), 5, &high)?;
+        attach(&table, &added)?;
+        drop(table);
+        domain.remove_window(high.range.first())?;
+        let table = TceTable::create(kernel, vm.as_fd(), 5, &high)?;
+        let error = attach(&table, &added).err().context("to no window")?;
+        ensure!(error.kind() == ErrorKind::Invalid, "{error}");
+    }
+    let elsewhere = |other: &PciDevice| (other.group != rig.sysfs().group).then_some(());
+    if let Some((other, ())) = rig.other(elsewhere)? {
+        let other = rig.vfio().open(other.bdf)?;
+        let later = other.domain().capabilities()?.apertures;
+        let later = later.first().context("there is no window")?;
+        let table = TceTable::create(kernel, vm.as_fd(), 6, later)?;
+        let added = kvm.add(&other)?;
+        let error = attach(&table, &added).err().context("to no window yet")?;
+        ensure!(error.kind() == ErrorKind::Invalid, "{error}");
+        drop(
+            other
+                .domain()
+                .buffer(1, DmaMask::bits(32), Access::ReadWrite)?,
+        );
+        attach(&table, &added)?;
     }
 
     // Of another VM, or nothing of the kind.
