@@ -269,6 +269,15 @@ pub(in crate::suites) fn maps(rig: &Rig, driver: &mut dyn Driver) -> Result<Outc
     let found = table.find(window.range, guest)?;
     ensure!(found == Some(Iova(IOVA)), "{found:?}");
     ensure!(table.tces(window.range)?.count() as u64 == size / step);
+    // What is in a window stays there without the table.
+    drop(table);
+    ensure!(
+        driver.writes(&mapped)? == Dma::Arrived,
+        "it went with the table"
+    );
+    let table = TceTable::create(kernel, vm.as_fd(), LIOBN, &window)?;
+    // SAFETY: as above.
+    unsafe { table.attach(&added) }?;
     // What is wrong, the guest is told; what KVM has no memory for comes here.
     let wrong = processor.put(LIOBN, IOVA + 1, tce(0))?;
     ensure!(wrong.is_some_and(|answer| answer != 0), "{wrong:x?}");

@@ -153,16 +153,47 @@ pub(super) fn groups(rig: &Rig) -> Result<Outcome> {
     raw.delete(group.as_fd())
         .context("it was somebody else's")?;
 
+    held_open(rig, &raw)?;
+
     // A device goes with its last fd, and then the VM can have another, which knows nothing.
     let left = kvm.add(&rig.device)?;
     drop((kvm, raw));
     ensure!(Raw::create(kernel, vm.as_fd()).err() == Some(Errno::BUSY));
     drop(left);
+    let elsewhere = |other: &PciDevice| (other.group != rig.sysfs().group).then_some(());
+    if let Some((other, ())) = rig.other(elsewhere)? {
+        drop(
+            rig.vfio()
+                .open(other.bdf)
+                .context("nothing holds its group")?,
+        );
+    }
     let kvm = KvmVfio::create(kernel, vm.as_fd())?;
     let added = kvm.add(&rig.device)?;
     drop((kvm, vm));
     added.close()?;
     Ok(Outcome::Passed)
+}
+
+/// A group that is closed while a VM knows it stays open, if there is another group to close.
+fn held_open(rig: &Rig, raw: &Raw) -> Result<()> {
+    let elsewhere = |other: &PciDevice| (other.group != rig.sysfs().group).then_some(());
+    let Some((other, ())) = rig.other(elsewhere)? else {
+        return Ok(());
+    };
+    let device = rig.vfio().open(other.bdf)?;
+    let group = device.hand_over()?.into_fds().group;
+    raw.add(group.as_fd()).context("add")?;
+    let another = group.try_clone()?;
+    drop((device, group));
+    // The last fd of it here; what KVM has is the same file.
+    raw.delete(another.as_fd()).context("delete")?;
+    raw.add(another.as_fd()).context("add")?;
+    drop(another);
+    let error = rig.vfio().open(other.bdf).err();
+    let error = error.context("it was closed")?;
+    ensure!(error.kind() == ErrorKind::Busy, "{error}");
+    Ok(())
 }
 
 /// What makes no sense is refused, and changes nothing.
