@@ -281,8 +281,8 @@ impl TceTable {
             .kernel
             .map_region(self.fd.as_fd(), 0, bytes, rights, align);
         match mapped {
-            // SAFETY: the kernel has just made this mapping, and nobody else knows it.
             Ok(RegionMapping::Pages(addr)) => {
+                // SAFETY: the kernel has just made this mapping, and nobody else knows it.
                 Ok(unsafe { Mapping::of_device(&self.kernel, addr, bytes) })
             }
             Ok(RegionMapping::Registers(_)) => Err(self

@@ -65,7 +65,7 @@ pub enum Hazard {
 #[derive(Debug, Clone)]
 pub(crate) enum Iommu {
     Type1(Type1),
-    Spapr(Spapr),
+    Spapr(Box<Spapr>),
     /// Translates nothing.
     None,
 }
@@ -117,7 +117,8 @@ impl Iommu {
                 Type1::new(hardware, is(uapi::TYPE1V2_IOMMU)).map(Self::Type1)
             }
             Hardware::Spapr(hardware) => {
-                Spapr::new(hardware, is(uapi::SPAPR_TCE_V2_IOMMU)).map(Self::Spapr)
+                let context = Spapr::new(hardware, is(uapi::SPAPR_TCE_V2_IOMMU))?;
+                Ok(Self::Spapr(Box::new(context)))
             }
             Hardware::None => Ok(Self::None),
         }

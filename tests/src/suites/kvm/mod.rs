@@ -395,6 +395,7 @@ pub(super) fn attached(rig: &Rig) -> Result<Outcome> {
     }
     // SAFETY: a guest without a processor and without memory maps nothing.
     let attach = |table: &TceTable, to: &_| unsafe { table.attach(to) };
+    // SAFETY: as above.
     let error = unsafe { table.attach_all(&kvm, rig.device.domain()) }.err();
     let error = error.context("the group was not added")?;
     ensure!(error.kind() == ErrorKind::Invalid, "{error}");
