@@ -544,6 +544,14 @@ fn threads_that_add_and_let_go_agree_in_the_end() {
     host.check_idle();
 }
 
+#[test]
+fn what_is_held_can_be_shared_by_threads() {
+    fn is_shared<T: Send + Sync>() {}
+    is_shared::<KvmVfio>();
+    is_shared::<vfio_core::kvm::KvmGroup>();
+    is_shared::<TceTable>();
+}
+
 /// What can be asked of this host's own KVM without a device.
 #[test]
 #[allow(clippy::print_stderr)] // why nothing was asked

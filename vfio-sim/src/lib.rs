@@ -170,7 +170,8 @@
 //!
 //! # What it does not model
 //!
-//! - KVM beyond that: processors, and interrupts (F92); migration. Isolation units (D58) are never in a state other than the good one.
+//! - KVM beyond that: processors, and interrupts (F92); migration. Isolation units (D58) are never in a state other than
+//!   the good one.
 //! - iommufd and the character devices of devices (E).
 //! - Time: what a device does is done before the write that asked for it returns. Only what an eventfd causes
 //!   (unmasking, writing a register) happens on a thread of its own; a test waits for it with poll. No reset is slow,
