@@ -56,8 +56,25 @@ fn trials() -> Result<Vec<Trial>> {
             trials.extend(suites::trials(&format!("{}: {bdf}: ", machine.name), rig));
         }
     }
+    trials.extend(with_kvm()?);
     trials.extend(with_few_mappings()?);
     trials.extend(with_shared_memory()?);
+    Ok(trials)
+}
+
+/// What KVM has to do with it, on every machine that is given one.
+fn with_kvm() -> Result<Vec<Trial>> {
+    let mut trials = Vec::new();
+    for machine in Machine::all().into_iter().filter(|it| it.name != "noiommu") {
+        let devices = machine.groups.iter().flat_map(|group| &group.devices);
+        let devices = devices.map(|device| Ok(device.bdf.parse()?));
+        let devices = devices.collect::<Result<Vec<Bdf>>>()?;
+        let prefix = format!("{} with KVM: ", machine.name);
+        let vfio = vfio(&machine.with_kvm(), Registry::linked()?);
+        let of_kvm =
+            suites::trials(&prefix, Rig::open(&vfio, devices[0])?.beside(&devices)).into_iter();
+        trials.extend(of_kvm.filter(|trial| trial.name().contains(": kvm_")));
+    }
     Ok(trials)
 }
 

@@ -30,6 +30,7 @@
 //!   interrupts, which arrive as [eventfds](device::EventFd).
 //! - Its [`Domain`](iommu::Domain) says what it can reach: [`map`](iommu::Domain::map) for memory of the
 //!   caller's own, [`DmaBuffer`](iommu::DmaBuffer) for memory that is safe to share with a device.
+//! - [`kvm`] tells KVM of devices that are assigned to its VM, and has in-kernel TCE tables on POWER.
 //! - [`host`] reads what sysfs says of devices and groups; an [`Error`] can be [diagnosed](diagnosis).
 //! - What is asked of Linux passes [`kernel::Kernel`], which can be a simulated one. Only what needs no more than
 //!   an fd that is there already does not: waiting for an [`EventFd`](device::EventFd) and taking its count, and
@@ -56,7 +57,7 @@
 //! # What it does not do
 //!
 //! It binds no device to `vfio-pci`, loads no module and changes no setting of the host. It has no device
-//! model and no interrupt routing for virtual machines. There is no backend for iommufd and none for noiommu
+//! model and no interrupt routing for virtual machines; to KVM it only says what is assigned ([`kvm`]). There is no backend for iommufd and none for noiommu
 //! yet, and only PCI devices are opened.
 
 pub mod address;
@@ -73,6 +74,7 @@ pub mod host;
 pub mod info_chain;
 pub mod iommu;
 pub mod kernel;
+pub mod kvm;
 pub mod memlock;
 mod memory;
 mod patience;

@@ -9,6 +9,10 @@ use crate::names::{self, Kind};
 /// What an fd of the simulated kernel stands for. Sorted as they are released.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Object {
+    /// A TCE table of a VM, by how many objects of KVM were opened before it.
+    TceTable(u64),
+    /// The VFIO device of a VM, by the VM's number.
+    KvmVfio(u64),
     /// A mapped region of a device.
     Region {
         /// The device's name, as sysfs has it.
@@ -31,6 +35,10 @@ pub enum Object {
     GroupThatWas(u32),
     /// A container, by how many were opened before it.
     Container(u64),
+    /// A VM, by how many objects of KVM were opened before it.
+    Vm(u64),
+    /// KVM's node.
+    Kvm,
 }
 
 impl Object {
@@ -38,7 +46,7 @@ impl Object {
     pub(crate) fn bdf(&self) -> Option<&str> {
         match self {
             Self::Region { bdf, .. } | Self::Device { bdf, .. } => Some(bdf),
-            Self::Group(_) | Self::GroupThatWas(_) | Self::Container(_) => None,
+            _ => None,
         }
     }
 
@@ -46,7 +54,7 @@ impl Object {
     pub(crate) fn group(&self) -> Option<u32> {
         match self {
             Self::Region { group, .. } | Self::Device { group, .. } => Some(*group),
-            Self::Group(_) | Self::GroupThatWas(_) | Self::Container(_) => None,
+            _ => None,
         }
     }
 }
@@ -59,6 +67,10 @@ impl fmt::Display for Object {
             Self::Group(id) => write!(f, "group {id}"),
             Self::GroupThatWas(id) => write!(f, "group {id} that was"),
             Self::Container(id) => write!(f, "container {id}"),
+            Self::TceTable(id) => write!(f, "TCE table {id}"),
+            Self::KvmVfio(vm) => write!(f, "VFIO device of VM {vm}"),
+            Self::Vm(id) => write!(f, "VM {id}"),
+            Self::Kvm => write!(f, "KVM"),
         }
     }
 }

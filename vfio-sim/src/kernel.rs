@@ -9,16 +9,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vfio_core::address::HostRange;
 use vfio_core::kernel::{Arg, Errno, Kernel, Linux, Opcode, Protection, RegionMapping, Result};
+use vfio_core::kvm::Tce;
 
 use crate::device::{Mappable, Transfer};
 use crate::event::{Event, Object};
 use crate::fault::Fault;
 use crate::files::Inode;
 use crate::iommu::{Hazard, Holdings, Iommu, Mapping};
+use crate::kvm::Hypercall;
 use crate::lie::{Asked, Lie, Told};
 use crate::machine::Machine;
 use crate::process::{ProcessId, Rights};
-use crate::world::{Answer, MapPlace, World};
+use crate::world::{Answer, MapPlace, RegionMap, World};
 
 /// A VFIO kernel in memory, as one process sees it. Clones are handles of the same one.
 #[derive(Debug, Clone)]
@@ -154,6 +156,59 @@ impl SimKernel {
         self.world().request_release(bdf);
     }
 
+    /// From now on, the guest of a VM sees that memory of this process at that address, as a memory slot would have it:
+    /// all three are in bytes.
+    ///
+    /// # Errors
+    /// `EBADF`: the fd is none of a VM.
+    pub fn add_guest_memory(
+        &self,
+        vm: BorrowedFd<'_>,
+        guest: u64,
+        memory: HostRange,
+    ) -> Result<()> {
+        let mut world = self.world();
+        let vm = Self::vm(&world, vm)?;
+        world.add_guest_memory(vm, guest, memory.addr() as u64, memory.len() as u64);
+        Ok(())
+    }
+
+    /// The guest sees the memory no longer that was added at that address. What it has put into tables stays there.
+    ///
+    /// # Errors
+    /// `EBADF`: the fd is none of a VM.
+    pub fn remove_guest_memory(&self, vm: BorrowedFd<'_>, guest: u64) -> Result<()> {
+        let mut world = self.world();
+        let vm = Self::vm(&world, vm)?;
+        world.remove_guest_memory(vm, guest);
+        Ok(())
+    }
+
+    /// The guest of a VM makes the hypercall `H_PUT_TCE`: in the window that it calls `liobn`, `tce` for the page at
+    /// `ioba`. What KVM carries out by itself (D59), user space does not come to know; devices reach it at once.
+    ///
+    /// # Errors
+    /// `EBADF`: the fd is none of a VM.
+    pub fn guest_put_tce(
+        &self,
+        vm: BorrowedFd<'_>,
+        liobn: u64,
+        ioba: u64,
+        tce: Tce,
+    ) -> Result<Hypercall> {
+        let mut world = self.world();
+        world.notice_closed();
+        let vm = Self::vm(&world, vm)?;
+        Ok(world.h_put_tce(vm, liobn, ioba, tce))
+    }
+
+    fn vm(world: &World, fd: BorrowedFd<'_>) -> Result<u64> {
+        match world.files.find(Inode::of(fd)?) {
+            Some(Object::Vm(id)) => Ok(*id),
+            _ => Err(Errno::BADF),
+        }
+    }
+
     fn each_iommu<T>(&self, ask: impl Fn(&Iommu) -> Vec<T>) -> Vec<T> {
         let mut world = self.world();
         world.notice_closed();
@@ -243,6 +298,18 @@ unsafe impl Kernel for SimKernel {
         align: usize,
     ) -> Result<RegionMapping> {
         let mut world = self.world();
+        if let Some(Object::TceTable(id)) = world.files.find(Inode::of(device)?) {
+            let object = Object::TceTable(*id);
+            let file = world.table_file(*id)?;
+            let align = align.max(world.machine.page_size);
+            let mapped = Linux.map_region(file.as_fd(), offset, len, protection, align)?;
+            if let RegionMapping::Pages(addr) = &mapped {
+                let start = addr.as_ptr() as u64;
+                let place = MapPlace::Pages(start..start + len as u64);
+                world.maps.push(RegionMap { object, place });
+            }
+            return Ok(mapped);
+        }
         let Some((bdf, group)) = Self::device(&world, device) else {
             return Linux.map_region(device, offset, len, protection, align);
         };

@@ -157,6 +157,9 @@
 //!   yours.
 //! - **DMA**: a model reaches the memory of this process, where its container maps it, with that right, and only
 //!   as a bus master. What does not arrive is a [`Fault`], also where memory was given back and is mapped still.
+//! - **KVM**, on a machine [that has it](Machine::with_kvm): VMs, their VFIO device (F92), and on POWER TCE tables (D59),
+//!   which a test fills as a guest does, by its [hypercall](SimKernel::guest_put_tce). As in Linux, user space does not
+//!   come to know.
 //! - **sysfs**: groups, PCI devices with their ids, drivers and groups, as far as [`vfio_core::host`] reads them.
 //!
 //! Every fd is a real one, of a socket: it can be duplicated, sent to another process and polled, and the
@@ -167,7 +170,8 @@
 //!
 //! # What it does not model
 //!
-//! - KVM (D59, F92); migration. Isolation units (D58) are never in a state other than the good one.
+//! - KVM beyond that: processors, and interrupts (F92); migration. Isolation units (D58) are never in a state other than
+//!   the good one.
 //! - iommufd and the character devices of devices (E).
 //! - Time: what a device does is done before the write that asked for it returns. Only what an eventfd causes
 //!   (unmasking, writing a register) happens on a thread of its own; a test waits for it with poll. No reset is slow,
@@ -201,6 +205,7 @@ mod group;
 mod host_tree;
 mod iommu;
 mod kernel;
+mod kvm;
 mod lie;
 pub mod machine;
 mod memory;
@@ -216,6 +221,7 @@ pub use event::{Event, Object};
 pub use fault::{Fault, Why};
 pub use iommu::{Hazard, Holdings, Mapping};
 pub use kernel::SimKernel;
+pub use kvm::Hypercall;
 pub use lie::{Field, Lie, Part, What};
 pub use machine::Machine;
 pub use process::Rights;

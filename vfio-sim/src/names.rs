@@ -1,6 +1,7 @@
 //! What VFIO's ioctls are called, for people who read a log.
 
 use vfio_core::kernel::Opcode;
+use vfio_core::kvm::uapi as kvm;
 use vfio_core::uapi;
 
 /// What an fd is asked as: the same number means another call on another kind of object.
@@ -76,7 +77,18 @@ const DEVICE: Table = &[
     (20, "VFIO_DEVICE_DETACH_IOMMUFD_PT"),
 ];
 
-/// The name of an ioctl, by what it is asked of; `None` if VFIO has no such call there.
+/// Those of KVM's that have to do with VFIO. No number of VFIO's is among them.
+const KVM: &[(Opcode, &str)] = &[
+    (kvm::CREATE_VM, "KVM_CREATE_VM"),
+    (kvm::CHECK_EXTENSION, "KVM_CHECK_EXTENSION"),
+    (kvm::CREATE_SPAPR_TCE_64, "KVM_CREATE_SPAPR_TCE_64"),
+    (kvm::CREATE_DEVICE, "KVM_CREATE_DEVICE"),
+    (kvm::SET_DEVICE_ATTR, "KVM_SET_DEVICE_ATTR"),
+    (kvm::HAS_DEVICE_ATTR, "KVM_HAS_DEVICE_ATTR"),
+];
+
+/// The name of an ioctl, by what it is asked of; `None` if VFIO has no such call there, and KVM has none that has to do
+/// with it.
 ///
 /// Of a container without an IOMMU, and of an fd whose kind is not known, a number that several interfaces share is
 /// called what type1 calls it, else what sPAPR does. A container that is asked what groups are asked is said to be:
@@ -92,9 +104,14 @@ pub fn ioctl(opcode: Opcode, of: Option<Kind>) -> Option<&'static str> {
         None => &[CONTAINER, TYPE1, SPAPR, GROUP, DEVICE],
     };
     let mut calls = tables.iter().copied().flatten();
-    calls
-        .find(|(number, _)| uapi::vfio(*number) == opcode)
-        .map(|(_, name)| *name)
+    let of_vfio = calls.find(|(number, _)| uapi::vfio(*number) == opcode);
+    if let Some((_, name)) = of_vfio {
+        return Some(name);
+    }
+    let may_be_kvms = matches!(of, None | Some(Kind::Other));
+    let mut calls = KVM.iter().filter(|_| may_be_kvms);
+    let (_, name) = calls.find(|(number, _)| *number == opcode)?;
+    Some(name)
 }
 
 /// An ioctl as the [table of errnos](crate::wrap::errnos) names it: of calls that both kinds of IOMMU have, it says

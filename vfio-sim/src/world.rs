@@ -8,6 +8,7 @@ use std::sync::{Mutex, Weak};
 
 use vfio_core::CONTAINER_NODE;
 use vfio_core::kernel::{Arg, Errno, Opcode, Result};
+use vfio_core::kvm::KVM_NODE;
 
 use crate::arg;
 use crate::container::Container;
@@ -18,6 +19,7 @@ use crate::files::{Files, Inode};
 use crate::group::{self, Group};
 use crate::host_tree::HostTree;
 use crate::iommu::Hazard;
+use crate::kvm::Kvm;
 use crate::lie::{self, Asked, Told};
 use crate::machine::Machine;
 use crate::memory::HugePages;
@@ -43,6 +45,7 @@ pub(crate) struct World {
     /// The regions that are mapped.
     pub(crate) maps: Vec<RegionMap>,
     pub(crate) huge_pages: HugePages,
+    pub(crate) kvm: Kvm,
     /// Those who wait for eventfds.
     pub(crate) waiters: Vec<Weak<Waiter>>,
     pub(crate) hazards: Vec<Hazard>,
@@ -91,6 +94,7 @@ impl World {
             leaving: BTreeSet::new(),
             maps: Vec::new(),
             huge_pages: HugePages::default(),
+            kvm: Kvm::default(),
             waiters: Vec::new(),
             hazards: Vec::new(),
             refused: BTreeSet::new(),
@@ -105,6 +109,9 @@ impl World {
         self.notice_closed();
         if path == Path::new(CONTAINER_NODE) {
             return self.open_container();
+        }
+        if path == Path::new(KVM_NODE) {
+            return self.open_kvm();
         }
         let mut groups = self.machine.groups.iter();
         let group = groups.find(|group| group.path() == path);
@@ -178,6 +185,9 @@ impl World {
                 Object::Device { bdf, .. } | Object::Region { bdf, .. } => {
                     self.device_ioctl(bdf, opcode, arg).map(Answer::Value)
                 }
+                Object::Kvm | Object::Vm(_) | Object::KvmVfio(_) | Object::TceTable(_) => {
+                    self.kvm_ioctl(caller, object, opcode, arg)
+                }
             },
             Asked::ToSee => {
                 let mut bytes = arg::bytes(arg)?.to_vec();
@@ -208,6 +218,7 @@ impl World {
             }
             Object::Group(_) | Object::GroupThatWas(_) => Kind::Group,
             Object::Device { .. } | Object::Region { .. } => Kind::Device,
+            Object::Kvm | Object::Vm(_) | Object::KvmVfio(_) | Object::TceTable(_) => Kind::Other,
         }
     }
 
@@ -252,6 +263,7 @@ impl World {
             }
         }
         self.log.extend(closed.into_iter().map(Event::closed));
+        self.release_kvm();
 
         let unpinned: Vec<_> = self
             .groups
@@ -271,13 +283,15 @@ impl World {
     /// The open devices and the mapped regions of devices.
     pub(crate) fn device_objects(&self) -> impl Iterator<Item = &Object> {
         let open = self.files.objects().filter(|object| object.bdf().is_some());
-        open.chain(self.maps.iter().map(|map| &map.object))
+        let mapped = self.maps.iter().map(|map| &map.object);
+        open.chain(mapped.filter(|object| object.bdf().is_some()))
     }
 
     /// Where BARs are mapped in this process.
     pub(crate) fn mapped_bars(&self) -> Vec<Range<u64>> {
         self.maps
             .iter()
+            .filter(|map| map.object.bdf().is_some())
             .filter_map(|map| match &map.place {
                 MapPlace::Pages(range) => Some(range.clone()),
                 MapPlace::Registers(_) => None,
@@ -290,9 +304,10 @@ impl World {
             .files
             .objects()
             .any(|object| *object == Object::Group(id));
-        open || self
-            .device_objects()
-            .any(|object| object.group() == Some(id))
+        open || self.is_known_to_kvm(&Object::Group(id))
+            || self
+                .device_objects()
+                .any(|object| object.group() == Some(id))
     }
 
     fn pins_container(&self, id: u64) -> bool {
@@ -309,6 +324,7 @@ impl World {
         let were = |object: &&Object| matches!(object, Object::GroupThatWas(_));
         objects.extend(self.files.objects().filter(were).cloned());
         objects.extend(self.containers.keys().copied().map(Object::Container));
+        objects.extend(self.kvm_objects());
         objects
     }
 

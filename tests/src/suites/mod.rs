@@ -8,6 +8,7 @@ mod delivery;
 mod dma;
 mod guest_memory;
 mod interrupts;
+mod kvm;
 mod loopback;
 mod reset;
 mod rig;
@@ -71,6 +72,10 @@ const ATTACH: &[Case] = &[
     attached("msi_is_fired_by_the_kernel", loopback::msi),
     attached("msix_is_fired_by_the_kernel", loopback::msix),
     attached("config_space_survives_a_reset", reset::config_space),
+    attached("kvm_knows_a_group_until_the_last_of_it", kvm::groups),
+    attached("kvm_refuses_what_makes_no_sense", kvm::wrong_arguments),
+    attached("kvm_has_tables", kvm::tables),
+    attached("kvm_attaches_tables_to_groups", kvm::attached),
 ];
 
 /// What can be asked of a device that does something.
@@ -91,6 +96,7 @@ const FULL: &[Case] = &[
     ),
     driven("unmapped_memory_is_not_written", blocked::unmapped_write),
     driven("unmapped_memory_is_not_read", blocked::unmapped_read),
+    driven("kvm_lets_a_guest_map_for_the_device", kvm::maps),
     driven(
         "the_device_reaches_what_the_guest_sees",
         guest_memory::reached,

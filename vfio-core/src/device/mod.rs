@@ -146,10 +146,20 @@ impl Device {
 
     /// The group that it was opened through, and its fd.
     pub(crate) fn group(&self) -> Option<(u32, BorrowedFd<'_>)> {
+        self.shared_group()?.membership().group()
+    }
+
+    /// Its group, which the devices of it share; `None` for one that was opened in its backend's own way.
+    pub(crate) fn shared_group(&self) -> Option<&Arc<SharedGroup>> {
         match &self.0.hold {
-            Hold::Group(group) => group.membership().group(),
+            Hold::Group(group) => Some(group),
             Hold::Own(_) => None,
         }
+    }
+
+    /// Whether both are handles of the same open device.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     fn kernel(&self) -> &Arc<dyn Kernel> {

@@ -106,6 +106,15 @@ impl Domain {
         self.0.backend.open_device(bdf)
     }
 
+    /// How many groups are in it; devices, where there are no groups.
+    pub(crate) fn members(&self) -> usize {
+        let life = self.0.life.read().unwrap_or_else(PoisonError::into_inner);
+        match *life {
+            Life::Attached(members) => members,
+            Life::Ended | Life::Unreleased => 0,
+        }
+    }
+
     /// Whether a device or group is in it still.
     pub(crate) fn is_attached(&self) -> bool {
         let life = self.0.life.read().unwrap_or_else(PoisonError::into_inner);

@@ -98,7 +98,8 @@ pub unsafe trait Kernel: Debug + Send + Sync {
     /// `opcode` must be a call that reads and writes no more than the bytes of `arg`, and that takes an
     /// argument of that form. Where those bytes carry an address or an fd, the caller answers for what
     /// the kernel and the device then do with that memory or file, for as long as they do it. A call
-    /// that returns a new fd must go through [`ioctl_fd`](Kernel::ioctl_fd), or the fd leaks.
+    /// that returns a new fd must go through [`ioctl_fd`](Kernel::ioctl_fd), or the fd leaks; one that comes back in the
+    /// bytes is the caller's to own.
     ///
     /// # Errors
     /// Those of the call.

@@ -1,6 +1,6 @@
 //! A backend with neither container nor group, beside those that have both.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use vfio_core::address::{Access, HostRange, IovaRange};
@@ -8,6 +8,7 @@ use vfio_core::device::VfToken;
 use vfio_core::host::Bdf;
 use vfio_core::iommu::{Capabilities, IommuBackend, Reach, Registration, Support};
 use vfio_core::kernel::{Errno, Kernel};
+use vfio_core::kvm::{KvmVfio, create_vm};
 use vfio_core::{AddressSpaceId, Error, ErrorKind, OpenOptions, Result};
 use vfio_sim::Machine;
 use vfio_sim::machine;
@@ -90,6 +91,23 @@ fn it_serves_devices_without_a_group_and_ends_with_the_last() {
     );
     drop(second);
     assert_eq!(domain.capabilities().unwrap_err().kind(), ErrorKind::Gone);
+    assert!(sim.is_idle());
+}
+
+#[test]
+fn kvm_is_told_of_the_device_itself() {
+    let (sim, vfio) = boot(ungrouped().with_kvm(), [own(here)]);
+    let device = open(&vfio, BDF).unwrap();
+    let vm = create_vm(vfio.kernel()).unwrap();
+    let kvm = KvmVfio::create(vfio.kernel(), vm.as_fd()).unwrap();
+    // What this backend opens is no device to KVM.
+    let error = kvm.add(&device).unwrap_err();
+    assert_eq!(
+        (error.errno(), error.device()),
+        (Some(Errno::INVAL), Some(device.bdf()))
+    );
+    assert!(error.to_string().contains("takes no such file"), "{error}");
+    drop((device, kvm, vm));
     assert!(sim.is_idle());
 }
 

@@ -8,12 +8,14 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use crate::kvm;
 use crate::layout::ours;
 use crate::opcodes::{OPCODES, first};
 
 /// A C program that does not compile if header and table differ.
 fn program(arch: &str) -> String {
-    let mut c = String::from("#include <stddef.h>\n#include <linux/vfio.h>\n");
+    let mut c =
+        String::from("#include <stddef.h>\n#include <linux/vfio.h>\n#include <linux/kvm.h>\n");
     for (name, _, number) in OPCODES {
         let known = first(arch) + u32::from(*number);
         writeln!(c, "_Static_assert({name} == {known:#x}, \"{name}\");").unwrap();
@@ -34,7 +36,7 @@ fn program(arch: &str) -> String {
             .unwrap();
         }
     }
-    c
+    c + &kvm::assertions(arch)
 }
 
 fn compiles(command: &str, program: &str) -> Result<(), String> {

@@ -14,8 +14,8 @@ use crate::memory::HugePages;
 use crate::names::Kind;
 use crate::process::{ProcessId, Processes};
 
-pub(crate) use spapr::Registered;
 use spapr::Spapr;
+pub(crate) use spapr::{Registered, is_registered};
 use type1::Type1;
 
 /// What a call on a context can use of the rest of the kernel.
@@ -57,13 +57,15 @@ pub enum Hazard {
     H8,
     /// Had an eventfd write a register at an offset that is negative.
     H10,
+    /// Took a group from a VM without ever having asked to attach it to a TCE table.
+    H11,
 }
 
 /// An IOMMU context.
 #[derive(Debug, Clone)]
 pub(crate) enum Iommu {
     Type1(Type1),
-    Spapr(Spapr),
+    Spapr(Box<Spapr>),
     /// Translates nothing.
     None,
 }
@@ -73,6 +75,22 @@ pub(crate) enum Iommu {
 pub(crate) struct Translation {
     pub(crate) vaddr: u64,
     pub(crate) len: u64,
+}
+
+/// A window, of those that a context has had.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct WindowId {
+    number: u64,
+    /// The size of its pages in bytes.
+    page: u64,
+}
+
+/// Where a guest's entry leads: an address in the process, and the rights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) vaddr: u64,
+    pub(crate) read: bool,
+    pub(crate) write: bool,
 }
 
 /// A mapping: the device's addresses, the memory, the rights.
@@ -99,7 +117,8 @@ impl Iommu {
                 Type1::new(hardware, is(uapi::TYPE1V2_IOMMU)).map(Self::Type1)
             }
             Hardware::Spapr(hardware) => {
-                Spapr::new(hardware, is(uapi::SPAPR_TCE_V2_IOMMU)).map(Self::Spapr)
+                let context = Spapr::new(hardware, is(uapi::SPAPR_TCE_V2_IOMMU))?;
+                Ok(Self::Spapr(Box::new(context)))
             }
             Hardware::None => Ok(Self::None),
         }
@@ -141,6 +160,37 @@ impl Iommu {
             Self::Type1(context) => context.ioctl(env, opcode, arg),
             Self::Spapr(context) => context.ioctl(env, opcode, arg),
             Self::None => Err(Errno::NOTTY), // A6
+        }
+    }
+
+    /// The window that a TCE table of KVM's can be attached to: start, size, and the base 2 logarithm of its pages.
+    pub(crate) fn window(&self, start: u64, size: u64, shift: u32) -> Option<WindowId> {
+        match self {
+            Self::Spapr(context) => context.window_for_kvm(start, size, shift),
+            Self::Type1(_) | Self::None => None,
+        }
+    }
+
+    /// Whether a window is there still.
+    pub(crate) fn has_window(&self, id: WindowId) -> bool {
+        match self {
+            Self::Spapr(context) => context.has_window(id),
+            Self::Type1(_) | Self::None => false,
+        }
+    }
+
+    /// Fills, or clears, one page of a table's.
+    pub(crate) fn put_for_kvm(
+        &mut self,
+        id: WindowId,
+        ioba: u64,
+        page: u64,
+        target: Option<Target>,
+        owner: ProcessId,
+        processes: &mut Processes,
+    ) {
+        if let Self::Spapr(context) = self {
+            context.put_for_kvm(id, ioba, page, target, owner, processes);
         }
     }
 

@@ -186,6 +186,7 @@ fn bare() -> Machine {
         iommus: Vec::new(),
         groups: Vec::new(),
         ungrouped: Vec::new(),
+        kvm: false,
     }
 }
 

@@ -63,6 +63,9 @@ pub struct Machine {
     pub groups: Vec<Group>,
     /// The devices that no IOMMU translates for.
     pub ungrouped: Vec<Device>,
+    /// Whether there is KVM, with its VFIO device and, on sPAPR, TCE tables; otherwise opening `/dev/kvm` answers
+    /// `ENOENT`.
+    pub kvm: bool,
 }
 
 impl Machine {
@@ -74,6 +77,12 @@ impl Machine {
             iommu.refuses.insert(0, (extension, errno));
         }
         self
+    }
+
+    /// The same with KVM.
+    #[must_use]
+    pub fn with_kvm(self) -> Self {
+        Self { kvm: true, ..self }
     }
 
     /// The same with other devices in its first group, and no other groups.

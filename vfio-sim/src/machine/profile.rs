@@ -117,6 +117,23 @@ impl Profile {
         self.is_at_least((6, 18, 0))
     }
 
+    /// F92: KVM's VFIO device takes devices, not only groups.
+    pub(crate) fn adds_devices_to_kvm(self) -> bool {
+        self.is_at_least((6, 6, 0))
+    }
+
+    /// D59: under a hypervisor, KVM says that it puts what a guest maps into the windows of devices. That came with 6.15
+    /// and into the versions before it.
+    pub(crate) fn fills_tables_of_guests(self) -> bool {
+        let (major, minor, patch) = self.version;
+        match (major, minor) {
+            (6, 12) => patch >= 24,
+            (6, 13) => patch >= 12,
+            (6, 14) => patch >= 3,
+            _ => self.is_at_least((6, 15, 0)),
+        }
+    }
+
     /// H1 is mended: an unmap that reaches past its window is refused. It was mended in 6.12.117 and in 7.3; what
     /// is between is taken for not mended.
     pub(crate) fn checks_unmap_range(self) -> bool {

@@ -88,9 +88,59 @@ const PSERIES: Machine = Machine {
     boot_limit: Duration::from_secs(60),
 };
 
+const POWERNV9: Machine = Machine {
+    name: "powernv9",
+    proves: "sPAPR v1 and v2 on bare metal: EEH, multi-level tables, one group per device",
+    arch: Arch::Ppc64el,
+    qemu: &bundles::QEMU_7,
+    kernel: &bundles::KERNEL_PPC64EL,
+    busybox: &bundles::BUSYBOX_PPC64EL,
+    emulator: "qemu-system-ppc64",
+    // Never -nodefaults: it removes the ports.
+    arguments: &["-machine", "powernv9", "-vga", "none"],
+    iommu: &[],
+    slots: Slots::Ports { count: 6 },
+    memory: "2G",
+    console: "hvc0",
+    append: "",
+    modules: &["vfio_iommu_spapr_tce", "vfio_pci"],
+    // Its firmware alone waits six seconds for the links of the ports.
+    boot_limit: Duration::from_secs(90),
+};
+
+const AARCH64: Machine = Machine {
+    name: "aarch64",
+    proves: "type1 v1 and v2 over an SMMUv3; IOVA ranges with a hole for MSIs",
+    arch: Arch::Arm64,
+    qemu: &bundles::QEMU_7,
+    kernel: &bundles::KERNEL_ARM64,
+    busybox: &bundles::BUSYBOX_ARM64,
+    emulator: "qemu-system-aarch64",
+    arguments: &[
+        "-nodefaults",
+        "-machine",
+        "virt,iommu=smmuv3,gic-version=3",
+        "-cpu",
+        "cortex-a57",
+    ],
+    iommu: &[],
+    slots: Slots::RootBus { name: "pcie.0" },
+    memory: "1G",
+    console: "ttyAMA0",
+    append: "",
+    modules: &["vfio_iommu_type1", "vfio_pci"],
+    boot_limit: Duration::from_secs(60),
+};
+
 /// All machines.
 pub(crate) static MACHINES: &[Machine] = &[
     X86_64,
+    Machine {
+        name: "x86_64-kvm",
+        proves: "KVM beside VFIO on x86: groups of a VM",
+        modules: &["vfio_iommu_type1", "vfio_pci", "kvm_amd"],
+        ..X86_64
+    },
     Machine {
         name: "x86_64-39bit",
         proves: "type1 over VT-d with 39 address bits, as many laptops have it",
@@ -127,46 +177,39 @@ pub(crate) static MACHINES: &[Machine] = &[
         ..PSERIES
     },
     Machine {
-        name: "powernv9",
-        proves: "sPAPR v1 and v2 on bare metal: EEH, multi-level tables, one group per device",
-        arch: Arch::Ppc64el,
-        qemu: &bundles::QEMU_7,
-        kernel: &bundles::KERNEL_PPC64EL,
-        busybox: &bundles::BUSYBOX_PPC64EL,
-        emulator: "qemu-system-ppc64",
-        // Never -nodefaults: it removes the ports.
-        arguments: &["-machine", "powernv9", "-vga", "none"],
-        iommu: &[],
-        slots: Slots::Ports { count: 6 },
-        memory: "2G",
-        console: "hvc0",
-        append: "",
-        modules: &["vfio_iommu_spapr_tce", "vfio_pci"],
-        // Its firmware alone waits six seconds for the links of the ports.
-        boot_limit: Duration::from_secs(90),
-    },
-    Machine {
-        name: "aarch64",
-        proves: "type1 v1 and v2 over an SMMUv3; IOVA ranges with a hole for MSIs",
-        arch: Arch::Arm64,
-        qemu: &bundles::QEMU_7,
-        kernel: &bundles::KERNEL_ARM64,
-        busybox: &bundles::BUSYBOX_ARM64,
-        emulator: "qemu-system-aarch64",
+        name: "pseries-kvm",
+        proves: "KVM beside VFIO in a guest of POWER: groups of a VM, and TCE tables in the kernel",
         arguments: &[
             "-nodefaults",
             "-machine",
-            "virt,iommu=smmuv3,gic-version=3",
+            "pseries,x-vof=on,cap-nested-hv=on,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken",
+            "-cpu",
+            "power9",
+            "-vga",
+            "none",
+        ],
+        modules: &["vfio_iommu_spapr_tce", "vfio_pci", "kvm_hv"],
+        ..PSERIES
+    },
+    POWERNV9,
+    Machine {
+        name: "powernv9-kvm",
+        proves: "KVM beside VFIO on bare metal of POWER: groups of a VM, and TCE tables in the kernel",
+        modules: &["vfio_iommu_spapr_tce", "vfio_pci", "kvm_hv"],
+        ..POWERNV9
+    },
+    AARCH64,
+    Machine {
+        name: "aarch64-kvm",
+        proves: "KVM beside VFIO on arm64: groups of a VM",
+        arguments: &[
+            "-nodefaults",
+            "-machine",
+            "virt,virtualization=on,iommu=smmuv3,gic-version=3",
             "-cpu",
             "cortex-a57",
         ],
-        iommu: &[],
-        slots: Slots::RootBus { name: "pcie.0" },
-        memory: "1G",
-        console: "ttyAMA0",
-        append: "",
-        modules: &["vfio_iommu_type1", "vfio_pci"],
-        boot_limit: Duration::from_secs(60),
+        ..AARCH64
     },
 ];
 

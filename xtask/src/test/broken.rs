@@ -41,6 +41,7 @@ const GUEST_MEMORY: &[&str] = &[
     "guest_memory",
 ];
 const FAILURES: &[&str] = &["test", "--locked", "-p", "vfio-tests", "--test", "failures"];
+const KVM: &[&str] = &["test", "--locked", "-p", "vfio-tests", "--test", "kvm"];
 const SPAPR: &[&str] = &["test", "--locked", "-p", "iommu-spapr"];
 const COMPAT: &[&str] = &["test", "--locked", "-p", "rust-vmm-compat"];
 const UAPI: &[&str] = &["xtask", "test", "--suite", "uapi"];
@@ -60,6 +61,27 @@ const BREAKS: &[Break] = &[
         find: "    fd: OwnedFd, // closed first, while the group is still in the container\n    bdf: Bdf,\n    domain: Domain,\n    hold: Hold,",
         replace: "    hold: Hold,\n    bdf: Bdf,\n    domain: Domain,\n    fd: OwnedFd,",
         seen_by: CORE,
+    },
+    Break {
+        name: "one of two devices takes the group from KVM",
+        file: "vfio-core/src/kvm/vfio_device.rs",
+        find: "if known.holders > 0 {",
+        replace: "if known.holders > 1 {",
+        seen_by: KVM,
+    },
+    Break {
+        name: "a group is closed before KVM lets go of it",
+        file: "vfio-core/src/kvm/vfio_device.rs",
+        find: "        self.delete(member)\n",
+        replace: "        Ok(())\n",
+        seen_by: KVM,
+    },
+    Break {
+        name: "an entry of a guest's that leads to a page's end is not found",
+        file: "vfio-core/src/kvm/tce.rs",
+        find: "first.saturating_add(size.saturating_sub(1))",
+        replace: "first",
+        seen_by: SIMULATION,
     },
     Break {
         name: "an unmap does nothing",

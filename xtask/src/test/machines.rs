@@ -50,6 +50,27 @@ fn attach_only(tally: &mut Tally, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// What KVM has to do with VFIO, on machines that have both.
+pub(super) fn kvm(tally: &mut Tally) -> Result<()> {
+    const HARDWARE: &str = "hardware-tests --device $BDF --device $BDF2 kvm";
+
+    for name in ["x86_64-kvm", "aarch64-kvm"] {
+        record(tally, name, &script(name, &["edu", "nvme"], HARDWARE)?);
+    }
+    // What POWER's KVM gets wrong it says in its log (H11).
+    for (name, devices) in [
+        ("pseries-kvm", ["edu", "nvme"]),
+        // Each opening of `edu` takes seconds there.
+        ("powernv9-kvm", ["nvme", "nvme"]),
+    ] {
+        let quiet = format!(
+            "{HARDWARE} && hardware-tests --backend 'sPAPR v1' --device $BDF kvm && ! dmesg | grep 'WARNING: CPU'"
+        );
+        record(tally, name, &script(name, &devices, &quiet)?);
+    }
+    Ok(())
+}
+
 /// What each machine's IOMMU can do, as a person asks for it.
 pub(super) fn probe(tally: &mut Tally) -> Result<()> {
     const TYPE1: &[&str] = &["type1v2  verified", "type1    verified"];

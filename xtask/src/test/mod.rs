@@ -161,6 +161,12 @@ const SUITES: &[Suite] = &[
     ),
     suite(
         Needs::Lab,
+        "kvm",
+        "KVM beside VFIO: groups of VMs everywhere, tables that guests fill on POWER",
+        machines::kvm,
+    ),
+    suite(
+        Needs::Lab,
         "programs",
         "a driver in thirty lines; a process without rights and its broker; a live update",
         machines::programs,

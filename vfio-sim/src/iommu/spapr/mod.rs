@@ -2,9 +2,11 @@
 //!
 //! - `eeh`: errors that are isolated.
 //! - `window`: tables, their entries, and what making one costs.
+//! - `kvm`: what KVM puts into them.
 //! - `registered`: memory that is registered for a process, whichever of its containers did it.
 
 mod eeh;
+mod kvm;
 mod registered;
 mod window;
 
@@ -20,8 +22,9 @@ use crate::machine::{Platform, Spapr as Hardware};
 use crate::memory;
 use crate::process::{ProcessId, Processes};
 
-use super::{Env, Hazard, Holdings, Mapping, Translation};
+use super::{Env, Hazard, Holdings, Mapping, Translation, WindowId};
 
+pub(crate) use kvm::is_registered;
 use registered::Put;
 pub(crate) use registered::Registered;
 use window::{DEFAULT_PAGE_SHIFT, Table, Tce, Window};
@@ -48,6 +51,8 @@ pub(crate) struct Spapr {
     /// The default window is made when it is first used (C43).
     default_pending: bool,
     windows: [Option<Window>; SLOTS],
+    /// How many there were.
+    made: u64,
     /// What this container has registered: address and size. What pins it is the process's.
     registered: Vec<(u64, u64)>,
 }
@@ -66,6 +71,7 @@ impl Spapr {
             locked: 0,
             default_pending: true,
             windows: [None, None],
+            made: 0,
             registered: Vec::new(),
         })
     }
@@ -204,10 +210,19 @@ impl Spapr {
                 env.processes.unlock(owner, window.table_bytes());
                 return Err(errno);
             }
-            self.windows[0] = Some(window);
+            self.put_window(0, window);
             self.default_pending = false;
         }
         Ok(())
+    }
+
+    fn put_window(&mut self, slot: usize, window: Window) {
+        let id = WindowId {
+            number: self.made,
+            page: window.page(),
+        };
+        self.windows[slot] = Some(window.numbered(id));
+        self.made += 1;
     }
 
     /// The slot of the window that an address is in.
@@ -421,7 +436,7 @@ impl Spapr {
             return Err(errno);
         }
         create.start_addr = window.start();
-        self.windows[slot] = Some(window);
+        self.put_window(slot, window);
         arg::write(arg, &create, size_of::<SpaprTceCreate>())?;
         Ok(0)
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use vfio_core::kernel::{Errno, Result};
 use vfio_core::uapi::SpaprTceCreate;
 
-use crate::iommu::Mapping;
+use crate::iommu::{Mapping, WindowId};
 use crate::machine::{Platform, Spapr as Hardware};
 
 /// The pages of the default window.
@@ -35,6 +35,7 @@ pub(super) struct Tce {
 /// A window with its table.
 #[derive(Debug, Clone)]
 pub(super) struct Window {
+    id: WindowId,
     start: u64,
     size: u64,
     page_shift: u32,
@@ -60,6 +61,7 @@ impl Window {
         let table =
             Table::with(hardware, DEFAULT_PAGE_SHIFT, size, 1, host_page).unwrap_or_default();
         Self {
+            id: WindowId::default(),
             start: start.into(),
             size,
             page_shift: DEFAULT_PAGE_SHIFT,
@@ -125,12 +127,23 @@ impl Window {
             Platform::Pseries { .. } => size,
         };
         Ok(Self {
+            id: WindowId::default(),
             start,
             size,
             page_shift,
             entries: BTreeMap::new(),
             table,
         })
+    }
+
+    /// The same with that number.
+    pub(super) fn numbered(self, id: WindowId) -> Self {
+        Self { id, ..self }
+    }
+
+    /// Which one of its context's it is.
+    pub(super) fn id(&self) -> WindowId {
+        self.id
     }
 
     pub(super) fn start(&self) -> u64 {
