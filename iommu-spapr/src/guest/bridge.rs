@@ -8,6 +8,7 @@ use vfio_core::guest::{AddressSpace, GuestIommu, Request};
 use vfio_core::iommu::{Domain, WindowPages, WindowRequest};
 use vfio_core::{AddressSpaceId, Error, ErrorKind, Result};
 
+use super::refused::Refused;
 use super::table::Table;
 
 pub(super) const OBJECT: &str = "the windows of a guest's host bridge";
@@ -216,6 +217,7 @@ impl Bridge {
     pub fn reset(&self) -> Result<()> {
         let state = &mut *self.state();
         state.forget_those_that_are_over();
+        self.take_all_back(state).map_err(Refused::into_error)?;
         let all = self.iommu.apply(&[Request::Unmap(IovaRange::ALL)]);
         all.map_err(|unmade| unmade.error)?;
         for table in &mut state.tables {
@@ -336,7 +338,14 @@ impl Member {
 
 impl Drop for Bridge {
     fn drop(&mut self) {
-        for member in &mut self.state().members {
+        let state = &mut *self.state();
+        if let Err(refused) = self.take_all_back(state) {
+            debug!(%refused, "what KVM has mapped is unmapped as a whole");
+        }
+        for table in &mut state.tables {
+            table.kernel = None;
+        }
+        for member in &mut state.members {
             match self.iommu.unfollow(&member.domain) {
                 Ok(()) => member.remove_windows(),
                 Err(error) => debug!(%error, "its windows stay"),

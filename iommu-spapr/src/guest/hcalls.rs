@@ -1,5 +1,6 @@
 //! The hypercalls about TCEs.
 
+use vfio_core::address::Iova;
 use vfio_core::guest::Unmade;
 
 use super::bridge::{Bridge, State};
@@ -27,6 +28,9 @@ impl Bridge {
             .ok_or_else(|| outside(table, ioba, 1))?;
         if !table.is_aligned(tce) {
             return Err(misaligned(table, tce));
+        }
+        if table.kernel.is_some() {
+            return self.put_beside_kvm(table, (at, 1), |_| tce);
         }
         if table.has(at, tce) {
             return Ok(());
@@ -84,7 +88,10 @@ impl Bridge {
         let table = state.table(liobn)?;
         let at = table.index(ioba, 1);
         let at = at.ok_or_else(|| outside(table, ioba, 1))?;
-        Ok(table.get(at))
+        match &table.kernel {
+            Some(kernel) => Ok(kernel.get(Iova(ioba))?.0),
+            None => Ok(table.get(at)),
+        }
     }
 
     fn write(
@@ -100,6 +107,9 @@ impl Bridge {
         let at = at.ok_or_else(|| outside(table, ioba, count))?;
         if let Some(wrong) = (0..count).map(&new).find(|tce| !table.is_aligned(*tce)) {
             return Err(misaligned(table, wrong));
+        }
+        if table.kernel.is_some() {
+            return self.put_beside_kvm(table, (at, count), new);
         }
         let requests = table.changes(at, count, &new);
         let result = self.iommu.apply(&requests);
@@ -126,7 +136,7 @@ impl Bridge {
 
 impl State {
     #[inline]
-    fn table(&mut self, liobn: u32) -> Result<&mut Table, Refused> {
+    pub(super) fn table(&mut self, liobn: u32) -> Result<&mut Table, Refused> {
         let mut tables = self.tables.iter_mut();
         let table = tables.find(|table| table.liobn == liobn);
         table.ok_or_else(|| no_window(liobn))

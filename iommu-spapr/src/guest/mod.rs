@@ -12,6 +12,7 @@
 
 mod bridge;
 mod hcalls;
+mod kvm;
 mod refused;
 mod table;
 mod windows;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use vfio_core::Error;
+use vfio_core::{Error, ErrorKind};
 
 /// Why a guest's call is not done, with what to answer to it.
 #[derive(Debug)]
@@ -30,6 +30,18 @@ impl Refused {
         match self {
             Self::Parameter(_) => -3,
             Self::Resource(_) | Self::Host(_) => -1,
+        }
+    }
+}
+
+impl Refused {
+    /// As an error of the host's.
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::Host(error) => error,
+            Self::Parameter(why) | Self::Resource(why) => {
+                Error::new(ErrorKind::Invalid, "call", "a guest's host bridge").because(why)
+            }
         }
     }
 }

@@ -1,12 +1,8 @@
 //! A table of TCEs, as a guest has written it.
 
-use vfio_core::address::{Access, Iova, IovaRange};
+use vfio_core::address::{Iova, IovaRange};
 use vfio_core::guest::{Request, Translation};
-
-/// The device may read.
-const READ: u64 = 1;
-/// The device may write.
-const WRITE: u64 = 2;
+use vfio_core::kvm::{Tce, TceTable};
 
 /// A window that a guest sees, and what it has written in it.
 #[derive(Debug)]
@@ -21,6 +17,8 @@ pub(super) struct Table {
     /// The host has refused something: what is written may not be what is mapped, and is done again when it is written
     /// again.
     pub(super) is_in_doubt: bool,
+    /// The kernel's own, if KVM carries out what the guest writes.
+    pub(super) kernel: Option<TceTable>,
 }
 
 impl Table {
@@ -33,6 +31,7 @@ impl Table {
             page_shift,
             tces: zeroed(usize::try_from(pages).ok()?)?,
             is_in_doubt: false,
+            kernel: None,
         })
     }
 
@@ -83,7 +82,7 @@ impl Table {
     /// Whether a TCE leads to whole pages, if it leads anywhere.
     #[inline]
     pub(super) fn is_aligned(&self, tce: u64) -> bool {
-        access(tce).is_none() || target(tce) & (self.page_size() - 1) == 0
+        Tce(tce).access().is_none() || Tce(tce).guest() & (self.page_size() - 1) == 0
     }
 
     /// The addresses of some entries.
@@ -106,9 +105,9 @@ impl Table {
         let Some(range) = self.addresses(at, 1) else {
             return (None, None);
         };
-        let old = access(self.get(at));
-        let map = access(new).map(|access| {
-            let to = Iova(target(new));
+        let old = Tce(self.get(at)).access();
+        let map = Tce(new).access().map(|access| {
+            let to = Iova(Tce(new).guest());
             Request::Map(Translation { range, to, access })
         });
         (old.map(|_| Request::Unmap(range)), map)
@@ -123,26 +122,26 @@ impl Table {
         new: impl Fn(usize) -> u64,
     ) -> Vec<Request> {
         let differs = |n: usize| !self.has(at + n, new(n));
-        let goes = |n: usize| differs(n) && access(self.get(at + n)).is_some();
-        let comes = |n: usize| differs(n) && access(new(n)).is_some();
+        let goes = |n: usize| differs(n) && Tce(self.get(at + n)).access().is_some();
+        let comes = |n: usize| differs(n) && Tce(new(n)).access().is_some();
         // Where nothing is, nothing is unmapped either: a gap is no end.
-        let next = |n: usize| differs(n + 1) || access(self.get(at + n + 1)).is_none();
+        let next = |n: usize| differs(n + 1) || Tce(self.get(at + n + 1)).access().is_none();
         let unmaps = runs(count, goes, next).filter_map(|(n, len)| {
             let range = self.addresses(at + n, len)?;
             Some(Request::Unmap(range))
         });
         let follows = |n: usize| {
-            let (this, that) = (new(n), new(n + 1));
+            let (this, that) = (Tce(new(n)), Tce(new(n + 1)));
             comes(n + 1)
-                && access(this) == access(that)
-                && target(this).checked_add(self.page_size()) == Some(target(that))
+                && this.access() == that.access()
+                && this.guest().checked_add(self.page_size()) == Some(that.guest())
         };
         let maps = runs(count, comes, follows).filter_map(|(n, len)| {
-            let tce = new(n);
+            let tce = Tce(new(n));
             Some(Request::Map(Translation {
                 range: self.addresses(at + n, len)?,
-                to: Iova(target(tce)),
-                access: access(tce)?,
+                to: Iova(tce.guest()),
+                access: tce.access()?,
             }))
         });
         unmaps.chain(maps).collect()
@@ -152,7 +151,7 @@ impl Table {
     pub(super) fn done(&mut self, request: &Request) {
         let (range, tce, step) = match request {
             Request::Unmap(range) => (*range, 0, 0),
-            Request::Map(it) => (it.range, written(it), self.page_size()),
+            Request::Map(it) => (it.range, Tce::new(it.to.0, it.access).0, self.page_size()),
         };
         let (at, count) = self.entries(range);
         let entries = self.tces.iter_mut().skip(at).take(count);
@@ -160,12 +159,23 @@ impl Table {
         entries.zip(tces).for_each(|(entry, tce)| *entry = tce);
     }
 
+    /// What is not zero, and where.
+    pub(super) fn written(&self) -> impl Iterator<Item = (Iova, u64)> + '_ {
+        let entries = self.tces.iter().enumerate();
+        let written = entries.filter(|(_, tce)| **tce != 0);
+        written.filter_map(|(at, tce)| Some((self.addresses(at, 1)?.first(), *tce)))
+    }
+
     /// All that leads anywhere: the guest's tables, as they are told to who joins.
     pub(super) fn translations(&self) -> impl Iterator<Item = Translation> {
         let new = |n: usize| self.get(n);
         let empty = Self {
+            liobn: self.liobn,
+            range: self.range,
+            page_shift: self.page_shift,
             tces: Vec::new(),
-            ..*self
+            is_in_doubt: false,
+            kernel: None,
         };
         // As if all had been written at once in an empty table.
         let changes = empty.changes(0, self.tces.len(), new);
@@ -180,31 +190,6 @@ impl Table {
 fn zeroed(count: usize) -> Option<Vec<u64>> {
     Vec::<u64>::new().try_reserve_exact(count).ok()?;
     Some(vec![0; count])
-}
-
-/// What a TCE lets devices do, if anything.
-#[inline]
-fn access(tce: u64) -> Option<Access> {
-    match tce & (READ | WRITE) {
-        0 => None,
-        READ => Some(Access::Read),
-        WRITE => Some(Access::Write),
-        _ => Some(Access::ReadWrite),
-    }
-}
-
-/// Where in the guest a TCE leads.
-#[inline]
-fn target(tce: u64) -> u64 {
-    tce & !(READ | WRITE)
-}
-
-/// The TCE of the first page of a translation.
-fn written(translation: &Translation) -> u64 {
-    let access = translation.access;
-    let rights = [(access.reads(), READ), (access.writes(), WRITE)];
-    let rights = rights.into_iter().filter(|(has, _)| *has);
-    translation.to.0 | rights.map(|(_, right)| right).sum::<u64>()
 }
 
 /// The runs of numbers that are meant: the first one, and how many there are. `follows(n)` says whether n + 1 goes on.

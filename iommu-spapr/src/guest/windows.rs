@@ -119,6 +119,7 @@ impl Bridge {
         let Some(table) = state.tables.get_mut(at) else {
             return Err(no_window(liobn));
         };
+        self.take_back_table(table)?;
         let all = self
             .iommu
             .apply(&[vfio_core::guest::Request::Unmap(table.range)]);

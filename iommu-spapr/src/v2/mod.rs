@@ -60,6 +60,8 @@ struct State {
     no_window: NoWindow,
     registered: Registered,
     tces: Tces,
+    /// Where somebody else sets TCEs, which nobody here knows.
+    handed: Vec<IovaRange>,
 }
 
 impl SpaprV2 {
@@ -234,7 +236,35 @@ impl MemoryRegistration for SpaprV2 {
 
     fn unregister(&self, memory: HostRange) -> Result<()> {
         let unregister = |block| calls::unregister(&self.container, block);
-        let registered = &mut self.state().registered;
+        let state = &mut *self.state();
+        if let Some(range) = state.handed.first() {
+            return Err(Error::new(ErrorKind::Busy, "unregister memory in", CONTEXT)
+                .at(*range)
+                .of_memory(memory)
+                .because("KVM sets the TCEs there, and they may lead to it"));
+        }
+        let registered = &mut state.registered;
         registered.let_go(memory, self.host_page, unregister)
+    }
+
+    fn hand_over(&self, range: IovaRange) -> Result<()> {
+        let state = &mut *self.state();
+        state.tces.check_shared(range)?;
+        for (block, change) in state.tces.clear(range).shared {
+            state.registered.count(block, change);
+        }
+        state.handed.push(range);
+        Ok(())
+    }
+
+    fn take_back(&self, range: IovaRange, mapped: &[(IovaRange, HostRange)]) {
+        let state = &mut *self.state();
+        state.handed.retain(|it| *it != range);
+        for (iova, memory) in mapped {
+            if let Some(block) = state.registered.held(*memory, self.host_page) {
+                let set = state.tces.set(*iova, Target::Shared(block));
+                state.registered.count(block, isize::from(set.is_ok()));
+            }
+        }
     }
 }

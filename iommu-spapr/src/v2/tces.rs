@@ -47,6 +47,11 @@ impl Tces {
         self.0.remove(range);
     }
 
+    /// Whether any of them is.
+    pub(super) fn is_set(&self, range: IovaRange) -> bool {
+        self.0.overlapping(range).is_some()
+    }
+
     /// Refuses to clear a part of what can only go as a whole.
     pub(super) fn check_clear(&mut self, range: IovaRange) -> Result<()> {
         let parts = self.overlapping(range).into_iter();
@@ -58,6 +63,17 @@ impl Tces {
                     .at(range)
                     .because(format!("the memory of {whole} was registered for it alone")),
             ),
+        }
+    }
+
+    /// Refuses what was registered for one mapping alone.
+    pub(super) fn check_shared(&mut self, range: IovaRange) -> Result<()> {
+        let mut there = self.overlapping(range).into_iter();
+        match there.find(|(_, target)| matches!(target, Target::Own(_))) {
+            None => Ok(()),
+            Some((whole, _)) => Err(Error::new(ErrorKind::Unsupported, "hand over", CONTEXT)
+                .at(whole)
+                .because("its memory was registered for it alone")),
         }
     }
 

@@ -221,6 +221,18 @@ impl Windows for SpaprV2 {
         }
     }
 
+    /// A page that is clear is cleared once more.
+    fn settle(&self, start: Iova) -> Result<()> {
+        let state = &mut *self.state();
+        let windows = state.windows.iter().map(Window::aperture);
+        let window = state.windows.iter().find(|it| it.range.first() == start);
+        let page = window.and_then(|window| IovaRange::new(start, window.page_size));
+        match page {
+            Some(page) if !state.tces.is_set(page) => calls::unmap(&self.container, windows, page),
+            _ => Ok(()),
+        }
+    }
+
     fn list(&self) -> Vec<Window> {
         self.state().windows.clone()
     }

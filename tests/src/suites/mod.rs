@@ -97,6 +97,7 @@ const FULL: &[Case] = &[
     driven("unmapped_memory_is_not_written", blocked::unmapped_write),
     driven("unmapped_memory_is_not_read", blocked::unmapped_read),
     driven("kvm_lets_a_guest_map_for_the_device", kvm::maps),
+    driven("kvm_takes_a_guests_window_over", kvm::taken_over),
     driven(
         "the_device_reaches_what_the_guest_sees",
         guest_memory::reached,

@@ -4,5 +4,6 @@
 mod boots;
 mod cases;
 mod failing;
+mod kvm;
 mod random;
 mod rig;

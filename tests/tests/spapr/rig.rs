@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use iommu_spapr::guest::{Bridge, DefaultWindow, DynamicWindows};
 use iommu_spapr::{SPAPR_V1, SPAPR_V2};
-use vfio_core::address::{Iova, IovaRange, PageSizes};
+use vfio_core::address::{HostRange, Iova, IovaRange, PageSizes};
 use vfio_core::guest::{AddressSpace, Block};
 use vfio_core::iommu::{Domain, Registration, Registry};
 use vfio_core::kernel::Kernel;
@@ -45,6 +45,7 @@ pub(crate) struct Rig {
     pub(crate) space: Arc<AddressSpace>,
     pub(crate) failing: Arc<FailNth>,
     pub(crate) sim: SimKernel,
+    pub(crate) kernel: Arc<dyn Kernel>,
     pub(crate) model: Model,
     blocks: Vec<Block>,
     devices: Vec<Device>,
@@ -85,6 +86,7 @@ impl Rig {
             space,
             failing,
             sim,
+            kernel,
             model,
             blocks,
             devices,
@@ -94,6 +96,14 @@ impl Rig {
 
     pub(crate) fn domain(&self, n: usize) -> &Domain {
         self.devices[n].domain()
+    }
+
+    pub(crate) fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.devices.iter()
+    }
+
+    pub(crate) fn block(&self, n: usize) -> HostRange {
+        self.blocks[n].range()
     }
 
     /// Another device comes behind the bridge, if there is one.

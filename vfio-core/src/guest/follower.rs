@@ -9,6 +9,7 @@ use crate::iommu::Domain;
 use super::block::Block;
 use super::carry_out::{self, Stopped, Tear, Torn};
 use super::change::Change;
+use super::handed::{Handed, busy, is_handed};
 use super::limit;
 use super::piece::Piece;
 use super::plan::{Plan, Step};
@@ -32,6 +33,8 @@ pub(super) struct Follower {
     pub(super) behind: Option<AddressSpaceId>,
     /// The blocks of the memory, where they are to be known before they are mapped.
     pub(super) registered: Vec<Registered>,
+    /// Where KVM maps what the guest asks for.
+    pub(super) handed: Vec<Handed>,
 }
 
 impl Follower {
@@ -42,6 +45,7 @@ impl Follower {
             follows: true,
             behind: None,
             registered: Vec::new(),
+            handed: Vec::new(),
         }
     }
 
@@ -106,6 +110,10 @@ pub(super) fn carry_out_in_all<'a>(
 ) -> Result<Committed> {
     if let Some(error) = followers.iter().find_map(Follower::refusal) {
         return Err(error);
+    }
+    let mut kvms = followers.iter();
+    if !change.gone.is_empty() && kvms.any(|it| is_handed(&it.domain, &it.handed)) {
+        return Err(busy(OPERATION));
     }
     let is_peer = |piece: &&Piece<'a>| piece.section.is_peer();
     let peers = change.come.iter().filter(is_peer);

@@ -12,6 +12,7 @@ use crate::iommu::Domain;
 
 use super::carry_out::{self, Tear, Torn, unless_gone};
 use super::follower::{Follower, blocks_of, make_in_all, torn};
+use super::handed::{busy, is_handed};
 use super::limit;
 use super::piece::Piece;
 use super::plan::{Plan, Step};
@@ -59,8 +60,8 @@ use super::translation::{Request, Translation};
 /// ```
 #[derive(Debug)]
 pub struct GuestIommu {
-    id: AddressSpaceId,
-    memory: Arc<AddressSpace>,
+    pub(super) id: AddressSpaceId,
+    pub(super) memory: Arc<AddressSpace>,
 }
 
 /// Why a request was not made.
@@ -109,6 +110,9 @@ impl GuestIommu {
                 _ => Err(self.busy("it follows something else")),
             };
         }
+        if of(followers, self.id).any(|it| is_handed(&it.domain, &it.handed)) {
+            return Err(busy("follow"));
+        }
         let blocks = sections.iter().filter_map(Section::reachable_block);
         let mut follower = Follower {
             registered: Registered::all(domain, blocks, &[])?,
@@ -144,6 +148,12 @@ impl GuestIommu {
         let Some(at) = followers.iter().position(mine) else {
             return Ok(());
         };
+        let handed = followers
+            .get(at)
+            .filter(|it| is_handed(&it.domain, &it.handed));
+        if handed.is_some() {
+            return Err(busy("unfollow"));
+        }
         unless_gone(unmap_whole(domain, IovaRange::ALL))?;
         followers.remove(at);
         Ok(())
@@ -254,6 +264,13 @@ impl Follower {
     /// Unmaps everything; what cannot be is torn.
     fn leave(&mut self, sections: &Sections) -> Result<()> {
         self.follows = false;
+        for (range, _) in std::mem::take(&mut self.handed) {
+            if unless_gone(self.domain.clear_handed(range)).is_err() {
+                // A device may reach any of it; its blocks are not freed.
+                std::mem::forget(std::mem::take(&mut self.registered));
+            }
+            self.domain.take_back(range, &[]);
+        }
         let left = unless_gone(unmap_whole(&self.domain, IovaRange::ALL));
         // Its blocks may be nowhere else.
         self.torn

@@ -67,6 +67,7 @@ mod carry_out;
 mod change;
 mod edit;
 mod follower;
+mod handed;
 mod iommu;
 mod limit;
 mod piece;

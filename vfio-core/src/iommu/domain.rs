@@ -1,5 +1,6 @@
 //! What a user holds of an IOMMU context.
 
+mod handed;
 mod unmap;
 mod windows;
 
@@ -24,6 +25,7 @@ use super::origin::Origin;
 use super::placement::Placement;
 use super::reservation::Reservation;
 
+pub(crate) use handed::Mapped;
 pub(super) use unmap::span;
 
 /// One attached life of an IOMMU context: what its devices may reach, and the way to change it.

@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 
-use crate::address::HostRange;
+use crate::address::{HostRange, IovaRange};
 use crate::error::Result;
 
 /// Memory is registered, and pinned, before parts of it are mapped (sPAPR version 2).
@@ -26,4 +26,16 @@ pub trait MemoryRegistration: Debug + Send + Sync {
     /// # Errors
     /// What the kernel answered: it stays pinned, and is tried again when it is in the way.
     fn unregister(&self, memory: HostRange) -> Result<()>;
+
+    /// From now on somebody else maps and unmaps in `range`, of registered memory (KVM, as a guest asks it). What is mapped
+    /// there stays so, and is known no more; until the range is [taken back](Self::take_back), no memory is
+    /// unregistered.
+    ///
+    /// # Errors
+    /// Something in it was mapped of memory that is not registered as a whole; nothing has changed.
+    fn hand_over(&self, range: IovaRange) -> Result<()>;
+
+    /// Nobody else maps in `range` any more, and that is what is mapped there: each with the memory that it leads to. All of
+    /// it is registered.
+    fn take_back(&self, range: IovaRange, mapped: &[(IovaRange, HostRange)]);
 }

@@ -30,7 +30,7 @@ pub use dirty::{DirtyLimits, DirtyTracking};
 pub use dirty_bitmap::DirtyBitmap;
 pub use dirty_pages::DirtyPages;
 pub use domain::Domain;
-pub(crate) use domain::WeakDomain;
+pub(crate) use domain::{Mapped, WeakDomain};
 pub use live_update::LiveUpdate;
 pub use memory_registration::MemoryRegistration;
 pub(crate) use origin::Origin;

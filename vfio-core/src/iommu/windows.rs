@@ -101,6 +101,13 @@ pub trait Windows: Debug + Send + Sync {
     /// opened again. What the kernel answered.
     fn reset(&self) -> Result<()>;
 
+    /// Sees to it that the kernel has made the window that starts at `start`, which it may put off until something is asked of
+    /// it (C43). Memory must have been registered before.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    fn settle(&self, start: Iova) -> Result<()>;
+
     /// The windows that there are, the lowest first.
     fn list(&self) -> Vec<Window>;
 

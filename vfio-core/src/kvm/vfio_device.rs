@@ -93,6 +93,11 @@ impl KvmVfio {
         }
     }
 
+    /// The kernel that it belongs to.
+    pub fn kernel(&self) -> &Arc<dyn Kernel> {
+        &self.0.kernel
+    }
+
     fn of(kernel: &Arc<dyn Kernel>, fd: OwnedFd, is_adopted: bool) -> Result<Self> {
         let has_tables = has(kernel, fd.as_fd(), uapi::DEV_VFIO_GROUP_SET_SPAPR_TCE)?;
         Ok(Self(Arc::new(Inner {

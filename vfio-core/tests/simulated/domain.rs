@@ -124,6 +124,10 @@ impl Windows for Windowed {
         Ok(())
     }
 
+    fn settle(&self, _: Iova) -> Result<()> {
+        Ok(())
+    }
+
     fn list(&self) -> Vec<Window> {
         let high = HAS_HIGH.get().then(|| window(HIGH_IS.get()));
         [window(LOW)].into_iter().chain(high).collect()
@@ -514,6 +518,10 @@ impl Windows for Toggling {
 
     fn reset(&self) -> Result<()> {
         Err(failure())
+    }
+
+    fn settle(&self, _: Iova) -> Result<()> {
+        Ok(())
     }
 
     fn list(&self) -> Vec<Window> {

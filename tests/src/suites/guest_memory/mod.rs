@@ -22,6 +22,7 @@ pub(super) use huge::reached as huge;
 pub(super) use peer::reached as peer;
 pub(super) use several::{by_one_container, by_two_containers, refused, undone};
 pub(super) use tces::reached as by_tces;
+pub(super) use view::View;
 
 /// At low addresses, and at the highest that there are.
 pub(super) fn reached(rig: &Rig, driver: &mut dyn Driver) -> Result<Outcome> {

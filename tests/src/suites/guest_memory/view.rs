@@ -7,12 +7,12 @@ use crate::devices::Reachable;
 use crate::guest::Ram;
 
 /// A page of memory, and where a device is told to look for it.
-pub(super) struct View<'a> {
-    pub(super) ram: &'a Ram,
+pub(in crate::suites) struct View<'a> {
+    pub(in crate::suites) ram: &'a Ram,
     /// Where it is in the memory, in bytes.
-    pub(super) offset: usize,
-    pub(super) len: usize,
-    pub(super) iova: Iova,
+    pub(in crate::suites) offset: usize,
+    pub(in crate::suites) len: usize,
+    pub(in crate::suites) iova: Iova,
 }
 
 impl Reachable for View<'_> {

@@ -1,6 +1,7 @@
 //! KVM beside VFIO: groups that a VM is told of, and tables in its kernel.
 #![allow(unsafe_code)] // Raw calls, right and wrong ones; a table that no guest fills.
 
+mod bridge;
 mod guest;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -19,6 +20,7 @@ use zerocopy::{Immutable, IntoBytes};
 use super::{Outcome, Rig};
 use crate::random;
 
+pub(super) use bridge::taken_over;
 pub(super) use guest::maps;
 
 const NO_KVM: Outcome = Outcome::NotHere("this host has no KVM");

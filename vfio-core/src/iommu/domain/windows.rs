@@ -102,6 +102,22 @@ impl Domain {
         })
     }
 
+    /// Sees to it that the kernel has made the windows that have an address in a range, which it may put off until something
+    /// is asked of them (C43). Memory must have been mapped, or follow, before. It does nothing where there are no windows.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Gone`]. What the kernel answered.
+    pub fn settle_window(&self, range: IovaRange) -> Result<()> {
+        self.alive("settle a window of", || {
+            let Some(windows) = self.0.backend.windows() else {
+                return Ok(());
+            };
+            let there = windows.list().into_iter();
+            let mut there = there.filter(|window| window.range.overlaps(range));
+            there.try_for_each(|window| windows.settle(window.range.first()))
+        })
+    }
+
     fn is_unused(&self, ledger: &Ledger, operation: &'static str, window: IovaRange) -> Result<()> {
         match ledger.books.in_use(window) {
             None => Ok(()),
