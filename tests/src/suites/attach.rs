@@ -1,9 +1,11 @@
 //! What can be asked of every device: config space, regions, memory, handles.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use pci_device::ConfigSpace;
+use vfio_core::ErrorKind;
 use vfio_core::address::{Access, DmaMask, IovaRange};
 use vfio_core::device::{Region, RegionIndex};
+use vfio_core::host::{self, BusSpace, IoSpace};
 use vfio_core::iommu::DmaBuffer;
 
 use super::{Outcome, Rig};
@@ -113,5 +115,48 @@ pub(super) fn second_handle(rig: &Rig) -> Result<Outcome> {
     );
     drop(second);
     expect_ids(rig, &rig.config).context("after the second handle was closed")?;
+    Ok(Outcome::Passed)
+}
+
+/// Where the device tree says that the processor reaches a bus, sysfs has the device's memory.
+pub(super) fn bridge(rig: &Rig) -> Result<Outcome> {
+    let kernel = &**rig.vfio().kernel();
+    let bdf = rig.sysfs().bdf;
+    let windows = match host::bridge_windows(kernel, bdf) {
+        Ok(windows) => windows,
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            return Ok(Outcome::NotHere("the device is in no device tree"));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let path = format!("/sys/bus/pci/devices/{bdf}/resource");
+    let resources = kernel
+        .read(path.as_ref())
+        .context("the device's resources")?;
+    let resources = String::from_utf8(resources)?;
+    let mut seen = 0;
+    for line in resources.lines().take(6) {
+        let numbers = line
+            .split(' ')
+            .map(|it| u64::from_str_radix(it.trim_start_matches("0x"), 16));
+        let numbers: Vec<u64> = numbers.collect::<Result<_, _>>()?;
+        let [start, end, flags] = numbers[..] else {
+            bail!("{line}");
+        };
+        const MEMORY: u64 = 0x200;
+        if flags & MEMORY == 0 {
+            continue;
+        }
+        let mut memory = windows.iter().filter(|it| it.space != BusSpace::Io);
+        ensure!(
+            memory.any(|it| it.cpu <= start && end - it.cpu < it.size),
+            "the BAR at {start:#x} is in none of {windows:x?}"
+        );
+        seen += 1;
+    }
+    ensure!(seen > 0, "the device has no memory");
+    let has_io = windows.iter().any(|it| it.space == BusSpace::Io);
+    let io = host::io_space(kernel, bdf)?;
+    ensure!(matches!(io, IoSpace::Window(_)) == has_io, "{io:?}");
     Ok(Outcome::Passed)
 }

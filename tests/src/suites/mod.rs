@@ -68,6 +68,7 @@ const ATTACH: &[Case] = &[
     attached("buffers_are_mapped_and_unmapped", attach::buffers),
     attached("a_second_handle_is_the_same_device", attach::second_handle),
     attached("windows_come_and_go", windows::come_and_go),
+    attached("the_host_bridge_has_the_devices_memory", attach::bridge),
     attached("intx_is_fired_by_the_kernel", loopback::intx),
     attached("msi_is_fired_by_the_kernel", loopback::msi),
     attached("msix_is_fired_by_the_kernel", loopback::msix),

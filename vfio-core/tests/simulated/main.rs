@@ -4,6 +4,7 @@
 mod address_spaces;
 mod bad_input;
 mod board;
+mod bridge;
 mod choosing;
 mod device;
 mod device_calls;

@@ -14,7 +14,7 @@ use vfio_sim::{Rights, SimKernel};
 #[derive(Debug)]
 pub(crate) struct Overlay {
     pub(crate) sim: SimKernel,
-    files: BTreeMap<PathBuf, String>,
+    files: BTreeMap<PathBuf, Vec<u8>>,
     links: BTreeMap<PathBuf, PathBuf>,
 }
 
@@ -27,8 +27,8 @@ impl Overlay {
         }
     }
 
-    pub(crate) fn file(mut self, path: &str, content: &str) -> Self {
-        self.files.insert(path.into(), content.into());
+    pub(crate) fn file(mut self, path: &str, content: impl AsRef<[u8]>) -> Self {
+        self.files.insert(path.into(), content.as_ref().into());
         self
     }
 
@@ -119,7 +119,7 @@ unsafe impl Kernel for Overlay {
 
     fn read(&self, path: &Path) -> Result<Vec<u8>> {
         match self.files.get(path) {
-            Some(content) => Ok(content.clone().into_bytes()),
+            Some(content) => Ok(content.clone()),
             None => self.sim.read(path),
         }
     }
