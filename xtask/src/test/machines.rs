@@ -50,6 +50,37 @@ fn attach_only(tally: &mut Tally, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// What sPAPR is for, beside both of its versions with 64 KiB pages, which have suites of their own: 4 KiB pages, and
+/// windows of huge pages, which memory that is huge is mapped in.
+pub(super) fn spapr(tally: &mut Tally) -> Result<()> {
+    const HUGE: &str =
+        "echo 8 2>/dev/null >/proc/sys/vm/nr_hugepages; hardware-tests --device $BDF huge_pages";
+
+    hardware(tally, "pseries-4k")?;
+    with_backend(tally, "pseries-4k", &["edu", "nvme"], "sPAPR v1")?;
+    for (name, says) in [
+        (
+            "pseries",
+            "huge_pages_are_carried_by_huge_memory_alone ... ok",
+        ),
+        // Under QEMU it has none.
+        (
+            "powernv9",
+            "ignored (the window was created, and maps no other memory",
+        ),
+    ] {
+        let request = script(name, &["edu"], HUGE)?;
+        expect(
+            tally,
+            &format!("huge pages on {name}"),
+            &request,
+            0,
+            &[says],
+        );
+    }
+    Ok(())
+}
+
 /// What KVM has to do with VFIO, on machines that have both.
 pub(super) fn kvm(tally: &mut Tally) -> Result<()> {
     const HARDWARE: &str = "hardware-tests --device $BDF --device $BDF2 kvm";

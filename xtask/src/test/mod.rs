@@ -161,6 +161,12 @@ const SUITES: &[Suite] = &[
     ),
     suite(
         Needs::Lab,
+        "spapr",
+        "hardware suite: sPAPR of both versions with 4 KiB pages; huge pages",
+        machines::spapr,
+    ),
+    suite(
+        Needs::Lab,
         "kvm",
         "KVM beside VFIO: groups of VMs everywhere, tables that guests fill on POWER",
         machines::kvm,
