@@ -3,6 +3,7 @@
 use iommu_spapr::{SPAPR_V1, SPAPR_V2};
 use vfio_core::ErrorKind;
 use vfio_core::address::Access;
+use vfio_core::kernel::Errno;
 use vfio_core::uapi::{DmaMap, DmaUnmap, SpaprRegisterMemory};
 
 use crate::kernel::{BOTH, Scripted, iova, map, memory};
@@ -45,11 +46,37 @@ fn version_1_enables_proves_that_it_works_and_maps() {
     assert_eq!((proof.iova, proof.size), (0, 0x1000));
 }
 
+/// C41: what is accounted at once is known beforehand.
+#[test]
+fn version_1_names_the_limit_that_is_enough_and_enables_nothing() {
+    let kernel = Scripted::new().memlock(0x2000_0000);
+    let error = kernel.try_open(SPAPR_V1).unwrap_err();
+    let cause = &error.causes()[0];
+    assert_eq!(cause.kind(), ErrorKind::Exhausted, "{cause}");
+    assert_eq!(cause.memlock(), Some(0x4000_0000));
+    assert_eq!(kernel.names(), ["GET_INFO"]);
+    let kernel = Scripted::new().memlock(0x4000_0000);
+    let device = kernel.try_open(SPAPR_V1).unwrap();
+    let locked = device.domain().capabilities().unwrap().locked;
+    assert_eq!(locked, 0x4000_0000);
+}
+
+/// Version 2 says it afterwards, when the kernel has refused.
+#[test]
+fn version_2_names_the_limit_that_would_have_been_enough() {
+    let kernel = Scripted::new().memlock(0x10_0000);
+    let device = kernel.open(SPAPR_V2);
+    kernel.next("REGISTER", Err(Errno::NOMEM));
+    let error = map(device.domain(), 0, memory(0x100_0000, 0x20_0000)).unwrap_err();
+    assert_eq!(error.memlock(), Some(0x20_0000), "{error}");
+}
+
 #[test]
 fn a_version_1_that_can_map_nothing_is_refused() {
     let kernel = Scripted::new();
     kernel.next("UNMAP", Ok(1));
     let error = kernel.try_open(SPAPR_V1).unwrap_err();
+    assert_eq!(kernel.names(), ["GET_INFO", "ENABLE", "UNMAP", "DISABLE"]);
     assert_eq!(error.kind(), ErrorKind::NoBackend);
     let cause = error.causes()[0].to_string();
     assert!(cause.contains("returned 1"), "{cause}");

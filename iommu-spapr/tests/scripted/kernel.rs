@@ -13,7 +13,7 @@ use vfio_core::iommu::{Domain, IommuBackend, Reach, Registration, Registry};
 use vfio_core::kernel::{Arg, Errno, Kernel, Opcode, Protection, RegionMapping, Result};
 use vfio_core::uapi::{self, SpaprTceCreate, SpaprTceInfo};
 use vfio_core::{Container, Device, Vfio};
-use vfio_sim::{Machine, SimKernel};
+use vfio_sim::{Machine, Rights, SimKernel};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Where the window that is created starts, unless the script says otherwise.
@@ -74,6 +74,12 @@ impl Scripted {
 
     pub(crate) fn levels(self: Arc<Self>, levels: u32) -> Arc<Self> {
         self.script.lock().unwrap().info.ddw.levels = levels;
+        self
+    }
+
+    /// A user without rights may lock so many bytes.
+    pub(crate) fn memlock(self: Arc<Self>, bytes: u64) -> Arc<Self> {
+        self.sim.set_rights(Rights::user(bytes));
         self
     }
 

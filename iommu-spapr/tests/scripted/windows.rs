@@ -2,10 +2,10 @@
 
 use iommu_spapr::{SPAPR_V1, SPAPR_V2};
 use vfio_core::ErrorKind;
-use vfio_core::address::{DmaMask, Iova};
-use vfio_core::iommu::Domain;
+use vfio_core::address::{DmaMask, Iova, IovaRange};
+use vfio_core::iommu::{Domain, WindowPages, WindowRequest};
 use vfio_core::kernel::Errno;
-use vfio_core::uapi::{SpaprTceCreate, SpaprTceRemove};
+use vfio_core::uapi::{DmaUnmap, SpaprTceCreate, SpaprTceRemove};
 
 use crate::kernel::{HIGH, REFUSED, Scripted, map, memory};
 
@@ -231,4 +231,79 @@ fn a_window_is_removed_by_its_start_alone() {
     assert_eq!(request.start_addr, HIGH);
     let error = map(domain, HIGH, memory(0x5_0000, 0x1_0000)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OutOfReach);
+}
+
+#[test]
+fn the_default_window_is_made_again_in_its_place_or_not_at_all() {
+    let kernel = Scripted::new();
+    let device = kernel.open(SPAPR_V2);
+    let domain = device.domain();
+    domain.reset_windows().unwrap();
+    assert_eq!(kernel.names(), [""; 0], "they are as they were");
+    domain.remove_window(Iova(0)).unwrap();
+    kernel.calls();
+
+    // A platform that puts it elsewhere.
+    let error = domain.reset_windows().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    assert!(error.to_string().contains("closed and opened again"));
+    let calls = kernel.calls();
+    let create: SpaprTceCreate = calls[0].arg();
+    let shape = (create.page_shift, create.window_size, create.levels);
+    assert_eq!(shape, (12, 0x4000_0000, 1));
+    let remove: SpaprTceRemove = calls[1].arg();
+    assert_eq!((calls[1].name, remove.start_addr), ("REMOVE", HIGH));
+    assert_eq!(starts(domain), [0; 0]);
+
+    kernel.windows_start(0);
+    domain.reset_windows().unwrap();
+    assert_eq!(kernel.names(), ["CREATE"]);
+    assert_eq!(domain.windows().unwrap(), domain.initial_windows());
+}
+
+#[test]
+fn a_window_that_is_not_removed_stays_and_is_known() {
+    let kernel = Scripted::new();
+    let device = kernel.open(SPAPR_V2);
+    let domain = device.domain();
+    let request = WindowRequest::of(1 << 30, WindowPages::Carried(1 << 16));
+    let window = domain.create_window(&request).unwrap();
+    kernel.next("REMOVE", Err(Errno::BUSY));
+    let error = domain.reset_windows().unwrap_err();
+    assert_eq!(error.errno(), Some(Errno::BUSY), "{error}");
+    assert_eq!(domain.windows().unwrap().last(), Some(&window));
+    domain.reset_windows().unwrap();
+    assert_eq!(starts(domain), [0]);
+}
+
+#[test]
+fn more_levels_are_tried_until_the_host_accepts() {
+    let kernel = Scripted::new().levels(5);
+    let device = kernel.open(SPAPR_V2);
+    for _ in 0..2 {
+        kernel.next("CREATE", Err(Errno::NOMEM));
+    }
+    let request = WindowRequest::of(1 << 40, WindowPages::Exactly(1 << 16));
+    let window = device.domain().create_window(&request).unwrap();
+    assert_eq!(window.levels, 3);
+    let calls = kernel.calls();
+    let levels = calls.iter().map(|call| call.arg::<SpaprTceCreate>().levels);
+    assert_eq!(levels.collect::<Vec<_>>(), [1, 2, 3]);
+}
+
+/// C43: a window that the kernel has not made yet is asked for something that changes nothing.
+#[test]
+fn a_window_is_settled_by_clearing_a_page_that_is_clear() {
+    let kernel = Scripted::new();
+    let device = kernel.open(SPAPR_V2);
+    let domain = device.domain();
+    let all = IovaRange::new(Iova(0), 0x4000_0000).unwrap();
+    domain.settle_window(all).unwrap();
+    let calls = kernel.calls();
+    let unmap: DmaUnmap = calls[0].arg();
+    assert_eq!((unmap.iova, unmap.size, calls.len()), (0, 0x1000, 1));
+    map(domain, 0, memory(0x10_0000, 0x1000)).unwrap();
+    kernel.calls();
+    domain.settle_window(all).unwrap();
+    assert_eq!(kernel.names(), [""; 0], "it is used");
 }
