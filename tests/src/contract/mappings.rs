@@ -111,12 +111,16 @@ pub(super) fn bytes(subject: &Subject) -> Result<Outcome> {
     let device = subject.open()?;
     let domain = device.domain();
     let room = Room::new(domain, STEPS)?;
-    let memory = Memory::new(&subject.vfio, 4 * room.step)?;
+    // Of each size its own: sPAPR knows memory that is mapped alone only as a whole (D49).
+    let memory = (1..=4).map(|size| Memory::new(&subject.vfio, size * room.step));
+    let memory = memory.collect::<Result<Vec<_>>>()?;
     let (mut at, mut mapped) = (0, 0);
     while at < STEPS {
         let size = 1 + random::up_to(3)? as u64;
         let size = size.min(STEPS - at);
         if random::up_to(2)? > 0 {
+            let memory = memory.get(usize::try_from(size)? - 1);
+            let memory = memory.context("memory of that size")?;
             memory.map(domain, room.steps(at, size)?)?;
             mapped += size;
         }
