@@ -23,6 +23,8 @@
 //! checks before it asks.
 
 mod calls;
+mod eeh;
+pub mod guest;
 mod registered;
 mod v1;
 mod v2;

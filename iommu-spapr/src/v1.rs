@@ -1,9 +1,10 @@
 //! Version 1: the default window alone.
 
 use vfio_core::address::{Access, HostRange, IovaRange, PageSizes};
-use vfio_core::iommu::{Aperture, Capabilities, IommuBackend, WindowLimits};
+use vfio_core::iommu::{Aperture, Capabilities, ErrorIsolation, IommuBackend, WindowLimits};
 use vfio_core::{Container, Error, ErrorKind, Result};
 
+use crate::eeh::Eeh;
 use crate::{CONTEXT, calls, window};
 
 /// Allows mapping. The kernel accounts the whole window, 1 to 2 GiB, as locked memory now.
@@ -18,13 +19,19 @@ pub(crate) fn attach(container: Container) -> Result<Box<dyn IommuBackend>> {
     if let Some(first_page) = IovaRange::new(window.range.first(), window.page_size) {
         calls::unmap(&container, &[window], first_page)?;
     }
-    Ok(Box::new(SpaprV1 { container, window }))
+    let eeh = Eeh::of(&container);
+    Ok(Box::new(SpaprV1 {
+        container,
+        window,
+        eeh,
+    }))
 }
 
 #[derive(Debug)]
 struct SpaprV1 {
     container: Container,
     window: Aperture,
+    eeh: Eeh,
 }
 
 #[allow(unsafe_code)] // the trait's promise
@@ -42,6 +49,10 @@ unsafe impl IommuBackend for SpaprV1 {
                 levels: 1,
             }),
         })
+    }
+
+    fn error_isolation(&self) -> Option<&dyn ErrorIsolation> {
+        Some(&self.eeh)
     }
 
     #[allow(unsafe_code)] // the trait's contract, passed on

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vfio_core::address::{Access, DmaMask, HostRange, Iova, IovaRange};
-use vfio_core::iommu::{Aperture, Capabilities, IommuBackend, MemoryRegistration, WindowLimits};
+use vfio_core::iommu::{
+    Aperture, Capabilities, ErrorIsolation, IommuBackend, MemoryRegistration, WindowLimits,
+};
 use vfio_core::{Container, Error, ErrorKind, Result};
 
+use crate::eeh::Eeh;
 use crate::registered::Registered;
 use crate::window::{Candidate, candidates};
 use crate::{CONTEXT, calls, window};
@@ -28,6 +31,7 @@ pub(crate) fn attach(container: Container) -> Result<Box<dyn IommuBackend>> {
             ..State::default()
         }),
         host_page,
+        eeh: Eeh::of(&container),
         container,
     }))
 }
@@ -35,6 +39,7 @@ pub(crate) fn attach(container: Container) -> Result<Box<dyn IommuBackend>> {
 #[derive(Debug)]
 struct SpaprV2 {
     container: Container,
+    eeh: Eeh,
     host_page: usize,
     limits: WindowLimits,
     state: Mutex<State>,
@@ -209,6 +214,10 @@ unsafe impl IommuBackend for SpaprV2 {
         self.remove(state, start)?;
         state.no_window = NoWindow::default();
         Ok(())
+    }
+
+    fn error_isolation(&self) -> Option<&dyn ErrorIsolation> {
+        Some(&self.eeh)
     }
 
     fn memory_registration(&self) -> Option<&dyn MemoryRegistration> {

@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::host::Bdf;
 
 use super::dirty::DirtyTracking;
+use super::error_isolation::ErrorIsolation;
 use super::live_update::LiveUpdate;
 use super::memory_registration::MemoryRegistration;
 
@@ -113,6 +114,11 @@ pub unsafe trait IommuBackend: Debug + Send + Sync {
 
     /// What lets mappings outlive the process that made them, where there is such a thing.
     fn live_update(&self) -> Option<&dyn LiveUpdate> {
+        None
+    }
+
+    /// What isolates errors of devices, where there is such a thing.
+    fn error_isolation(&self) -> Option<&dyn ErrorIsolation> {
         None
     }
 

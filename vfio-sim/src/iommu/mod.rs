@@ -14,8 +14,8 @@ use crate::memory::HugePages;
 use crate::names::Kind;
 use crate::process::{ProcessId, Processes};
 
-pub(crate) use spapr::Registered;
 use spapr::Spapr;
+pub(crate) use spapr::{Access, AccessKind, Instead, Registered, Units};
 use type1::Type1;
 
 /// What a call on a context can use of the rest of the kernel.
@@ -29,6 +29,8 @@ pub(crate) struct Env<'a> {
     pub(crate) groups: &'a [u32],
     /// Those for which the firmware has refused a window.
     pub(crate) refused: &'a mut BTreeSet<u32>,
+    /// The isolation units of all groups.
+    pub(crate) units: &'a mut Units,
     /// The size of a page of the simulated host, in bytes.
     pub(crate) host_page: u64,
     /// Where BARs are mapped in this process: memory that is not accounted.
@@ -57,6 +59,8 @@ pub enum Hazard {
     H8,
     /// Had an eventfd write a register at an offset that is negative.
     H10,
+    /// Closed a device while its isolation unit was in a reset.
+    H11,
 }
 
 /// An IOMMU context.

@@ -1,0 +1,3 @@
+//! What a VMM answers a POWER guest that asks its firmware (RTAS) about passed-through devices.
+
+pub mod eeh;
