@@ -13,12 +13,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Arguments, Trial};
 use vfio_core::address::{Access, DmaMask, HostRange};
-use vfio_core::iommu::{DirtyBitmap, DmaBuffer, Registration, Registry};
+use vfio_core::iommu::{
+    DirtyBitmap, DmaBuffer, ErrorFunction, ErrorWidth, InjectedError, PeReset, RecoveryStep,
+    Registration, Registry,
+};
 use vfio_core::kernel::{Errno, Kernel};
 use vfio_core::{AddressSpaceId, Answer, Error, ErrorKind, OpenOptions, Vfio};
 use vfio_sim::machine::Device;
 use vfio_sim::wrap::{Call, FailNth, Mode, Request, Watch, Watched, errnos};
-use vfio_sim::{Machine, SimKernel};
+use vfio_sim::{Hazard, Machine, SimKernel};
 use vfio_tests::SharedMemory;
 
 const LOW: DmaMask = DmaMask::bits(32);
@@ -97,6 +100,36 @@ const SCENARIOS: &[(&str, Scenario)] = &[
         drop((low, high));
         device.close()
     }),
+    ("recover an endpoint", |host| {
+        let device = host.open(0)?;
+        let endpoint = match device.domain().partitionable_endpoint() {
+            Ok(endpoint) => endpoint,
+            // Not on this machine. What the kernel refuses has an errno.
+            Err(error) if error.kind() == ErrorKind::Unsupported && error.errno().is_none() => {
+                return device.close();
+            }
+            Err(error) => return Err(error),
+        };
+        endpoint.enable()?;
+        host.freeze(0);
+        let mut recovery = endpoint.recovery()?;
+        recovery.thaw_mmio()?;
+        while recovery.step() != RecoveryStep::Recovered {
+            recovery.advance(PeReset::Hot)?;
+        }
+        host.freeze(0);
+        endpoint.thaw_mmio()?;
+        endpoint.thaw_dma()?;
+        endpoint.inject(InjectedError {
+            width: ErrorWidth::Address32,
+            function: ErrorFunction::LoadConfigData,
+            address: 0,
+            mask: 0,
+        })?;
+        endpoint.disable()?;
+        drop((recovery, endpoint));
+        device.close()
+    }),
     ("reset", |host| {
         let device = host.open(0)?;
         device.reset()?;
@@ -147,6 +180,13 @@ impl Host {
             .map_err(|_| Error::new(ErrorKind::NoSuchDevice, "name", name))?;
         self.vfio
             .open_with(bdf, OpenOptions::default().in_space(self.space))
+    }
+
+    /// An error befalls a device.
+    fn freeze(&self, number: usize) {
+        let name = self.devices.get(number).map_or("", String::as_str);
+        let frozen = self.sim.freeze(name);
+        debug_assert!(frozen.is_ok(), "{frozen:?}");
     }
 
     /// Nothing is left of what was opened, mapped, registered or accounted.
@@ -318,6 +358,11 @@ fn fail(host: &Host, scenario: Scenario, n: usize, answer: Answer, mode: Mode) -
     }
     host.failing.disarm();
     host.frees.check()?;
+    // A reset that the kernel refuses to end for good: the device is lost, and nobody can help.
+    let lost = failed == "VFIO_EEH_PE_OP" && mode == Mode::AndAllLater;
+    if lost && host.sim.is_idle() && host.sim.hazards() == [Hazard::H11] {
+        return Ok(());
+    }
     if mode == Mode::Once || outcome.is_err() {
         host.check_empty().with_context(|| describe(&outcome))?;
     }
