@@ -105,8 +105,7 @@ impl Units {
 impl Unit {
     /// Whether an access finds it stopped, and what a load answers then. An error that was armed for it comes now.
     pub(crate) fn stops(&mut self, access: Access) -> Option<Instead> {
-        if let Some(n) = self.armed.iter().position(|error| is_for(error, access)) {
-            self.armed.remove(n);
+        if self.armed.iter().any(|error| is_for(error, access)) {
             self.freeze();
         }
         let stopped = match access.kind {
@@ -127,8 +126,9 @@ impl Unit {
         !self.dma_stopped && self.reset.is_none()
     }
 
-    /// An error has befallen it.
+    /// An error has befallen it. What was armed is forgotten then.
     pub(crate) fn freeze(&mut self) {
+        self.armed.clear();
         self.mmio_stopped = true;
         self.dma_stopped = true;
     }
