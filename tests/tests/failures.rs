@@ -360,7 +360,7 @@ fn fail(host: &Host, scenario: Scenario, n: usize, answer: Answer, mode: Mode) -
     host.frees.check()?;
     // A reset that the kernel refuses to end for good: the device is lost, and nobody can help.
     let lost = failed == "VFIO_EEH_PE_OP" && mode == Mode::AndAllLater;
-    if lost && host.sim.is_idle() && host.sim.hazards() == [Hazard::H11] {
+    if lost && host.sim.is_idle() && host.sim.hazards() == [Hazard::H12] {
         return Ok(());
     }
     if mode == Mode::Once || outcome.is_err() {

@@ -245,7 +245,7 @@ impl GuestPe {
     }
 }
 
-/// A reset that the guest left is ended, or its devices were lost when they are closed (H11).
+/// A reset that the guest left is ended, or its devices were lost when they are closed (H12).
 impl Drop for GuestPe {
     fn drop(&mut self) {
         let life = self.life.get_mut().unwrap_or_else(PoisonError::into_inner);

@@ -90,7 +90,7 @@ impl PartitionableEndpoint {
 
     /// Begins a reset of all devices in the endpoint. Until it is [ended](Self::end_reset) nothing passes, and config space
     /// cannot be read (D58c). It can take seconds. End it before a device is closed, also if this has failed: a device that
-    /// is closed in a reset is lost until the host restarts (H11). A [`Recovery`] sees to it.
+    /// is closed in a reset is lost until the host restarts (H12). A [`Recovery`] sees to it.
     ///
     /// # Errors
     /// See [the type](Self#errors).

@@ -46,7 +46,7 @@ pub enum RecoveryStep {
 /// ```
 ///
 /// A step that has failed is where it was, and can be made again. A recovery that is dropped in the middle of a reset ends it:
-/// a device that is closed in a reset is lost until the host restarts (H11). What freezes again on the way is `Frozen`, and after
+/// a device that is closed in a reset is lost until the host restarts (H12). What freezes again on the way is `Frozen`, and after
 /// three resets given up. [`advance`](Self::advance) makes the usual next step.
 ///
 /// ```

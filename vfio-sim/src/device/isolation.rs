@@ -55,7 +55,7 @@ impl World {
         Ok(())
     }
 
-    /// D58b, H11: a device that is opened or closed thaws its group. In a reset it cannot be opened.
+    /// D58b, H12: a device that is opened or closed thaws its group. In a reset it cannot be opened.
     pub(super) fn may_change_owner(&mut self, bdf: &str) -> Result<()> {
         let Some(group) = self.isolated(bdf) else {
             return Ok(());

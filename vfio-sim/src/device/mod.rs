@@ -106,7 +106,7 @@ impl World {
     pub(crate) fn close_device(&mut self, bdf: &str) {
         self.state(bdf).power_down();
         if self.may_change_owner(bdf).is_err() {
-            self.hazards.push(Hazard::H11);
+            self.hazards.push(Hazard::H12);
         }
     }
 

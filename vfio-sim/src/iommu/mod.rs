@@ -60,7 +60,7 @@ pub enum Hazard {
     /// Had an eventfd write a register at an offset that is negative.
     H10,
     /// Closed a device while its isolation unit was in a reset.
-    H11,
+    H12,
 }
 
 /// An IOMMU context.

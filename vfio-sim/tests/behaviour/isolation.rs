@@ -245,7 +245,7 @@ fn h11_a_device_that_is_closed_in_a_reset_is_lost() {
     let name = CString::new(NAME).unwrap();
     let again = open_device(&rig.sim, &rig.group, &name);
     assert_eq!(again.unwrap_err(), Errno::NODEV);
-    assert_eq!(rig.sim.hazards(), [Hazard::H11]);
+    assert_eq!(rig.sim.hazards(), [Hazard::H12]);
     assert_eq!(rig.operate(END), Ok(0));
     rig.open(NAME);
 }

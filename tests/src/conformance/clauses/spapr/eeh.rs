@@ -350,7 +350,7 @@ fn issue(rig: &Rig, request: EehPeOp) -> Result<u32> {
     ioctl(rig.kernel(), &rig.container, EEH_PE_OP, arg)
 }
 
-/// What `look` finds in a reset, which is ended whatever it is: a device that is closed in a reset is lost (H11).
+/// What `look` finds in a reset, which is ended whatever it is: a device that is closed in a reset is lost (H12).
 fn in_reset<T>(rig: &Rig, reset: u32, look: impl FnOnce() -> T) -> T {
     assert_eq!(operate(rig, reset), Ok(0));
     let found = look();
