@@ -207,7 +207,49 @@
 //!
 //! # EEH
 //!
-//! (see the example of the handle)
+//! POWER isolates errors (EEH): a device that does something wrong is frozen with its group, and nothing else suffers. A
+//! driver that reads all ones asks what happened, and recovers the device.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use iommu_spapr::SPAPR_V2;
+//! use vfio_core::address::{Access, DmaMask};
+//! use vfio_core::device::RegionIndex;
+//! use vfio_core::iommu::{PeReset, PeState, RecoveryStep, Registry};
+//! use vfio_core::Vfio;
+//! use vfio_sim::{Machine, SimKernel};
+//!
+//! let sim = SimKernel::new(Machine::powernv9()); // a host in memory; on a real one, Vfio::new()
+//! let vfio = Vfio::on(Arc::new(sim.clone()), Registry::of([SPAPR_V2])?);
+//! let device = vfio.open("0001:01:00.0".parse()?)?;
+//! let registers = device.region(RegionIndex::Bar(0))?;
+//! let endpoint = device.domain().partitionable_endpoint()?;
+//! endpoint.enable()?;
+//! assert_eq!(endpoint.state()?, PeState::Normal);
+//!
+//! sim.freeze("0001:01:00.0")?; // something goes wrong
+//!
+//! if registers.read::<u32>(0x08)? == u32::MAX && endpoint.state()? == PeState::Frozen {
+//!     let mut recovery = endpoint.recovery()?;
+//!     recovery.thaw_mmio()?; // DMA stays blocked
+//!     println!("the device says that its version is {:#x}", registers.read::<u32>(0x08)?);
+//!     while recovery.step() != RecoveryStep::Recovered {
+//!         std::thread::sleep(recovery.delay());
+//!         recovery.advance(PeReset::Hot)?;
+//!     }
+//! }
+//!
+//! // As after any reset, the driver sets the device up anew. What was mapped is mapped still.
+//! assert_ne!(registers.read::<u32>(0x08)?, u32::MAX);
+//! let config = device.region(RegionIndex::Config)?;
+//! config.write(0x04, config.read::<u16>(0x04)? | 0x4)?; // bus mastering
+//! # drop(device.domain().buffer(1, DmaMask::bits(64), Access::ReadWrite)?);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! What a guest's kernel asks its firmware then is answered by [`guest::eeh`].
+//!
 //! # Two versions
 //!
 //! The kernel advertises both versions always; only a group in the container tells what works. Version 2 is preferred. Version
@@ -220,6 +262,7 @@
 //! some kernels (H1): this crate checks before it asks.
 
 mod calls;
+mod eeh;
 pub mod guest;
 mod planner;
 mod v1;

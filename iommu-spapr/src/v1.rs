@@ -1,9 +1,10 @@
 //! Version 1: the default window alone.
 
 use vfio_core::address::{Access, HostRange, IovaRange, PageSizes, Size};
-use vfio_core::iommu::{Capabilities, IommuBackend, Window, WindowLimits};
+use vfio_core::iommu::{Capabilities, ErrorIsolation, IommuBackend, Window, WindowLimits};
 use vfio_core::{Container, Error, ErrorKind, Result, memlock};
 
+use crate::eeh::Eeh;
 use crate::{CONTEXT, calls, window};
 
 /// Allows mapping. The kernel accounts the whole window, 1 to 2 GiB, as locked memory now.
@@ -26,7 +27,12 @@ pub(crate) fn attach(container: Container) -> Result<Box<dyn IommuBackend>> {
             });
         }
     }
-    Ok(Box::new(SpaprV1 { container, window }))
+    let eeh = Eeh::of(&container);
+    Ok(Box::new(SpaprV1 {
+        container,
+        window,
+        eeh,
+    }))
 }
 
 /// Says beforehand what the kernel would only say as `ENOMEM` (C41).
@@ -48,6 +54,7 @@ fn check_limit(container: &Container, window: &Window) -> Result<()> {
 struct SpaprV1 {
     container: Container,
     window: Window,
+    eeh: Eeh,
 }
 
 #[allow(unsafe_code)] // the trait's promise
@@ -66,6 +73,10 @@ unsafe impl IommuBackend for SpaprV1 {
                 levels: 1,
             }),
         })
+    }
+
+    fn error_isolation(&self) -> Option<&dyn ErrorIsolation> {
+        Some(&self.eeh)
     }
 
     #[allow(unsafe_code)] // the trait's contract, passed on

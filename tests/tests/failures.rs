@@ -18,7 +18,8 @@ use libtest_mimic::{Arguments, Trial};
 use vfio_core::address::{Access, DmaMask, HostRange, Iova, IovaRange, PageSizes};
 use vfio_core::guest::{self, AddressSpace};
 use vfio_core::iommu::{
-    DirtyBitmap, DmaBuffer, Domain, Registration, Registry, WindowPages, WindowRequest,
+    DirtyBitmap, DmaBuffer, Domain, ErrorFunction, ErrorWidth, InjectedError, PeReset,
+    RecoveryStep, Registration, Registry, WindowPages, WindowRequest,
 };
 use vfio_core::kernel::{Errno, Kernel};
 use vfio_core::kvm::{KvmVfio, TceTable, create_vm};
@@ -149,6 +150,36 @@ const SCENARIOS: &[(&str, Scenario)] = &[
         let closed = device.close();
         second.close().and(closed)
     }),
+    ("recover an endpoint", |host| {
+        let device = host.open(0)?;
+        let endpoint = match device.domain().partitionable_endpoint() {
+            Ok(endpoint) => endpoint,
+            // Not on this machine. What the kernel refuses has an errno.
+            Err(error) if error.kind() == ErrorKind::Unsupported && error.errno().is_none() => {
+                return device.close();
+            }
+            Err(error) => return Err(error),
+        };
+        endpoint.enable()?;
+        host.freeze(0);
+        let mut recovery = endpoint.recovery()?;
+        recovery.thaw_mmio()?;
+        while recovery.step() != RecoveryStep::Recovered {
+            recovery.advance(PeReset::Hot)?;
+        }
+        host.freeze(0);
+        endpoint.thaw_mmio()?;
+        endpoint.thaw_dma()?;
+        endpoint.inject(InjectedError {
+            width: ErrorWidth::Address32,
+            function: ErrorFunction::LoadConfigData,
+            address: 0,
+            mask: 0,
+        })?;
+        endpoint.disable()?;
+        drop((recovery, endpoint));
+        device.close()
+    }),
     ("reset", |host| {
         let device = host.open(0)?;
         device.reset()?;
@@ -239,6 +270,13 @@ impl Host {
         bridge.reset()?;
         bridge.put(LIOBN, 0x1000, 3)?;
         Ok(bridge.unfollow(domain)?)
+    }
+
+    /// An error befalls a device.
+    fn freeze(&self, number: usize) {
+        let name = self.devices.get(number).map_or("", String::as_str);
+        let frozen = self.sim.freeze(name);
+        debug_assert!(frozen.is_ok(), "{frozen:?}");
     }
 
     /// Nothing is left of what was opened, mapped, registered or accounted.
@@ -418,6 +456,11 @@ fn fail(host: &Host, scenario: Scenario, n: usize, answer: Answer, mode: Mode) -
         .then_some(Hazard::H11)
         .into_iter()
         .collect();
+    // A reset that the kernel refuses to end for good: the device is lost, and nobody can help.
+    let lost = failed == "VFIO_EEH_PE_OP" && mode == Mode::AndAllLater;
+    if lost && host.sim.is_idle() && host.sim.hazards() == [Hazard::H12] {
+        return Ok(());
+    }
     if mode == Mode::Once || outcome.is_err() {
         host.check_empty_but(&unavoidable)
             .with_context(|| describe(&outcome))?;

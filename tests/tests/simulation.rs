@@ -32,6 +32,26 @@ fn main() -> ExitCode {
     }
 }
 
+/// The cases of endpoints, on hardware that freezes them, as no machine of the lab does.
+fn with_freezing_hardware() -> Result<Vec<Trial>> {
+    let machine = Machine::powernv9().freezing();
+    let mut trials = Vec::new();
+    for registration in [iommu_spapr::SPAPR_V1, iommu_spapr::SPAPR_V2] {
+        for device in machine.groups.iter().flat_map(|group| &group.devices) {
+            let vfio = vfio(&machine, Registry::of([registration])?);
+            let rig = Rig::open(&vfio, device.bdf.parse()?)?;
+            let prefix = format!("freezing: {}: {}: ", device.bdf, registration.name);
+            let cases = suites::trials(&prefix, rig);
+            trials.extend(
+                cases
+                    .into_iter()
+                    .filter(|it| it.name().contains("endpoint")),
+            );
+        }
+    }
+    Ok(trials)
+}
+
 /// The cases of every device of every machine that has an IOMMU.
 fn trials() -> Result<Vec<Trial>> {
     let mut trials = Vec::new();
@@ -57,6 +77,7 @@ fn trials() -> Result<Vec<Trial>> {
         }
     }
     trials.extend(with_kvm()?);
+    trials.extend(with_freezing_hardware()?);
     trials.extend(with_few_mappings()?);
     trials.extend(with_shared_memory()?);
     Ok(trials)

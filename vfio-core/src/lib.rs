@@ -31,6 +31,7 @@
 //! - Its [`Domain`](iommu::Domain) says what it can reach: [`map`](iommu::Domain::map) for memory of the
 //!   caller's own, [`DmaBuffer`](iommu::DmaBuffer) for memory that is safe to share with a device.
 //! - [`kvm`] tells KVM of devices that are assigned to its VM, and has in-kernel TCE tables on POWER.
+//! - Where errors of devices are isolated (EEH of POWER), a frozen one is [recovered](iommu::Recovery).
 //! - [`host`] reads what sysfs says of devices and groups; an [`Error`] can be [diagnosed](diagnosis).
 //! - What is asked of Linux passes [`kernel::Kernel`], which can be a simulated one. Only what needs no more than
 //!   an fd that is there already does not: waiting for an [`EventFd`](device::EventFd) and taking its count, and

@@ -58,12 +58,15 @@ impl World {
             profile: self.machine.profile(),
             groups: &groups,
             refused: &mut self.refused,
+            units: &mut self.units,
             host_page: self.machine.page_size as u64,
             bars: &bars,
             huge_pages: &self.huge_pages,
             hazards: &mut self.hazards,
         };
-        driver.iommu.ioctl(&mut env, opcode, arg)
+        let answer = driver.iommu.ioctl(&mut env, opcode, arg);
+        self.units_have_changed()?;
+        answer
     }
 
     /// Every driver is asked before the IOMMU was set (A3), only the chosen one afterwards (A4).

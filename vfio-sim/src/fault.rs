@@ -22,6 +22,8 @@ pub enum Why {
     NotMaster,
     /// Nothing is mapped there, or not with that right.
     Blocked,
+    /// The device's isolation unit is frozen, or in a reset.
+    Frozen,
     /// Something is mapped there, and the process has unmapped the memory below it: on a real kernel the device
     /// would have reached pages that nobody sees any more. This is a bug of whoever mapped it.
     Stale,
@@ -33,6 +35,7 @@ impl fmt::Display for Fault {
         let why = match self.why {
             Why::NotMaster => "it is no bus master",
             Why::Blocked => "the IOMMU does not map it so",
+            Why::Frozen => "its isolation unit is frozen",
             Why::Stale => "the memory has gone, and is mapped still",
         };
         write!(f, "{} could not {what} {:#x}: {why}", self.bdf, self.iova)

@@ -209,6 +209,17 @@ impl SimKernel {
         }
     }
 
+    /// Freezes the isolation unit of a device's group, as an error of the device would (D58): loads answer ones, stores are
+    /// dropped, DMA is blocked, until it is thawed or reset.
+    ///
+    /// # Errors
+    /// `ENODEV`: there is no such device, or this machine isolates no errors.
+    pub fn freeze(&self, bdf: &str) -> Result<()> {
+        let mut world = self.world();
+        world.notice_closed();
+        world.freeze(bdf)
+    }
+
     fn each_iommu<T>(&self, ask: impl Fn(&Iommu) -> Vec<T>) -> Vec<T> {
         let mut world = self.world();
         world.notice_closed();

@@ -126,7 +126,7 @@
 //!
 //! Read and not run is: what needs a mediated device, noiommu, a race (A12, A14, D53), a group in a domain of its own
 //! (A10), ranges of groups that collide (B19), tables that differ (C37), windows that a host does not offer (C37b),
-//! isolation units without a platform or with an error (D58), H1 mended on POWER, for which no kernel could be had, and
+//! isolation units without a platform or with an error (D58, D58b), H1 mended on POWER, for which no kernel could be had, and
 //! extended capabilities of config space (F79). Random calls leave out accesses to what is mapped, whose failure is a
 //! signal (the clauses of F77 ask it), and bytes of config space that are in no capability.
 //!
@@ -144,7 +144,7 @@
 //!   ranges, addresses that are forgotten and given anew; dirty pages (B34): all
 //!   that a PCI device can reach; the last page of all, which old kernels lose (H8).
 //! - **sPAPR** (C, D), versions 1 and 2: the default window, dynamic windows with the tables that pseries and powernv
-//!   account for them, several groups, registered memory, isolation units (D58), the positive answers of failures (P).
+//!   account for them, several groups, registered memory, isolation units (D58) that freeze and recover, the positive answers of failures (P).
 //!   What a real kernel does not survive or does wrong (H) is done the harmless way, and told by
 //!   [`SimKernel::hazards`].
 //! - **Groups without an IOMMU** (`noiommu`), which map nothing and want `CAP_SYS_RAWIO` at every step.
@@ -170,8 +170,9 @@
 //!
 //! # What it does not model
 //!
-//! - KVM beyond that: processors, and interrupts (F92); migration. Isolation units (D58) are never in a state other than
-//!   the good one.
+//! - KVM beyond that: processors, and interrupts (F92); migration. Isolation units freeze when a test says so
+//!   ([`SimKernel::freeze`]), and by themselves only on [hardware that does](Machine::freezing); messages of a frozen device
+//!   are lost, its line goes on. None is unavailable because of another one.
 //! - iommufd and the character devices of devices (E).
 //! - Time: what a device does is done before the write that asked for it returns. Only what an eventfd causes
 //!   (unmasking, writing a register) happens on a thread of its own; a test waits for it with poll. No reset is slow,

@@ -18,7 +18,7 @@ use crate::fault::Fault;
 use crate::files::{Files, Inode};
 use crate::group::{self, Group};
 use crate::host_tree::HostTree;
-use crate::iommu::Hazard;
+use crate::iommu::{Hazard, Units};
 use crate::kvm::Kvm;
 use crate::lie::{self, Asked, Told};
 use crate::machine::Machine;
@@ -51,6 +51,8 @@ pub(crate) struct World {
     pub(crate) hazards: Vec<Hazard>,
     /// The groups for which the firmware has refused a window: they get none any more (C37c).
     pub(crate) refused: BTreeSet<u32>,
+    /// What passes between the system and each group (D58).
+    pub(crate) units: Units,
     pub(crate) faults: Vec<Fault>,
     pub(crate) told: Told,
     opened_containers: u64,
@@ -98,6 +100,7 @@ impl World {
             waiters: Vec::new(),
             hazards: Vec::new(),
             refused: BTreeSet::new(),
+            units: Units::default(),
             faults: Vec::new(),
             told: Told::default(),
             opened_containers: 0,

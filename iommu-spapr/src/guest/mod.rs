@@ -11,6 +11,7 @@
 //! difference whether the kernel answers it or the emulator.
 
 mod bridge;
+pub mod eeh;
 mod hcalls;
 mod kvm;
 mod refused;

@@ -12,10 +12,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vfio_core::address::{Access, HostRange, IovaRange};
 use vfio_core::iommu::{
-    Capabilities, IommuBackend, MemoryRegistration, Window, WindowLimits, Windows,
+    Capabilities, ErrorIsolation, IommuBackend, MemoryRegistration, Window, WindowLimits, Windows,
 };
 use vfio_core::{Container, Error, ErrorKind, Result};
 
+use crate::eeh::Eeh;
 use crate::{CONTEXT, calls, window};
 
 use registered::Registered;
@@ -38,6 +39,7 @@ pub(crate) fn attach(container: Container) -> Result<Box<dyn IommuBackend>> {
             ..State::default()
         }),
         host_page,
+        eeh: Eeh::of(&container),
         container,
     }))
 }
@@ -51,6 +53,7 @@ struct SpaprV2 {
     /// The default window.
     initial: Option<Window>,
     state: Mutex<State>,
+    eeh: Eeh,
 }
 
 #[derive(Debug, Default)]
@@ -141,6 +144,10 @@ unsafe impl IommuBackend for SpaprV2 {
 
     fn memory_registration(&self) -> Option<&dyn MemoryRegistration> {
         Some(self)
+    }
+
+    fn error_isolation(&self) -> Option<&dyn ErrorIsolation> {
+        Some(&self.eeh)
     }
 
     #[allow(unsafe_code)] // the trait's contract, passed on

@@ -13,6 +13,7 @@ use vfio_core::iommu::{Domain, IommuBackend, Reach, Registration, Registry};
 use vfio_core::kernel::{Arg, Errno, Kernel, Opcode, Protection, RegionMapping, Result};
 use vfio_core::uapi::{self, SpaprTceCreate, SpaprTceInfo};
 use vfio_core::{Container, Device, Vfio};
+use vfio_sim::machine::Hardware;
 use vfio_sim::{Machine, Rights, SimKernel};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -61,7 +62,7 @@ impl Scripted {
         info.ddw.max_dynamic_windows_supported = 2;
         info.ddw.levels = 1;
         Arc::new(Self {
-            sim: SimKernel::new(Machine::pseries()),
+            sim: SimKernel::new(isolating()),
             script: Mutex::new(Script {
                 info,
                 window_start: HIGH,
@@ -171,6 +172,17 @@ impl Scripted {
     }
 }
 
+/// The guest, on a host that lets it isolate errors.
+fn isolating() -> Machine {
+    let mut machine = Machine::pseries();
+    for iommu in &mut machine.iommus {
+        if let Hardware::Spapr(hardware) = &mut iommu.hardware {
+            hardware.eeh = true;
+        }
+    }
+    machine
+}
+
 /// The name of a call that is scripted.
 fn name(opcode: Opcode) -> Option<&'static str> {
     Some(match opcode {
@@ -183,6 +195,7 @@ fn name(opcode: Opcode) -> Option<&'static str> {
         uapi::SPAPR_UNREGISTER_MEMORY => "UNREGISTER",
         uapi::SPAPR_TCE_CREATE => "CREATE",
         uapi::SPAPR_TCE_REMOVE => "REMOVE",
+        uapi::EEH_PE_OP => "EEH",
         _ => return None,
     })
 }

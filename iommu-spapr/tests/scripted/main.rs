@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot be set up must fail
 
 mod contracts;
+mod isolation;
 mod kernel;
 mod memory;
 mod windows;

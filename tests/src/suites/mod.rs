@@ -6,6 +6,7 @@ mod attach;
 mod blocked;
 mod delivery;
 mod dma;
+mod eeh;
 mod guest_memory;
 mod interrupts;
 mod kvm;
@@ -77,6 +78,10 @@ const ATTACH: &[Case] = &[
     attached("kvm_refuses_what_makes_no_sense", kvm::wrong_arguments),
     attached("kvm_has_tables", kvm::tables),
     attached("kvm_attaches_tables_to_groups", kvm::attached),
+    attached("an_endpoint_is_there_if_the_kernel_says_so", eeh::told),
+    attached("an_endpoint_that_works_is_asked", eeh::operations),
+    attached("an_endpoint_is_reset", eeh::resets),
+    attached("errors_of_an_endpoint_are_made", eeh::errors),
 ];
 
 /// What can be asked of a device that does something.
@@ -90,6 +95,8 @@ const FULL: &[Case] = &[
     driven("the_device_raises_msi", interrupts::msi),
     driven("the_device_raises_msix", interrupts::msix),
     driven("a_reset_stops_the_device", reset::state),
+    driven("a_reset_of_the_endpoint_stops_the_device", eeh::stops),
+    driven("an_endpoint_that_froze_is_recovered", eeh::recovered),
     // On POWER hardware a blocked access freezes the device's PE: nothing comes after these.
     driven(
         "read_only_memory_is_read_but_not_written",

@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::host::Bdf;
 
 use super::dirty::DirtyTracking;
+use super::error_isolation::ErrorIsolation;
 use super::live_update::LiveUpdate;
 use super::memory_registration::MemoryRegistration;
 use super::windows::Windows;
@@ -97,6 +98,11 @@ pub unsafe trait IommuBackend: Debug + Send + Sync {
 
     /// What makes and removes windows, where there is such a thing.
     fn windows(&self) -> Option<&dyn Windows> {
+        None
+    }
+
+    /// What isolates errors of devices, where there is such a thing.
+    fn error_isolation(&self) -> Option<&dyn ErrorIsolation> {
         None
     }
 

@@ -19,9 +19,11 @@ use super::backend::{Capabilities, IommuBackend};
 use super::buffer::DmaBuffer;
 use super::dirty::DirtyTracking;
 use super::dirty_pages::DirtyPages;
+use super::error_isolation::ErrorIsolation;
 use super::ledger::{Ledger, Refusal};
 use super::live_update::LiveUpdate;
 use super::origin::Origin;
+use super::partitionable_endpoint::PartitionableEndpoint;
 use super::placement::Placement;
 use super::reservation::Reservation;
 
@@ -382,6 +384,33 @@ impl Domain {
                 .refused(ErrorKind::Unsupported, operation)
                 .because("this IOMMU keeps no track of them")),
         })
+    }
+
+    /// The unit in which errors of its devices are isolated, on a POWER host (EEH).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`], and why: this IOMMU or this host isolates no errors, or several groups are in the
+    /// context. [`ErrorKind::Gone`]. What the kernel answered.
+    pub fn partitionable_endpoint(&self) -> Result<PartitionableEndpoint> {
+        PartitionableEndpoint::of(self)
+    }
+
+    /// Runs a call about errors that are isolated, while the context lives and has one group.
+    pub(super) fn with_isolation<T>(
+        &self,
+        operation: &'static str,
+        call: impl FnOnce(&dyn ErrorIsolation) -> Result<T>,
+    ) -> Result<T> {
+        let life = self.0.life.read().unwrap_or_else(PoisonError::into_inner);
+        let unsupported = |why| Err(self.refused(ErrorKind::Unsupported, operation).because(why));
+        match (*life, self.0.backend.error_isolation()) {
+            (Life::Attached(_), None) => unsupported("this IOMMU isolates no errors"),
+            (Life::Attached(1), Some(kernel)) => call(kernel),
+            (Life::Attached(_), Some(_)) => {
+                unsupported("it has several groups, of which the kernel tells one")
+            }
+            (ended, _) => Err(self.dead(ended, operation)),
+        }
     }
 
     /// Runs a call about the addresses of mappings, if the kernel can have it, while the context lives and nobody else

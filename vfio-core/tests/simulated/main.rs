@@ -14,6 +14,7 @@ mod domain;
 mod failing;
 mod halfway;
 mod handover;
+mod isolation;
 mod live_update;
 mod overlay;
 mod own_way;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use vfio_core::address::{Access, HostRange, Iova, IovaRange, PageSizes};
 use vfio_core::iommu::{
-    Aperture, Capabilities, DirtyTracking, IommuBackend, LiveUpdate, Reach, Registration, Registry,
+    Aperture, Capabilities, DirtyTracking, ErrorIsolation, IommuBackend, LiveUpdate, Reach,
+    Registration, Registry,
 };
 use vfio_core::uapi::{TYPE1_IOMMU, TYPE1V2_IOMMU};
 use vfio_core::{Container, Device, Result, Vfio};
@@ -20,6 +21,7 @@ pub(crate) struct Idle {
     _container: Container,
     dirty: Option<&'static dyn DirtyTracking>,
     live: Option<&'static dyn LiveUpdate>,
+    errors: Option<&'static dyn ErrorIsolation>,
 }
 
 impl Idle {
@@ -28,6 +30,7 @@ impl Idle {
             _container: container,
             dirty: None,
             live: None,
+            errors: None,
         }
     }
 
@@ -35,6 +38,14 @@ impl Idle {
     pub(crate) fn tracking(container: Container, dirty: &'static dyn DirtyTracking) -> Self {
         Self {
             dirty: Some(dirty),
+            ..Self::new(container)
+        }
+    }
+
+    /// One that isolates errors.
+    pub(crate) fn isolating(container: Container, errors: &'static dyn ErrorIsolation) -> Self {
+        Self {
+            errors: Some(errors),
             ..Self::new(container)
         }
     }
@@ -57,6 +68,10 @@ unsafe impl IommuBackend for Idle {
 
     fn dirty_tracking(&self) -> Option<&dyn DirtyTracking> {
         self.dirty
+    }
+
+    fn error_isolation(&self) -> Option<&dyn ErrorIsolation> {
+        self.errors
     }
 
     fn live_update(&self) -> Option<&dyn LiveUpdate> {

@@ -12,9 +12,17 @@ macro_rules! theirs {
         vec![$(Layout {
             name: stringify!($name),
             size: size_of::<theirs::$name>(),
-            fields: vec![$((stringify!($field).trim_end_matches('_'), offset_of!(theirs::$name, $field))),+],
+            fields: vec![$((named(stringify!($field)), offset_of!(theirs::$name, $field))),+],
         }),*]
     };
+}
+
+/// The header's name of a field: bindgen renames what is a word of Rust, and what has no name (the union that `err` is in).
+fn named(field: &'static str) -> &'static str {
+    match field {
+        "__bindgen_anon_1" => "err",
+        other => other.trim_end_matches('_'),
+    }
 }
 
 fn bindings() -> Vec<Layout> {
@@ -48,6 +56,8 @@ fn bindings() -> Vec<Layout> {
         vfio_iommu_spapr_register_memory: argsz, flags, vaddr, size;
         vfio_iommu_spapr_tce_create: argsz, flags, page_shift, window_size, levels, start_addr;
         vfio_iommu_spapr_tce_remove: argsz, flags, start_addr;
+        vfio_eeh_pe_op: argsz, flags, op, __bindgen_anon_1;
+        vfio_eeh_pe_err: type_, func, addr, mask;
     }
 }
 
@@ -129,6 +139,21 @@ fn every_constant_is_as_bindgen_has_it() {
         SPAPR_TCE_IOMMU = VFIO_SPAPR_TCE_IOMMU;
         SPAPR_TCE_V2_IOMMU = VFIO_SPAPR_TCE_v2_IOMMU;
         SPAPR_INFO_DDW = VFIO_IOMMU_SPAPR_INFO_DDW;
+        EEH_PE_DISABLE = VFIO_EEH_PE_DISABLE;
+        EEH_PE_ENABLE = VFIO_EEH_PE_ENABLE;
+        EEH_PE_UNFREEZE_IO = VFIO_EEH_PE_UNFREEZE_IO;
+        EEH_PE_UNFREEZE_DMA = VFIO_EEH_PE_UNFREEZE_DMA;
+        EEH_PE_GET_STATE = VFIO_EEH_PE_GET_STATE;
+        EEH_PE_RESET_DEACTIVATE = VFIO_EEH_PE_RESET_DEACTIVATE;
+        EEH_PE_RESET_HOT = VFIO_EEH_PE_RESET_HOT;
+        EEH_PE_RESET_FUNDAMENTAL = VFIO_EEH_PE_RESET_FUNDAMENTAL;
+        EEH_PE_CONFIGURE = VFIO_EEH_PE_CONFIGURE;
+        EEH_PE_INJECT_ERR = VFIO_EEH_PE_INJECT_ERR;
+        EEH_PE_STATE_NORMAL = VFIO_EEH_PE_STATE_NORMAL;
+        EEH_PE_STATE_RESET = VFIO_EEH_PE_STATE_RESET;
+        EEH_PE_STATE_STOPPED = VFIO_EEH_PE_STATE_STOPPED;
+        EEH_PE_STATE_STOPPED_DMA = VFIO_EEH_PE_STATE_STOPPED_DMA;
+        EEH_PE_STATE_UNAVAIL = VFIO_EEH_PE_STATE_UNAVAIL;
     };
     for (name, ours, theirs) in constants {
         assert_eq!(ours, theirs, "{name}");

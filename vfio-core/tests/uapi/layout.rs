@@ -73,5 +73,7 @@ pub(crate) fn ours() -> Vec<Layout> {
             start_addr = "start_addr";
         SpaprTceRemove = "vfio_iommu_spapr_tce_remove": argsz = "argsz", flags = "flags",
             start_addr = "start_addr";
+        EehPeOp = "vfio_eeh_pe_op": argsz = "argsz", flags = "flags", op = "op", err = "err";
+        EehPeErr = "vfio_eeh_pe_err": kind = "type", func = "func", addr = "addr", mask = "mask";
     }
 }

@@ -52,6 +52,7 @@ pub(crate) const OPCODES: &[(&str, Opcode, u8)] = &[
     ),
     ("VFIO_IOMMU_SPAPR_TCE_CREATE", uapi::SPAPR_TCE_CREATE, 19),
     ("VFIO_IOMMU_SPAPR_TCE_REMOVE", uapi::SPAPR_TCE_REMOVE, 20),
+    ("VFIO_EEH_PE_OP", uapi::EEH_PE_OP, 21),
 ];
 
 /// The first number of VFIO's on an architecture, as Rust's `target_arch` names that.

@@ -3,11 +3,12 @@
 use vfio_core::kernel::{Errno, Result};
 use vfio_core::uapi;
 
-use crate::machine::{BarKind, Device};
+use crate::iommu::{AccessKind, Instead};
+use crate::machine::{Bar, BarKind, Device};
 use crate::world::World;
 
 use super::bus::Run;
-use super::{REGION_SHIFT, State};
+use super::{REGION_SHIFT, State, config};
 
 /// How much of a ROM is an image.
 const ROM_IMAGE: u64 = 512;
@@ -79,18 +80,28 @@ impl World {
     }
 
     fn config_transfer(&mut self, bdf: &str, offset: u64, transfer: Transfer<'_>) -> Result<usize> {
+        let len = transfer.len();
+        let kind = match transfer {
+            Transfer::Read(_) => AccessKind::ReadConfig,
+            Transfer::Write(_) => AccessKind::WriteConfig,
+        };
+        let stops = self.stops(bdf, kind, offset, len);
+        let blocks = self.blocks_config(bdf);
         let state = self.state(bdf);
         let at = usize::try_from(offset).map_err(|_| Errno::FAULT)?;
-        let len = transfer.len();
         if at
             .checked_add(len)
             .is_none_or(|end| end > state.config.len())
         {
             return Err(Errno::FAULT);
         }
-        match transfer {
-            Transfer::Read(bytes) => state.config.read(at, bytes),
-            Transfer::Write(bytes) => {
+        if blocks && !(at..at + len).all(config::is_vfios) {
+            return Err(Errno::NODEV); // D58c
+        }
+        match (transfer, stops) {
+            (transfer, Some(_)) => state.config.without_hardware(at, transfer),
+            (Transfer::Read(bytes), None) => state.config.read(at, bytes),
+            (Transfer::Write(bytes), None) => {
                 let was_quiet = state.config.keeps_line_quiet();
                 let effects = state.config.write(at, bytes);
                 if effects.reset {
@@ -128,7 +139,19 @@ impl World {
             return Err(Errno::IO);
         }
         match bar.kind {
-            BarKind::Memory { .. } => state.memory_of(index)?.transfer(offset, transfer),
+            BarKind::Memory { .. } => {
+                let kind = load_or_store(&transfer, bar);
+                let stops = self.stops(bdf, kind, offset, len);
+                match (transfer, stops) {
+                    (Transfer::Read(bytes), Some(instead)) => bytes.fill(instead.byte()),
+                    (Transfer::Write(_), Some(_)) => {}
+                    (transfer, None) => {
+                        let memory = self.state(bdf).memory_of(index)?;
+                        return memory.transfer(offset, transfer);
+                    }
+                }
+                Ok(len)
+            }
             _ => {
                 self.registers(bdf, (index, offset), transfer, Way::Call { widest });
                 Ok(len)
@@ -154,7 +177,16 @@ impl World {
             let at = offset + done as u64;
             let size = access_size(at, (len - done).min(widest));
             let is_table = self.state(bdf).is_msix_table(index, at, size);
+            let bar = self.state(bdf).bar(index);
+            let kind = bar.map(|bar| load_or_store(&transfer, bar));
+            let is_vfios = is_table && way != Way::Mapping; // which nobody asks the hardware for
+            let kind = kind.filter(|_| !is_vfios);
+            let stops = kind.and_then(|kind| self.stops(bdf, kind, at, size));
             match &mut transfer {
+                Transfer::Read(bytes) if stops.is_some() => {
+                    bytes[done..done + size].fill(stops.map_or(0xff, Instead::byte));
+                }
+                Transfer::Write(_) if stops.is_some() => {}
                 Transfer::Read(bytes) if is_table && way == Way::Mapping => {
                     let bytes = &mut bytes[done..done + size];
                     bytes.copy_from_slice(self.state(bdf).table_at(at, size));
@@ -177,6 +209,14 @@ impl World {
             }
             done += size;
         }
+    }
+}
+
+fn load_or_store(transfer: &Transfer<'_>, bar: Bar) -> AccessKind {
+    let io = !bar.is_memory_space();
+    match transfer {
+        Transfer::Read(_) => AccessKind::Load { io },
+        Transfer::Write(_) => AccessKind::Store { io },
     }
 }
 

@@ -1,6 +1,7 @@
 //! A model at work: what it reaches of the rest of the machine.
 
 use crate::fault::{Fault, Why};
+use crate::iommu::AccessKind;
 use crate::memory;
 use crate::model::{Bus, Model};
 use crate::world::World;
@@ -38,8 +39,16 @@ impl World {
         if !self.state(bdf).config.is_master() {
             return self.fault(bdf, iova, write, Why::NotMaster);
         }
+        let kind = match write {
+            true => AccessKind::DmaWrite,
+            false => AccessKind::DmaRead,
+        };
+        if self.stops(bdf, kind, iova, bytes.len()).is_some() {
+            return self.fault(bdf, iova, write, Why::Frozen);
+        }
         while bytes.len() > 0 {
             let Some(there) = self.translate(bdf, iova, write) else {
+                self.has_erred(bdf);
                 return self.fault(bdf, iova, write, Why::Blocked);
             };
             let len = usize::try_from(there.len).map_or(bytes.len(), |len| len.min(bytes.len()));
@@ -141,8 +150,9 @@ impl Bus for Way<'_> {
     }
 
     fn send_message(&mut self, vector: u32) {
+        let passes = self.world.passes_messages(self.bdf);
         let state = self.world.state(self.bdf);
-        if state.config.is_master() {
+        if passes && state.config.is_master() {
             state.irqs.deliver(vector);
         }
     }

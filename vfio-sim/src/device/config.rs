@@ -2,6 +2,8 @@
 
 use crate::machine::{Bar, BarKind, Device, Machine};
 
+use super::access::Transfer;
+
 const SIZE: usize = 256;
 const EXTENDED_SIZE: usize = 4096;
 
@@ -272,6 +274,33 @@ impl Config {
         }
     }
 
+    /// Reads or writes while the hardware does not answer: VFIO has a part of it, the rest reads as ones.
+    pub(super) fn without_hardware(&mut self, at: usize, transfer: Transfer<'_>) {
+        match transfer {
+            Transfer::Read(bytes) => {
+                self.read(at, bytes);
+                let lost = bytes.iter_mut().zip(at..).filter(|(_, at)| !is_vfios(*at));
+                lost.for_each(|(byte, _)| *byte = 0xff);
+            }
+            Transfer::Write(bytes) => {
+                let kept = bytes.iter().zip(at..).filter(|(_, at)| is_vfios(*at));
+                for (byte, at) in kept {
+                    self.write(at, &[*byte]);
+                }
+            }
+        }
+    }
+
+    /// The device was reset from outside: the kernel has restored its BARs, VFIO has what is its own, and the rest is as it
+    /// was before the device was used.
+    pub(super) fn after_reset(&mut self) {
+        for (at, (byte, initial)) in self.bytes.iter_mut().zip(&self.initial).enumerate() {
+            if !is_vfios(at) {
+                *byte = *initial;
+            }
+        }
+    }
+
     /// Writes what can be written, inside of its size.
     pub(super) fn write(&mut self, at: usize, bytes: &[u8]) -> Effects {
         let state = self.power_state();
@@ -384,6 +413,11 @@ impl Config {
     pub(super) fn keeps_line_quiet(&self) -> bool {
         self.word(COMMAND) & COMMAND_INTX_DISABLE != 0
     }
+}
+
+/// Whether VFIO has a byte itself: ids, BARs, where the capabilities begin, and which line there is.
+pub(super) fn is_vfios(at: usize) -> bool {
+    matches!(at, 0..4 | BARS..0x28 | ROM..0x35 | LINE..0x3e)
 }
 
 /// The list of capabilities, while it is made.

@@ -16,6 +16,8 @@ pub(super) struct Memory {
     size: u64,
     /// What is in it, while the file is empty.
     hidden: Option<Vec<u8>>,
+    /// What is in it, while the file has ones.
+    frozen: Option<Vec<u8>>,
 }
 
 impl Memory {
@@ -26,6 +28,7 @@ impl Memory {
             file,
             size,
             hidden: None,
+            frozen: None,
         })
     }
 
@@ -49,6 +52,36 @@ impl Memory {
                 self.hidden = Some(bytes);
             }
             (_, hidden) => self.hidden = hidden,
+        }
+        Ok(())
+    }
+
+    /// Ones are in it, or what was in it again.
+    pub(super) fn freeze(&mut self, frozen: bool) -> Result<()> {
+        let there = match (frozen, self.frozen.take()) {
+            (true, None) => {
+                let size = usize::try_from(self.size).map_err(|_| Errno::NOMEM)?;
+                let mut bytes = vec![0; size];
+                match &self.hidden {
+                    Some(hidden) => bytes.clone_from(hidden),
+                    None => {
+                        rustix::io::pread(&self.file, &mut bytes, 0)?;
+                    }
+                }
+                self.frozen = Some(bytes);
+                vec![0xff; size]
+            }
+            (false, Some(bytes)) => bytes,
+            (_, was) => {
+                self.frozen = was;
+                return Ok(());
+            }
+        };
+        match &mut self.hidden {
+            Some(hidden) => *hidden = there,
+            None => {
+                rustix::io::pwrite(&self.file, &there, 0)?;
+            }
         }
         Ok(())
     }

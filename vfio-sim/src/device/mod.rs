@@ -5,6 +5,7 @@
 //! - `map`, `memory`: mapped regions, and what is behind BARs of memory.
 //! - `irqs`, `intx`, `vectors`: interrupts, delivered to eventfds.
 //! - `reset`, `feature`, `ioeventfd`: what their names say.
+//! - `isolation`: what does not pass while a group is frozen or in a reset.
 //! - `bus`: what a model reaches of the rest of the machine.
 
 mod access;
@@ -15,6 +16,7 @@ mod info;
 mod intx;
 mod ioeventfd;
 mod irqs;
+mod isolation;
 mod kept;
 mod map;
 mod memory;
@@ -28,6 +30,7 @@ use vfio_core::uapi;
 
 use crate::event::Object;
 use crate::eventfd::EventFd;
+use crate::iommu::Hazard;
 use crate::machine::{self, Profile, Sriov};
 use crate::model::Model;
 use crate::token::{self, Token};
@@ -92,6 +95,7 @@ impl World {
             .device_objects()
             .any(|object| object.bdf() == Some(&bdf));
         if is_first {
+            self.may_change_owner(&bdf)?;
             self.state(&bdf).power_up();
             self.state(&bdf).show_memory()?;
         }
@@ -101,6 +105,9 @@ impl World {
     /// F91
     pub(crate) fn close_device(&mut self, bdf: &str) {
         self.state(bdf).power_down();
+        if self.may_change_owner(bdf).is_err() {
+            self.hazards.push(Hazard::H12);
+        }
     }
 
     pub(crate) fn device_ioctl(

@@ -9,6 +9,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::arg;
 use crate::event::Object;
 use crate::files::Inode;
+use crate::machine::Device;
 use crate::world::World;
 
 use super::State;
@@ -29,6 +30,11 @@ impl World {
         }
         if self.leaving.contains(bdf) {
             return Err(Errno::AGAIN);
+        }
+        let blocks = self.blocks_config(bdf);
+        let device = self.machine.device(bdf);
+        if blocks && device.is_some_and(Device::has_function_level_reset) {
+            return Err(Errno::NOTTY); // D58c
         }
         self.state(bdf).reset_function();
         Ok(())

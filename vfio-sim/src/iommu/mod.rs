@@ -15,7 +15,7 @@ use crate::names::Kind;
 use crate::process::{ProcessId, Processes};
 
 use spapr::Spapr;
-pub(crate) use spapr::{Registered, is_registered};
+pub(crate) use spapr::{Access, AccessKind, Instead, Registered, Units, is_registered};
 use type1::Type1;
 
 /// What a call on a context can use of the rest of the kernel.
@@ -29,6 +29,8 @@ pub(crate) struct Env<'a> {
     pub(crate) groups: &'a [u32],
     /// Those for which the firmware has refused a window.
     pub(crate) refused: &'a mut BTreeSet<u32>,
+    /// The isolation units of all groups.
+    pub(crate) units: &'a mut Units,
     /// The size of a page of the simulated host, in bytes.
     pub(crate) host_page: u64,
     /// Where BARs are mapped in this process: memory that is not accounted.
@@ -59,6 +61,8 @@ pub enum Hazard {
     H10,
     /// Took a group from a VM without ever having asked to attach it to a TCE table.
     H11,
+    /// Closed a device while its isolation unit was in a reset.
+    H12,
 }
 
 /// An IOMMU context.

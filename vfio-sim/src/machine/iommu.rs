@@ -59,6 +59,9 @@ pub struct Spapr {
     pub high_start: u64,
     /// Whether errors are isolated: without that, no operation finds a unit (D58).
     pub eeh: bool,
+    /// Whether the hardware stops what has made an error, as real hardware does (DMA to where nothing is mapped, errors that
+    /// are injected), and what is reset. QEMU's machines never do.
+    pub freezes: bool,
 }
 
 /// Who makes the windows of an sPAPR IOMMU.

@@ -83,6 +83,7 @@ impl Machine {
                 levels: 1,
                 high_start: HIGH,
                 eeh: false,
+                freezes: false,
             }))],
             groups: vec![Group::new(
                 0,
@@ -238,5 +239,6 @@ fn powernv(page_sizes: u64) -> IommuDriver {
         levels: 5,
         high_start: HIGH,
         eeh: true,
+        freezes: false,
     }))
 }

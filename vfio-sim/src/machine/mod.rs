@@ -85,6 +85,18 @@ impl Machine {
         Self { kvm: true, ..self }
     }
 
+    /// The same, but its hardware freezes what has made an error, as real hardware does and QEMU's does not (D58), where it
+    /// isolates errors at all.
+    #[must_use]
+    pub fn freezing(mut self) -> Self {
+        for iommu in &mut self.iommus {
+            if let Hardware::Spapr(hardware) = &mut iommu.hardware {
+                hardware.freezes = hardware.eeh;
+            }
+        }
+        self
+    }
+
     /// The same with other devices in its first group, and no other groups.
     #[must_use]
     pub fn with_devices(mut self, devices: impl IntoIterator<Item = Device>) -> Self {

@@ -10,6 +10,7 @@ mod fds;
 mod group;
 mod host_tree;
 mod irqs;
+mod isolation;
 mod kvm;
 mod machines;
 mod memlock;

@@ -1,6 +1,6 @@
 //! sPAPR TCE (parts C and D of the page of kernel behaviours).
 //!
-//! - `eeh`: errors that are isolated.
+//! - `eeh`: errors that are isolated, by groups.
 //! - `window`: tables, their entries, and what making one costs.
 //! - `kvm`: what KVM puts into them.
 //! - `registered`: memory that is registered for a process, whichever of its containers did it.
@@ -24,6 +24,7 @@ use crate::process::{ProcessId, Processes};
 
 use super::{Env, Hazard, Holdings, Mapping, Translation, WindowId};
 
+pub(crate) use eeh::{Access, Instead, Kind as AccessKind, Units};
 pub(crate) use kvm::is_registered;
 use registered::Put;
 pub(crate) use registered::Registered;
@@ -31,9 +32,6 @@ use window::{DEFAULT_PAGE_SHIFT, Table, Tce, Window};
 
 /// How many tables a container can have (`IOMMU_TABLE_GROUP_MAX_TABLES`).
 const SLOTS: usize = 2;
-
-/// Something that is asked of isolation units.
-const EEH_PE_OP: Opcode = uapi::vfio(21);
 
 /// What a caller of GET_INFO must give room for: everything before the part about windows.
 const INFO_LEAST: usize = std::mem::offset_of!(SpaprTceInfo, ddw);
@@ -144,8 +142,8 @@ impl Spapr {
             (uapi::SPAPR_TCE_CREATE, true) => self.create(env, arg),
             (uapi::SPAPR_TCE_REMOVE, true) => self.remove(env, arg),
             // D58: without a unit not even the pointer is looked at.
-            (EEH_PE_OP, _) if !self.hardware.eeh => Err(Errno::NODEV),
-            (EEH_PE_OP, _) => eeh::operate(arg),
+            (uapi::EEH_PE_OP, _) if !self.hardware.eeh => Err(Errno::NODEV),
+            (uapi::EEH_PE_OP, _) => env.units.operate(env.groups, self.hardware.freezes, arg),
             _ => Err(Errno::NOTTY),
         }
     }

@@ -1,32 +1,30 @@
 //! D58: errors of devices that are isolated.
 
-use vfio_core::kernel::{Arg, Errno, Opcode, Result};
-use vfio_core::uapi::{self, SPAPR_TCE_V2_IOMMU};
+use vfio_core::kernel::{Arg, Errno, Result};
+use vfio_core::uapi::{
+    self, EEH_PE_CONFIGURE as CONFIGURE, EEH_PE_DISABLE as DISABLE, EEH_PE_ENABLE as ENABLE,
+    EEH_PE_GET_STATE as GET_STATE, EEH_PE_INJECT_ERR as INJECT_ERROR, EEH_PE_OP,
+    EEH_PE_RESET_DEACTIVATE as RESET_DEACTIVATE, EEH_PE_RESET_FUNDAMENTAL as RESET_FUNDAMENTAL,
+    EEH_PE_RESET_HOT as RESET_HOT, EEH_PE_UNFREEZE_DMA as UNFREEZE_DMA,
+    EEH_PE_UNFREEZE_IO as UNFREEZE_IO, EehPeErr, EehPeOp, PCI_CONFIG_REGION_INDEX as CONFIG,
+    SPAPR_TCE_V2_IOMMU,
+};
 use zerocopy::IntoBytes;
 
 use super::calls::{EINVAL, VERSIONS, plain, v2};
-use crate::conformance::clause::Needs::{Powernv, Pseries, TwoGroups};
+use crate::conformance::clause::Needs::{Device, Powernv, Pseries, TwoGroups};
+use crate::conformance::clause::Trait::Controller;
 use crate::conformance::clause::{Clause, both};
 use crate::conformance::raw::{ioctl, join};
-use crate::conformance::rig::Rig;
-
-const EEH_PE_OP: Opcode = uapi::vfio(21);
-
-const DISABLE: u32 = 0;
-const ENABLE: u32 = 1;
-const UNFREEZE_IO: u32 = 2;
-const UNFREEZE_DMA: u32 = 3;
-const GET_STATE: u32 = 4;
-const RESET_DEACTIVATE: u32 = 5;
-const RESET_HOT: u32 = 6;
-const RESET_FUNDAMENTAL: u32 = 7;
-const CONFIGURE: u32 = 8;
-const INJECT_ERROR: u32 = 9;
+use crate::conformance::rig::{COMMAND, Rig};
 
 /// The whole struct, with the error that is to be made.
 const WHOLE: u32 = 40;
 /// The first of the errors that there are.
 const ERROR: (u32, u32) = (0, 0);
+
+/// Where a controller is configured, which is 0 after a reset.
+const CONFIGURATION: u64 = 0x14;
 
 /// The functions that are about config space: reads and writes, of addresses and of data.
 const CONFIG_ERRORS: [u32; 4] = [4, 5, 10, 11];
@@ -141,6 +139,87 @@ pub(super) const CLAUSES: &[Clause] = &[
         },
     ),
     both(
+        &["D58c"],
+        "in a reset, what VFIO does not have itself of config space is ENODEV",
+        &[Powernv],
+        |host| {
+            let rig = host.rig();
+            let open = rig.open(&host.machine().groups[0].devices[0].bdf);
+            for reset in [RESET_HOT, RESET_FUNDAMENTAL] {
+                const THERE: [(u64, usize); 6] =
+                    [(0, 2), (2, 2), (0, 4), (0x10, 4), (0x34, 1), (0x3d, 1)];
+                const NOT: [(u64, usize); 6] =
+                    [(4, 2), (6, 2), (8, 4), (0x2c, 4), (0x40, 2), (0x80, 2)];
+                let before = THERE.map(|(at, len)| open.pread(CONFIG, at, len));
+                let read = |(at, len)| open.pread(CONFIG, at, len);
+                let (there, not, written) = in_reset(&rig, reset, || {
+                    let command = open.pwrite(CONFIG, COMMAND, &[6, 0]);
+                    let line = open.pwrite(CONFIG, 0x3c, &[7]);
+                    (THERE.map(read), NOT.map(read), [command, line])
+                });
+                assert_eq!(there, before);
+                assert_eq!(not, [const { Err(Errno::NODEV) }; 6]);
+                assert_eq!(written, [Err(Errno::NODEV), Ok(1)]);
+                assert_eq!(open.pread(CONFIG, 0x3c, 1), Ok(vec![7]));
+            }
+        },
+    ),
+    both(
+        &["D58c"],
+        "what is thawed and enabled in a reset is in it still",
+        &[Powernv],
+        |host| {
+            let rig = host.rig();
+            let open = rig.open(&host.machine().groups[0].devices[0].bdf);
+            let found = in_reset(&rig, RESET_HOT, || {
+                let asked = [UNFREEZE_IO, UNFREEZE_DMA, ENABLE, CONFIGURE, GET_STATE];
+                let answers = asked.map(|op| operate(&rig, op));
+                (answers, open.pread(CONFIG, 6, 2))
+            });
+            assert_eq!(found, ([Ok(0); 5], Err(Errno::NODEV)));
+        },
+    ),
+    both(
+        &["D58c"],
+        "after a hot reset memory is decoded, and the device is no bus master",
+        &[Powernv],
+        |host| {
+            let rig = host.rig();
+            let open = rig.open(&host.machine().groups[0].devices[0].bdf);
+            let before = open.config(COMMAND);
+            open.master(true);
+            in_reset(&rig, RESET_HOT, || ());
+            assert_eq!(open.config(COMMAND), before);
+        },
+    ),
+    both(
+        &["D58c"],
+        "after a fundamental reset of QEMU's the device is as it was",
+        &[Powernv],
+        |host| {
+            let rig = host.rig();
+            let open = rig.open(&host.machine().groups[0].devices[0].bdf);
+            open.master(true);
+            let before = open.config(COMMAND);
+            in_reset(&rig, RESET_FUNDAMENTAL, || ());
+            assert_eq!(open.config(COMMAND), before);
+        },
+    ),
+    both(
+        &["D58c"],
+        "a hot reset reaches the device, which cannot be reset alone meanwhile",
+        &[Powernv, Device(Controller)],
+        |host| {
+            let (rig, open) = host.open(Controller);
+            assert_eq!(open.pwrite(0, CONFIGURATION, &[0x60, 0, 0, 0]), Ok(4));
+            let alone = in_reset(&rig, RESET_HOT, || {
+                ioctl(rig.kernel(), &open.device, uapi::DEVICE_RESET, Arg::None)
+            });
+            assert_eq!(alone, Err(Errno::NOTTY));
+            assert_eq!(open.pread(0, CONFIGURATION, 4), Ok(vec![0; 4]));
+        },
+    ),
+    both(
         &["D58"],
         "INJECT without room for the error is EINVAL",
         &[Powernv],
@@ -238,14 +317,43 @@ fn operate(rig: &Rig, op: u32) -> Result<u32> {
 }
 
 fn ask(rig: &Rig, argsz: u32, flags: u32, op: u32) -> Result<u32> {
-    words(rig, [argsz, flags, op, 0, 0, 0, 0, 0, 0, 0])
+    issue(
+        rig,
+        EehPeOp {
+            argsz,
+            flags,
+            op,
+            ..EehPeOp::default()
+        },
+    )
 }
 
-fn inject(rig: &Rig, argsz: u32, (kind, function): (u32, u32)) -> Result<u32> {
-    words(rig, [argsz, 0, INJECT_ERROR, 0, kind, function, 0, 0, 0, 0])
+fn inject(rig: &Rig, argsz: u32, (kind, func): (u32, u32)) -> Result<u32> {
+    let err = EehPeErr {
+        kind,
+        func,
+        ..EehPeErr::default()
+    };
+    issue(
+        rig,
+        EehPeOp {
+            argsz,
+            op: INJECT_ERROR,
+            err,
+            ..EehPeOp::default()
+        },
+    )
 }
 
-fn words(rig: &Rig, words: [u32; 10]) -> Result<u32> {
-    let arg = Arg::In(words.as_bytes());
+fn issue(rig: &Rig, request: EehPeOp) -> Result<u32> {
+    let arg = Arg::In(request.as_bytes());
     ioctl(rig.kernel(), &rig.container, EEH_PE_OP, arg)
+}
+
+/// What `look` finds in a reset, which is ended whatever it is: a device that is closed in a reset is lost (H12).
+fn in_reset<T>(rig: &Rig, reset: u32, look: impl FnOnce() -> T) -> T {
+    assert_eq!(operate(rig, reset), Ok(0));
+    let found = look();
+    assert_eq!(operate(rig, RESET_DEACTIVATE), Ok(0));
+    found
 }
