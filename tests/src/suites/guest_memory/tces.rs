@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use iommu_spapr::guest::{Bridge, DefaultWindow, DynamicWindows};
-use vfio_core::address::{Iova, IovaRange, PageSizes};
+use vfio_core::address::{Access, DmaMask, Iova, IovaRange, PageSizes};
 use vfio_core::guest::AddressSpace;
 use vfio_core::iommu::{Domain, Reservation};
 
@@ -30,6 +30,9 @@ pub(in crate::suites) fn reached(rig: &Rig, driver: &mut dyn Driver) -> Result<O
     };
     // Cases before this one have left a window; the driver may have buffers in it.
     let _ = domain.reset_windows();
+    // The default window is there from when it is first used.
+    drop(domain.buffer(1, DmaMask::bits(32), Access::Read)?);
+    let before = locked(rig)?;
     let mut seen = Seen::new(rig, window.range)?;
     let offered = seen.bridge.query().context("what the host offers")?;
     if offered.windows == 0 {
@@ -43,7 +46,19 @@ pub(in crate::suites) fn reached(rig: &Rig, driver: &mut dyn Driver) -> Result<O
         seen.guest_boots(page_shift, driver)
             .with_context(|| format!("with pages of 2^{page_shift}"))?;
     }
+    drop(seen);
+    let after = locked(rig)?;
+    ensure!(after == before, "locked is {after}, and was {before}");
     Ok(Outcome::Passed)
+}
+
+/// What this process has locked, in the kernel's words.
+fn locked(rig: &Rig) -> Result<String> {
+    let status = rig.vfio().kernel().read("/proc/self/status".as_ref())?;
+    let status = String::from_utf8(status)?;
+    let mut lines = status.lines();
+    let line = lines.find_map(|line| line.strip_prefix("VmLck:"));
+    Ok(line.context("VmLck")?.trim().to_owned())
 }
 
 /// By window and page.
