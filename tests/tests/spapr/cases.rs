@@ -138,6 +138,50 @@ fn what_leads_nowhere_is_read_back_all_the_same() {
     rig.end();
 }
 
+/// As the page of the bridge says: the guest writes it again.
+#[test]
+fn a_tce_is_mapped_when_it_is_written_again_after_its_memory_has_come() {
+    let rig = rig();
+    let tces = [address(7) + 3, address(7) + 0x1003];
+    rig.bridge.put(DEFAULT, 0x1000, tces[0]).unwrap();
+    rig.bridge.put(DEFAULT, 0x2000, tces[1]).unwrap();
+    let ram = Ram::new(&rig.kernel, BLOCK).unwrap();
+    let guest = IovaRange::new(Iova(address(7)), BLOCK as u64).unwrap();
+    let section = Section::ram(guest, ram.block(), 0).unwrap();
+    let _ = rig.space.edit().insert(section).commit().unwrap();
+    rig.bridge.put(DEFAULT, 0x1000, tces[0]).unwrap();
+    assert_eq!(rig.mapped().len(), 1);
+    rig.bridge.put_list(DEFAULT, 0x1000, &tces).unwrap();
+    assert_eq!(rig.mapped().len(), 2);
+    rig.end();
+}
+
+/// The host had no default window: the one that was made for the guest's stays as long as that.
+#[test]
+fn a_window_that_was_made_for_the_default_one_stays_with_it() {
+    type Call = fn(&Bridge);
+    let calls: [Call; 3] = [
+        |bridge| drop(bridge.query().unwrap()),
+        |bridge| bridge.reset().unwrap(),
+        |bridge| {
+            bridge.put(DEFAULT, 0x2000, address(0) + 3).unwrap();
+            bridge.create(16, 30).unwrap();
+            bridge.remove(DYNAMIC).unwrap();
+        },
+    ];
+    for call in calls {
+        let mut rig = Rig::new(hosts()[2].clone());
+        rig.domain(0).remove_window(Iova(0)).unwrap();
+        rig.join().unwrap();
+        rig.bridge.put(DEFAULT, 0x1000, address(0) + 3).unwrap();
+        rig.bridge.put(DEFAULT, 0x1000, 0).unwrap();
+        call(&rig.bridge);
+        rig.bridge.put(DEFAULT, 0x1000, address(0) + 3).unwrap();
+        assert!(rig.mapped().keys().any(|(at, ..)| *at == 0x1000));
+        rig.end();
+    }
+}
+
 #[test]
 fn what_the_guest_may_create_is_what_all_its_hosts_can() {
     let mut rig = rig();

@@ -6,8 +6,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use iommu_spapr::guest::Refused;
 use vfio_core::ErrorKind;
 use vfio_core::address::{Access, Iova, IovaRange};
+use vfio_core::guest::{GuestIommu, Request, Section, Translation};
+use vfio_core::kernel::Errno;
 use vfio_core::kvm::{KvmGroup, KvmVfio, Tce, create_vm};
+use vfio_sim::wrap::Mode;
 use vfio_sim::{Hypercall, Machine};
+use vfio_tests::guest::Ram;
 use vfio_tests::tce::{BLOCK, BLOCKS, address};
 
 use crate::rig::{DEFAULT, DYNAMIC, HIGH, Rig, hosts};
@@ -206,4 +210,155 @@ fn a_host_whose_kvm_cannot_leaves_it_to_the_emulator() {
     bridge.put(DEFAULT, 0x1000, address(0) + 3).unwrap();
     assert_eq!(host.reached_at(0x1000), 1);
     host.end();
+}
+
+fn pages(first: u64, count: u64) -> IovaRange {
+    IovaRange::new(Iova(first << 12), count << 12).unwrap()
+}
+
+/// What the guest has written is in KVM's table alone, and KVM would not map for who comes.
+#[test]
+fn nobody_comes_behind_a_bridge_whose_window_kvm_has() {
+    let mut host = Kvm::new(Machine::pseries());
+    host.rig.leave().unwrap();
+    let bridge = &host.rig.bridge;
+    bridge.put(DEFAULT, 0x1000, address(0) + 3).unwrap();
+    host.accelerate(DEFAULT).unwrap(); // no device is there
+    assert_eq!(host.guest_puts(DEFAULT, 0x1000, 0), Hypercall::Done);
+    let followed = bridge.follow(host.rig.domain(0));
+    assert_eq!(host.reached_at(0x1000), 0, "the guest has cleared it");
+    assert_eq!(followed.unwrap_err().kind(), ErrorKind::Busy);
+    host.end();
+}
+
+/// KVM knows no ROM: what it has mapped there is none of ours.
+#[test]
+fn what_kvm_has_mapped_beyond_what_is_allowed_goes_when_it_is_taken_back() {
+    for (tce, left) in [(2, 0), (3, 1)] {
+        let host = Kvm::new(Machine::pseries());
+        let bridge = &host.rig.bridge;
+        host.accelerate(DEFAULT).unwrap();
+        let rom = address(BLOCKS - 1);
+        assert_eq!(host.guest_puts(DEFAULT, 0x8000, rom + tce), Hypercall::Done);
+        bridge.take_back(DEFAULT).unwrap();
+        let reached = host.rig.mapped();
+        assert!(reached.keys().all(|(.., writes)| !writes), "{reached:x?}");
+        assert_eq!(host.reached_at(0x8000), left);
+        bridge.put(DEFAULT, 0x8000, 0).unwrap();
+        assert_eq!(host.reached_at(0x8000), 0, "the guest has cleared it");
+        let range = IovaRange::new(Iova(rom), BLOCK as u64).unwrap();
+        let _ = host.rig.space.edit().remove(range).commit().unwrap();
+        assert_eq!(host.rig.sim.hazards(), []);
+        host.end();
+    }
+}
+
+/// The memory is the caller's again; the next thing at its address would be mapped to where that was.
+#[test]
+fn memory_that_could_not_be_added_while_kvm_maps_is_not_registered_afterwards() {
+    let host = Kvm::new(Machine::powernv9());
+    let rig = &host.rig;
+    host.accelerate(DEFAULT).unwrap();
+    let ram = Ram::new(&rig.kernel, BLOCK).unwrap();
+    let range = ram.block().range();
+    let guest = IovaRange::new(Iova(address(7)), BLOCK as u64).unwrap();
+    let section = Section::ram(guest, ram.block(), 0).unwrap();
+    rig.failing.disarm();
+    rig.failing.arm(1, Errno::NOMEM.into(), Mode::Once); // the second REGISTER
+    let added = rig.space.edit().insert(section).commit();
+    added.unwrap_err();
+    assert!(rig.failing.failed().is_some());
+    rig.failing.disarm();
+    drop(ram);
+    rig.bridge.take_back(DEFAULT).unwrap();
+    let _ = rig.space.edit().commit().unwrap(); // whenever it is tried again
+    for held in rig.sim.holdings() {
+        let mut there = held.registered.iter();
+        assert!(there.all(|(at, _)| *at != range.addr() as u64), "{range}");
+    }
+    host.end();
+}
+
+/// A repair would undo what KVM has mapped meanwhile.
+#[test]
+fn kvm_takes_nothing_over_that_is_torn() {
+    let host = Kvm::new(Machine::powernv9());
+    let rig = &host.rig;
+    rig.failing.disarm();
+    rig.failing.arm(1, Errno::NOMEM.into(), Mode::AndAllLater);
+    let torn = rig.bridge.put(DEFAULT, 0x1000, address(0) + 3);
+    assert_eq!(asked(torn), ErrorKind::Torn);
+    rig.failing.disarm();
+    assert_eq!(rig.space.torn().len(), 1);
+    assert_eq!(asked(host.accelerate(DEFAULT)), ErrorKind::Torn);
+    rig.space.repair().unwrap();
+    host.accelerate(DEFAULT).unwrap();
+    host.end();
+}
+
+/// Where memory has come since, what was written before leads nowhere still, whoever has the table.
+#[test]
+fn what_was_not_mapped_is_mapped_when_it_is_written_again_after_kvm_had_it() {
+    let host = Kvm::new(Machine::pseries());
+    let rig = &host.rig;
+    let tce = address(7) + 3;
+    rig.bridge.put(DEFAULT, 0x1000, tce).unwrap();
+    host.accelerate(DEFAULT).unwrap();
+    let ram = Ram::new(&rig.kernel, BLOCK).unwrap();
+    let guest = IovaRange::new(Iova(address(7)), BLOCK as u64).unwrap();
+    let section = Section::ram(guest, ram.block(), 0).unwrap();
+    let _ = rig.space.edit().insert(section).commit().unwrap();
+    rig.bridge.take_back(DEFAULT).unwrap();
+    rig.bridge.put(DEFAULT, 0x1000, tce).unwrap();
+    assert_eq!(host.reached_at(0x1000), 1);
+    host.end();
+}
+
+/// What is handed over in one domain only is taken back as it was, also where it was a part of a mapping.
+#[test]
+fn what_cannot_be_handed_over_everywhere_stays_in_the_books() {
+    let rig = Rig::new(hosts()[2].clone());
+    let iommu = GuestIommu::of(&rig.space);
+    for n in 0..2 {
+        iommu.follow(rig.domain(n), []).unwrap();
+    }
+    let map = Translation {
+        range: pages(0, 4),
+        to: Iova(address(0)),
+        access: Access::ReadWrite,
+    };
+    iommu.apply(&[Request::Map(map)]).unwrap();
+    let theirs = rig.domain(1).buffer(1, Iova(0x6000), Access::Read);
+    let theirs = theirs.unwrap();
+    // SAFETY: there is no VM.
+    let error = unsafe { iommu.hand_over(pages(2, 6)) }.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overlap, "{error}");
+    drop(theirs);
+    iommu.apply(&[Request::Unmap(IovaRange::ALL)]).unwrap();
+    assert_eq!(rig.mapped().len(), 0);
+    drop(iommu);
+    rig.end();
+}
+
+/// What is KVM's is not said to be unmapped.
+#[test]
+fn an_unmap_where_kvm_maps_is_refused() {
+    let rig = Rig::new(hosts()[2].clone());
+    let iommu = GuestIommu::of(&rig.space);
+    iommu.follow(rig.domain(0), []).unwrap();
+    let map = Translation {
+        range: pages(2, 2),
+        to: Iova(address(0)),
+        access: Access::ReadWrite,
+    };
+    iommu.apply(&[Request::Map(map)]).unwrap();
+    // SAFETY: there is no VM.
+    unsafe { iommu.hand_over(pages(0, 8)) }.unwrap();
+    for request in [Request::Unmap(pages(2, 2)), Request::Map(map)] {
+        let unmade = iommu.apply(&[request]).unwrap_err();
+        assert_eq!(unmade.error.kind(), ErrorKind::Busy, "{unmade}");
+    }
+    assert_eq!(rig.mapped().len(), 2);
+    drop(iommu);
+    rig.end();
 }
