@@ -109,8 +109,8 @@ pub(super) struct Member {
     pub(super) domain: Domain,
     /// Otherwise it is here for windows that could not be removed.
     follows: bool,
-    /// Where the host's windows start that were created for the guest's.
-    created: Vec<Iova>,
+    /// Where the host's windows start that were created for the guest's, and for which.
+    created: Vec<(u32, Iova)>,
 }
 
 impl Bridge {
@@ -174,11 +174,15 @@ impl Bridge {
         let state = &mut *self.state();
         state.forget_those_that_are_over();
         let State { tables, members } = state;
+        if tables.iter().any(|table| table.kernel.is_some()) {
+            return Err(Error::new(ErrorKind::Busy, "follow", OBJECT)
+                .because("KVM has a window of it, which must be taken back first"));
+        }
         let known = members.iter().position(|it| it.domain == *domain);
         let mut member = known.map_or_else(|| Member::of(domain), |at| members.remove(at));
         let made = tables
             .iter()
-            .try_for_each(|table| member.make_room(table.range, table.page_size()));
+            .try_for_each(|table| member.make_room(table.liobn, table.range, table.page_size()));
         let translations = tables.iter().flat_map(Table::translations);
         let followed = made.and_then(|()| self.iommu.follow(domain, translations));
         member.follows = followed.is_ok();
@@ -203,7 +207,7 @@ impl Bridge {
         };
         self.iommu.unfollow(domain)?;
         member.follows = false;
-        let removed = member.remove_created();
+        let removed = member.remove_created(|_| true);
         state.members.retain(Member::is_needed);
         removed
     }
@@ -223,7 +227,7 @@ impl Bridge {
         for table in &mut state.tables {
             table.clear();
         }
-        state.remove_created()?;
+        state.remove_created(|liobn| liobn != self.default.liobn)?;
         state
             .tables
             .retain(|table| table.liobn == self.default.liobn);
@@ -254,9 +258,10 @@ impl State {
         self.members.iter_mut().filter(|it| it.follows)
     }
 
-    /// Tries to remove the windows that were created for the guest.
-    pub(super) fn remove_created(&mut self) -> Result<()> {
-        let removed = self.members.iter_mut().map(Member::remove_created);
+    /// Tries to remove the windows that were created for some of the guest's.
+    pub(super) fn remove_created(&mut self, which: impl Fn(u32) -> bool) -> Result<()> {
+        let members = self.members.iter_mut();
+        let removed = members.map(|member| member.remove_created(&which));
         let removed = removed.fold(Ok(()), Result::and);
         self.members.retain(Member::is_needed);
         removed
@@ -286,7 +291,7 @@ impl Member {
     }
 
     /// Sees to it that the host has a window, or something else that can be mapped, where the guest has one.
-    pub(super) fn make_room(&mut self, range: IovaRange, page_size: u64) -> Result<()> {
+    pub(super) fn make_room(&mut self, liobn: u32, range: IovaRange, page_size: u64) -> Result<()> {
         let there = self.domain.capabilities()?;
         let serves = |it: &vfio_core::iommu::Aperture| {
             it.range.contains(range) && page_size % it.page_size == 0
@@ -308,29 +313,36 @@ impl Member {
         let request = WindowRequest::of(range.size(), pages);
         let window = self.domain.create_window(&request)?;
         let start = window.range.first();
-        self.created.push(start);
+        self.created.push((liobn, start));
         if window.range.contains(range) {
             return Ok(());
         }
-        self.remove_created()?;
+        self.remove_created(|it| it == liobn)?;
         Err(refused(format!(
             "the host puts a window at {start} instead"
         )))
     }
 
-    /// Removes the host's windows that were created for the guest.
-    fn remove_created(&mut self) -> Result<()> {
-        while let Some(start) = self.created.last() {
+    /// Removes the host's windows that were created for some of the guest's.
+    fn remove_created(&mut self, which: impl Fn(u32) -> bool) -> Result<()> {
+        let mut result = Ok(());
+        self.created.retain(|(liobn, start)| {
+            if !which(*liobn) {
+                return true;
+            }
             match self.domain.remove_window(*start) {
-                Err(error) if error.kind() != ErrorKind::Gone => return Err(error),
-                _ => self.created.pop(),
-            };
-        }
-        Ok(())
+                Err(error) if error.kind() != ErrorKind::Gone => {
+                    result = Err(error);
+                    true
+                }
+                _ => false,
+            }
+        });
+        result
     }
 
     fn remove_windows(&mut self) {
-        if let Err(error) = self.remove_created() {
+        if let Err(error) = self.remove_created(|_| true) {
             debug!(%error, "it is there until the devices are closed");
         }
     }

@@ -32,9 +32,6 @@ impl Bridge {
         if table.kernel.is_some() {
             return self.put_beside_kvm(table, (at, 1), |_| tce);
         }
-        if table.has(at, tce) {
-            return Ok(());
-        }
         let (goes, comes) = table.change(at, tce);
         let result = match (goes, comes) {
             (None, None) => Ok(()),

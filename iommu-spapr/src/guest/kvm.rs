@@ -20,8 +20,9 @@ impl Bridge {
     /// [`stuff`](Self::stuff): TCEs that lead to no memory.
     ///
     /// Until it is [taken back](Self::take_back), which [`reset`](Self::reset) and [`remove`](Self::remove) do of
-    /// themselves, no device comes behind the bridge or leaves it, and no memory of the guest goes: the kernel would not tell
-    /// whether TCEs lead there (H3).
+    /// themselves, no device comes behind the bridge or leaves it, and no memory of the guest comes or goes: nobody could
+    /// tell which TCEs lead there, and the kernel would not (H3). KVM knows no ROM: what it lets devices write there, they
+    /// can until it is taken back.
     ///
     /// # Safety
     /// Each memory slot of the VM leads to the same memory as the sections of the guest's
@@ -66,7 +67,8 @@ impl Bridge {
             // SAFETY: the guest's memory stays as long as it is handed over, which ends after the table has.
             if let Err(error) = unsafe { kernel.attach_all(kvm, domain) } {
                 drop(kernel);
-                self.iommu.take_back(window.range, table.translations());
+                let back = self.iommu.take_back(window.range, table.translations());
+                table.is_in_doubt |= back.is_err();
                 return Err(error.into());
             }
         }
@@ -96,15 +98,21 @@ impl Bridge {
             return Ok(());
         };
         let written: Vec<_> = kernel.tces(table.range)?.collect();
-        table.kernel = None; // it lets go of the groups
         table.clear();
         for (iova, Tce(tce)) in written {
             if let Some(at) = table.index(iova.0, 1) {
                 table.set(at, tce);
             }
         }
-        self.iommu.take_back(table.range, table.translations());
-        Ok(())
+        let taken = self.iommu.take_back(table.range, table.translations());
+        let is_kvms = taken.as_ref().is_err_and(|unmade| unmade.made == 0);
+        if !is_kvms {
+            table.kernel = None; // it lets go of the groups
+        }
+        taken.map_err(|unmade| {
+            table.is_in_doubt = true;
+            unmade.error.into()
+        })
     }
 
     /// Writes what KVM has left to the emulator.

@@ -105,7 +105,9 @@ impl Table {
         let Some(range) = self.addresses(at, 1) else {
             return (None, None);
         };
-        let old = Tce(self.get(at)).access();
+        // What is there is left alone; it may lead to memory that has come since.
+        let is_there = self.has(at, new);
+        let old = Tce(self.get(at)).access().filter(|_| !is_there);
         let map = Tce(new).access().map(|access| {
             let to = Iova(Tce(new).guest());
             Request::Map(Translation { range, to, access })
@@ -114,7 +116,7 @@ impl Table {
     }
 
     /// What entries that are changed ask of the guest's IOMMU: first what goes, then what comes. What follows each other is
-    /// one; what is written again as it was is left alone.
+    /// one; what is written again as it was may lead to memory that has come since, and is asked for alone.
     pub(super) fn changes(
         &self,
         at: usize,
@@ -123,7 +125,7 @@ impl Table {
     ) -> Vec<Request> {
         let differs = |n: usize| !self.has(at + n, new(n));
         let goes = |n: usize| differs(n) && Tce(self.get(at + n)).access().is_some();
-        let comes = |n: usize| differs(n) && Tce(new(n)).access().is_some();
+        let comes = |n: usize| Tce(new(n)).access().is_some();
         // Where nothing is, nothing is unmapped either: a gap is no end.
         let next = |n: usize| differs(n + 1) || Tce(self.get(at + n + 1)).access().is_none();
         let unmaps = runs(count, goes, next).filter_map(|(n, len)| {
@@ -133,6 +135,8 @@ impl Table {
         let follows = |n: usize| {
             let (this, that) = (Tce(new(n)), Tce(new(n + 1)));
             comes(n + 1)
+                && differs(n)
+                && differs(n + 1)
                 && this.access() == that.access()
                 && this.guest().checked_add(self.page_size()) == Some(that.guest())
         };

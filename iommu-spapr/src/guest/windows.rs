@@ -90,9 +90,9 @@ impl Bridge {
         let table = Table::new(dynamic.liobn, range, page_shift).ok_or_else(no_memory)?;
         let made = state
             .following()
-            .try_for_each(|it| it.make_room(range, page_size));
+            .try_for_each(|it| it.make_room(dynamic.liobn, range, page_size));
         if let Err(error) = made {
-            let error = match state.remove_created() {
+            let error = match state.remove_created(|liobn| liobn == dynamic.liobn) {
                 Ok(()) => error,
                 Err(left) => error.because_also(format!("one that was made is left: {left}")),
             };
@@ -126,7 +126,7 @@ impl Bridge {
         all.map_err(|unmade| unmade.error)?;
         table.clear();
         if liobn != self.default.liobn {
-            state.remove_created()?;
+            state.remove_created(|it| it == liobn)?;
         }
         state.tables.remove(at);
         Ok(())
@@ -137,7 +137,7 @@ impl Bridge {
         let is_free = state.tables.iter().all(|it| it.liobn != dynamic.liobn);
         if is_free {
             // Those that could not be removed when they were to be.
-            let _ = state.remove_created();
+            let _ = state.remove_created(|liobn| liobn == dynamic.liobn);
         }
         let (mut windows, mut page_sizes) = (u32::from(is_free), dynamic.page_sizes);
         for member in state.following() {

@@ -112,7 +112,8 @@ pub(super) fn carry_out_in_all<'a>(
         return Err(error);
     }
     let mut kvms = followers.iter();
-    if !change.gone.is_empty() && kvms.any(|it| is_handed(&it.domain, &it.handed)) {
+    let is_some = !change.gone.is_empty() || !change.come.is_empty();
+    if is_some && kvms.any(|it| is_handed(&it.domain, &it.handed)) {
         return Err(busy(OPERATION));
     }
     let is_peer = |piece: &&Piece<'a>| piece.section.is_peer();

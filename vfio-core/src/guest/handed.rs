@@ -1,20 +1,22 @@
 //! Addresses in which KVM maps what the guest asks for, without anybody here being asked.
 #![allow(unsafe_code)] // A promise about what a guest is given, passed on.
 
-use crate::address::IovaRange;
+use crate::address::{Iova, IovaRange};
 use crate::error::{Error, ErrorKind, Result};
 use crate::iommu::{Domain, Mapped};
 
 use super::carry_out::unless_gone;
-use super::iommu::GuestIommu;
+use super::follower::Follower;
+use super::iommu::{GuestIommu, Unmade};
+use super::piece::Piece;
 use super::sections::Sections;
 use super::space::State;
-use super::translation::Translation;
+use super::translation::{Request, Translation};
 
 impl GuestIommu {
     /// From now on KVM maps in `range` what the guest asks for ([`TceTable`](crate::kvm::TceTable)). What is mapped there stays
     /// so. Until it is [taken back](Self::take_back), nothing else is mapped there, no domain joins or leaves, and no
-    /// memory of the guest goes: each is refused as [`ErrorKind::Busy`].
+    /// memory of the guest comes or goes: each is refused as [`ErrorKind::Busy`].
     ///
     /// # Safety
     /// What KVM lets the guest map is memory of the [`AddressSpace`](super::AddressSpace), where that has it: each of the VM's
@@ -22,7 +24,8 @@ impl GuestIommu {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`]: a domain registers no memory (only sPAPR version 2 does). [`ErrorKind::Overlap`]: something
-    /// is mapped there that is not the guest's. Then nothing has changed.
+    /// is mapped there that is not the guest's. [`ErrorKind::Torn`]: [`AddressSpace::repair`](super::AddressSpace::repair)
+    /// comes first. Then nothing has changed.
     pub unsafe fn hand_over(&self, range: IovaRange) -> Result<()> {
         let State {
             sections,
@@ -32,11 +35,15 @@ impl GuestIommu {
             .iter_mut()
             .filter(|it| it.behind == Some(self.id))
             .collect();
+        if let Some(error) = mine.iter().find_map(|it| it.refusal()) {
+            return Err(error);
+        }
         for at in 0..mine.len() {
             let (done, rest) = mine.split_at_mut(at);
             let Some(follower) = rest.first_mut() else {
                 break;
             };
+            follower.domain.cut(range);
             let before = follower.domain.translated_in(range);
             match unless_gone(follower.domain.hand_over(range)) {
                 Ok(()) => follower.handed.push((range, before)),
@@ -49,7 +56,8 @@ impl GuestIommu {
                                 to: origin.guest,
                                 access: origin.access,
                             });
-                            let mapped = mapped(sections, before);
+                            let mapped = pieces(sections, before).filter_map(|it| mapped(&it));
+                            let mapped: Vec<_> = mapped.collect();
                             follower.domain.take_back(range, &mapped);
                         }
                     }
@@ -60,28 +68,61 @@ impl GuestIommu {
         Ok(())
     }
 
-    /// KVM maps nothing in `range` any more, where the guest has that mapped now.
-    pub fn take_back(&self, range: IovaRange, translations: impl IntoIterator<Item = Translation>) {
+    /// KVM maps nothing in `range` any more, where the guest has that mapped now. What KVM has let devices do beyond what the
+    /// memory allows is unmapped, and mapped as it should be.
+    ///
+    /// # Errors
+    /// [`Unmade`], of as many requests as there are translations: if none was made, it is still handed over, and the kernel
+    /// could not unmap something; otherwise it is not, and what could not be mapped is not reached.
+    pub fn take_back(
+        &self,
+        range: IovaRange,
+        translations: impl IntoIterator<Item = Translation>,
+    ) -> std::result::Result<(), Unmade> {
         let translations: Vec<_> = translations.into_iter().collect();
-        let State {
-            sections,
-            followers,
-        } = &mut *self.memory.state();
-        let mapped = mapped(sections, translations.into_iter());
-        for follower in followers.iter_mut().filter(|it| it.behind == Some(self.id)) {
-            let count = follower.handed.len();
-            follower.handed.retain(|(handed, _)| *handed != range);
-            if follower.handed.len() < count {
-                follower.domain.take_back(range, &mapped);
+        let again: Vec<_> = {
+            let State {
+                sections,
+                followers,
+            } = &mut *self.memory.state();
+            let all: Vec<_> = pieces(sections, translations.iter().copied()).collect();
+            let is_exact =
+                |it: &Piece<'_>| it.origin.is_some_and(|origin| origin.access == it.access);
+            let exact: Vec<_> = all
+                .iter()
+                .filter(|it| is_exact(it))
+                .filter_map(mapped)
+                .collect();
+            let mine = || {
+                followers
+                    .iter()
+                    .filter(|it| it.behind == Some(self.id) && it.has_handed(range))
+            };
+            for other in others(&translations, &exact) {
+                let cleared = mine().try_for_each(|it| unless_gone(it.domain.clear_handed(other)));
+                cleared.map_err(|error| Unmade { made: 0, error })?;
             }
-        }
-    }
-
-    /// Whether a translation leads to memory of the guest.
-    pub fn leads_to_memory(&self, translation: &Translation) -> bool {
-        let state = self.memory.state();
-        let pieces = translation.pieces(&state.sections);
-        pieces.is_ok_and(|mut pieces| pieces.next().is_some())
+            for follower in followers.iter_mut().filter(|it| it.behind == Some(self.id)) {
+                if follower.has_handed(range) {
+                    follower.handed.retain(|(handed, _)| *handed != range);
+                    follower.domain.take_back(range, &exact);
+                }
+            }
+            let again = all.iter().filter(|it| !is_exact(it));
+            let again = again.filter_map(|it| {
+                let origin = it.origin?;
+                Some(Request::Map(Translation {
+                    range: it.range,
+                    to: origin.guest,
+                    access: origin.access,
+                }))
+            });
+            again.collect()
+        };
+        self.apply(&again).map_err(|unmade| Unmade {
+            made: unmade.made.max(1),
+            ..unmade
+        })
     }
 
     /// Unmaps a part of what was handed over, whatever KVM has mapped there.
@@ -104,16 +145,58 @@ impl GuestIommu {
             }
         })
     }
+
+    /// Whether a translation leads to memory of the guest.
+    pub fn leads_to_memory(&self, translation: &Translation) -> bool {
+        let state = self.memory.state();
+        let pieces = translation.pieces(&state.sections);
+        pieces.is_ok_and(|mut pieces| pieces.next().is_some())
+    }
 }
 
-/// What devices reach by these translations.
-fn mapped(sections: &Sections, translations: impl Iterator<Item = Translation>) -> Vec<Mapped> {
-    let mut mapped = Vec::new();
+/// What devices are to reach by these translations.
+fn pieces<'a>(
+    sections: &'a Sections,
+    translations: impl Iterator<Item = Translation> + 'a,
+) -> impl Iterator<Item = Piece<'a>> + 'a {
+    translations.flat_map(|translation| translation.pieces(sections).into_iter().flatten())
+}
+
+fn mapped(piece: &Piece<'_>) -> Option<Mapped> {
+    Some((piece.range, piece.memory()?, piece.origin?))
+}
+
+/// What is of these translations, and not of what is mapped just so.
+fn others(translations: &[Translation], exact: &[Mapped]) -> Vec<IovaRange> {
+    let mut others = Vec::new();
     for translation in translations {
-        let pieces = translation.pieces(sections).into_iter().flatten();
-        mapped.extend(pieces.filter_map(|it| Some((it.range, it.memory()?, it.origin?))));
+        let mut next = Some(translation.range.first());
+        let last = translation.range.last();
+        let inside = exact
+            .iter()
+            .filter(|(it, ..)| translation.range.contains(*it));
+        for (there, ..) in inside {
+            let before = there.first().0.checked_sub(1).map(Iova);
+            let gap = next
+                .zip(before)
+                .and_then(|(next, before)| IovaRange::inclusive(next, before));
+            others.extend(gap);
+            next = there.last().0.checked_add(1).map(Iova);
+        }
+        others.extend(next.and_then(|next| IovaRange::inclusive(next, last)));
     }
-    mapped
+    others
+}
+
+impl Follower {
+    fn has_handed(&self, range: IovaRange) -> bool {
+        self.handed.iter().any(|(handed, _)| *handed == range)
+    }
+
+    /// Whether KVM maps in a part of a range.
+    pub(super) fn is_kvms(&self, range: IovaRange) -> bool {
+        self.handed.iter().any(|(handed, _)| handed.overlaps(range))
+    }
 }
 
 /// Nothing that concerns the domain can be changed as long as KVM maps in it.

@@ -189,6 +189,9 @@ impl GuestIommu {
         if let Some(error) = of(followers, self.id).find_map(Follower::refusal) {
             return Err(Unmade { made, error });
         }
+        if of(followers, self.id).any(|it| !it.handed.is_empty()) {
+            check_not_kvms(followers, self.id, requests)?;
+        }
         while let Some(request) = requests.get(made) {
             let (count, result) = match request {
                 Request::Map(translation) => (1, map(sections, followers, self.id, translation)),
@@ -288,6 +291,27 @@ impl Follower {
             }
         }
         left
+    }
+}
+
+/// Refuses what is about addresses in which KVM maps.
+#[cold]
+fn check_not_kvms(
+    followers: &[Follower],
+    iommu: AddressSpaceId,
+    requests: &[Request],
+) -> std::result::Result<(), Unmade> {
+    let range = |request: &Request| match request {
+        Request::Map(translation) => translation.range,
+        Request::Unmap(range) => *range,
+    };
+    let is_kvms = |request: &Request| of(followers, iommu).any(|it| it.is_kvms(range(request)));
+    match requests.iter().find(|request| is_kvms(request)) {
+        None => Ok(()),
+        Some(request) => Err(Unmade {
+            made: 0,
+            error: busy("change").at(range(request)),
+        }),
     }
 }
 
