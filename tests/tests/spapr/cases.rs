@@ -161,7 +161,9 @@ fn a_tce_is_mapped_when_it_is_written_again_after_its_memory_has_come() {
 fn a_window_that_was_made_for_the_default_one_stays_with_it() {
     type Call = fn(&Bridge);
     let calls: [Call; 3] = [
-        |bridge| drop(bridge.query().unwrap()),
+        |bridge| {
+            bridge.query().unwrap();
+        },
         |bridge| bridge.reset().unwrap(),
         |bridge| {
             bridge.put(DEFAULT, 0x2000, address(0) + 3).unwrap();
