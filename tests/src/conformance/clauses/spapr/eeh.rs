@@ -141,10 +141,9 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["D58c"],
         "in a reset, what VFIO does not have itself of config space is ENODEV",
-        &[Powernv],
+        &[Powernv, Device(Controller)],
         |host| {
-            let rig = host.rig();
-            let open = rig.open(&host.machine().groups[0].devices[0].bdf);
+            let (rig, open) = host.open(Controller);
             for reset in [RESET_HOT, RESET_FUNDAMENTAL] {
                 const THERE: [(u64, usize); 6] =
                     [(0, 2), (2, 2), (0, 4), (0x10, 4), (0x34, 1), (0x3d, 1)];
@@ -167,10 +166,9 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["D58c"],
         "what is thawed and enabled in a reset is in it still",
-        &[Powernv],
+        &[Powernv, Device(Controller)],
         |host| {
-            let rig = host.rig();
-            let open = rig.open(&host.machine().groups[0].devices[0].bdf);
+            let (rig, open) = host.open(Controller);
             let found = in_reset(&rig, RESET_HOT, || {
                 let asked = [UNFREEZE_IO, UNFREEZE_DMA, ENABLE, CONFIGURE, GET_STATE];
                 let answers = asked.map(|op| operate(&rig, op));
@@ -182,10 +180,10 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["D58c"],
         "after a hot reset memory is decoded, and the device is no bus master",
-        &[Powernv],
+        &[Powernv, Device(Controller)],
         |host| {
-            let rig = host.rig();
-            let open = rig.open(&host.machine().groups[0].devices[0].bdf);
+            let (rig, open) = host.open(Controller);
+            open.master(false);
             let before = open.config(COMMAND);
             open.master(true);
             in_reset(&rig, RESET_HOT, || ());
@@ -195,11 +193,9 @@ pub(super) const CLAUSES: &[Clause] = &[
     both(
         &["D58c"],
         "after a fundamental reset of QEMU's the device is as it was",
-        &[Powernv],
+        &[Powernv, Device(Controller)],
         |host| {
-            let rig = host.rig();
-            let open = rig.open(&host.machine().groups[0].devices[0].bdf);
-            open.master(true);
+            let (rig, open) = host.open(Controller);
             let before = open.config(COMMAND);
             in_reset(&rig, RESET_FUNDAMENTAL, || ());
             assert_eq!(open.config(COMMAND), before);
