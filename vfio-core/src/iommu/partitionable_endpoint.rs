@@ -79,7 +79,8 @@ impl PartitionableEndpoint {
     }
 
     /// Lets DMA pass again. Loads and stores are to be [thawed](Self::thaw_mmio) first, or the state is
-    /// [`PeState::Unavailable`] until they are (D58b). What the device did when it was stopped it goes on doing: stop it by its registers before, or reset it.
+    /// [`PeState::Unavailable`] until they are (D58b). What the device did when it was stopped it goes on doing: stop it
+    /// by its registers before, or reset it.
     ///
     /// # Errors
     /// See [the type](Self#errors).

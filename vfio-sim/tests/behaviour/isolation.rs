@@ -238,6 +238,22 @@ fn a_reset_that_was_not_begun_resets_nothing() {
 }
 
 #[test]
+fn d58c_a_function_cannot_be_reset_alone_in_a_reset() {
+    let machine = host([Device {
+        express: true,
+        function_reset: true,
+        ..probe::device(NAME)
+    }]);
+    let (rig, device) = rig_of(machine);
+    let reset = || ioctl(&rig.sim, &device.device, uapi::DEVICE_RESET, Arg::None);
+    assert_eq!(reset(), Ok(0));
+    assert_eq!(rig.operate(HOT), Ok(0));
+    assert_eq!(reset(), Err(Errno::NOTTY));
+    assert_eq!(rig.operate(END), Ok(0));
+    assert_eq!(reset(), Ok(0));
+}
+
+#[test]
 fn h11_a_device_that_is_closed_in_a_reset_is_lost() {
     let (rig, device) = rig(false);
     assert_eq!(rig.operate(HOT), Ok(0));

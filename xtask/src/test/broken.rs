@@ -99,6 +99,27 @@ const BREAKS: &[Break] = &[
         seen_by: SPAPR,
     },
     Break {
+        name: "a recovery that is left leaves its device in a reset",
+        file: "vfio-core/src/iommu/recovery.rs",
+        find: "if self.begun {",
+        replace: "if self.begun && self.resets > 99 {",
+        seen_by: CORE,
+    },
+    Break {
+        name: "the endpoint of several groups is asked",
+        file: "vfio-core/src/iommu/domain.rs",
+        find: "(Life::Attached(1), Some(kernel)) => call(kernel),",
+        replace: "(Life::Attached(1..=9), Some(kernel)) => call(kernel),",
+        seen_by: CORE,
+    },
+    Break {
+        name: "a guest thaws the DMA of what is frozen",
+        file: "iommu-spapr/src/guest/eeh.rs",
+        find: "Ok((3, PeState::StoppedDma)) =>",
+        replace: "Ok((3, PeState::StoppedDma | PeState::Frozen)) =>",
+        seen_by: SPAPR,
+    },
+    Break {
         name: "a range that reaches past its window is unmapped",
         file: "iommu-spapr/src/window.rs",
         find: "window.range.contains(iova)",
