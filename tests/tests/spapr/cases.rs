@@ -8,8 +8,9 @@ use iommu_type1::TYPE1_V2;
 use vfio_core::address::{Access, DmaMask, HostRange, Iova, IovaRange, PageSizes};
 use vfio_core::guest::{AddressSpace, Block, Section};
 use vfio_core::iommu::{Registry, WindowPages, WindowRequest};
-use vfio_core::kernel::Kernel;
+use vfio_core::kernel::{Errno, Kernel};
 use vfio_core::{Device, ErrorKind, Vfio};
+use vfio_sim::wrap::Mode;
 use vfio_sim::{Machine, SimKernel};
 use vfio_tests::guest::Ram;
 use vfio_tests::tce::{BLOCK, address};
@@ -134,6 +135,21 @@ fn what_leads_nowhere_is_read_back_all_the_same() {
     }
     rig.bridge.stuff(DEFAULT, 0x1000, 0xdead_0000, 9).unwrap();
     assert_eq!(rig.bridge.get(DEFAULT, 0x3000).unwrap(), 0xdead_0000);
+    assert_eq!(rig.mapped().len(), 0);
+    rig.end();
+}
+
+/// One that follows already is left alone, whatever the kernel answers.
+#[test]
+fn who_follows_already_follows_still_when_it_is_asked_to_once_more() {
+    let mut rig = Rig::new((Machine::x86_64(), TYPE1_V2));
+    rig.join().unwrap();
+    rig.bridge.put(DEFAULT, 0x1000, address(0) + 3).unwrap();
+    rig.failing.disarm();
+    rig.failing.arm(0, Errno::IO.into(), Mode::Once);
+    let _ = rig.bridge.follow(rig.domain(0));
+    rig.failing.disarm();
+    rig.bridge.unfollow(rig.domain(0)).unwrap();
     assert_eq!(rig.mapped().len(), 0);
     rig.end();
 }

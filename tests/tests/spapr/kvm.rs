@@ -354,3 +354,14 @@ fn an_unmap_where_kvm_maps_is_refused() {
     drop(iommu);
     rig.end();
 }
+
+/// It is made already: there is nothing to ask the kernel, which would take away what KVM has mapped.
+#[test]
+fn settling_a_window_takes_nothing_from_kvm() {
+    let host = Kvm::new(Machine::pseries());
+    host.accelerate(DEFAULT).unwrap();
+    assert_eq!(host.guest_puts(DEFAULT, 0, address(0) + 3), Hypercall::Done);
+    host.rig.domain(0).settle_window(pages(0, 8)).unwrap();
+    assert_eq!(host.reached_at(0), 1);
+    host.end();
+}
