@@ -151,6 +151,10 @@
 //!
 //! # DDW
 //!
+//! The guest's device tree names the windows: `ibm,dma-window` of the host bridge has the number, the start and the size of
+//! the default one, `ibm,ddw-applicable` the tokens of the firmware's calls `ibm,query-pe-dma-window`,
+//! `ibm,create-pe-dma-window` and `ibm,remove-pe-dma-window`, and `ibm,ddw-extensions` that of `ibm,reset-pe-dma-window`.
+//!
 //! Guests create windows, too: *dynamic DMA windows*, by four calls of the firmware. Linux does so as soon as a driver can
 //! address 64 bits, maps all of its memory there, and is as fast from then on as if there were no IOMMU. A guest that starts
 //! anew has the default window again.

@@ -265,7 +265,7 @@ impl From<&WindowTrial> for TriedRow {
         let window = trial.outcome.as_ref();
         Self {
             page_size: trial.page_size,
-            levels: trial.levels,
+            levels: window.map_or(trial.levels, |it| it.levels),
             start: window.ok().map(|it| format!("{:#x}", it.range.first().0)),
             reason: window.err().map(ToString::to_string),
         }

@@ -137,10 +137,12 @@ impl Bridge {
             let is_called_alike = dynamic.liobn == default.liobn;
             let most = IovaRange::new(dynamic.start, dynamic.largest);
             let apart = most.is_some_and(|most| !most.overlaps(range));
-            if is_called_alike || !apart || !dynamic.largest.is_power_of_two() {
+            let largest_page = dynamic.page_sizes.iter().last().unwrap_or(0);
+            let is_placed = largest_page > 0 && dynamic.start.0 % largest_page == 0;
+            if !is_placed || is_called_alike || !apart || !dynamic.largest.is_power_of_two() {
                 return Err(invalid(
-                    "the window that the guest may create has the same number, overlaps the default one, or has no power \
-                     of two",
+                    "the window that the guest may create has the same number, overlaps the default one, has no power of \
+                     two, or does not start with one of its largest pages",
                 ));
             }
         }
@@ -174,9 +176,14 @@ impl Bridge {
         let state = &mut *self.state();
         state.forget_those_that_are_over();
         let State { tables, members } = state;
-        if tables.iter().any(|table| table.kernel.is_some()) {
+        if members.iter().any(|it| it.follows && it.domain == *domain) {
+            return Ok(());
+        }
+        // What the guest has written is in KVM's table, and what it writes next would not come here.
+        if let Some(kvms) = tables.iter().find(|it| it.kernel.is_some()) {
             return Err(Error::new(ErrorKind::Busy, "follow", OBJECT)
-                .because("KVM has a window of it, which must be taken back first"));
+                .at(kvms.range)
+                .because("KVM has this window: it must be taken back first"));
         }
         let known = members.iter().position(|it| it.domain == *domain);
         let mut member = known.map_or_else(|| Member::of(domain), |at| members.remove(at));

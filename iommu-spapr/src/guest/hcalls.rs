@@ -7,7 +7,7 @@ use super::bridge::{Bridge, State};
 use super::refused::{Refused, parameter};
 use super::table::Table;
 
-/// The most TCEs that one call is about.
+/// The most TCEs of a list: a page of 4 KiB.
 const MOST: usize = 512;
 
 impl Bridge {
@@ -54,16 +54,21 @@ impl Bridge {
     }
 
     /// `H_PUT_TCE_INDIRECT`: writes the TCEs of as many pages, at most 512, from `ioba` on. What follows each other in the
-    /// guest's memory is mapped at once.
+    /// guest's memory is mapped at once. In the guest's memory the list is of big-endian numbers, whatever the guest, and
+    /// starts at a multiple of 4 KiB: where it does not, the answer is `H_PARAMETER`.
     ///
     /// # Errors
     /// Those of [`put`](Self::put). If the host could not map one, those of this call are 0 from there on.
     pub fn put_list(&self, liobn: u32, ioba: u64, tces: &[u64]) -> Result<(), Refused> {
         let new = |n: usize| tces.get(n).copied().unwrap_or_default();
+        if tces.len() > MOST {
+            return Err(parameter(format!("a list has at most {MOST} TCEs")));
+        }
         self.write(liobn, ioba, tces.len(), new)
     }
 
-    /// `H_STUFF_TCE`: writes the same TCE, which lets devices do nothing, for so many pages, at most 512, from `ioba` on.
+    /// `H_STUFF_TCE`: writes the same TCE, which lets devices do nothing, for so many pages from `ioba` on. (The specification
+    /// says 512 at most; KVM takes any number, and there are guests that clear a window at once.)
     ///
     /// # Errors
     /// Those of [`put`](Self::put). [`Refused::Parameter`] also: it would let devices do something.
@@ -100,7 +105,7 @@ impl Bridge {
     ) -> Result<(), Refused> {
         let state = &mut *self.state();
         let table = state.table(liobn)?;
-        let at = table.index(ioba, count).filter(|_| count <= MOST);
+        let at = table.index(ioba, count);
         let at = at.ok_or_else(|| outside(table, ioba, count))?;
         if let Some(wrong) = (0..count).map(&new).find(|tce| !table.is_aligned(*tce)) {
             return Err(misaligned(table, wrong));
@@ -148,7 +153,7 @@ pub(super) fn no_window(liobn: u32) -> Refused {
 #[cold]
 fn outside(table: &Table, ioba: u64, count: usize) -> Refused {
     parameter(format!(
-        "{count} pages of {:#x} bytes from {ioba:#x} on are not in the window {:#x} of {}, or more than {MOST}",
+        "{count} pages of {:#x} bytes from {ioba:#x} on are not in the window {:#x} of {}",
         table.page_size(),
         table.liobn,
         table.range

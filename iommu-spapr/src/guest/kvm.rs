@@ -11,13 +11,13 @@ use vfio_core::{Error, ErrorKind};
 
 use super::bridge::{Bridge, OBJECT, State};
 use super::hcalls::no_window;
-use super::refused::{Refused, parameter};
+use super::refused::Refused;
 use super::table::Table;
 
 impl Bridge {
     /// From now on KVM carries out what the guest writes in the window `liobn`, for all devices that are behind the bridge;
     /// what is there stays. What KVM cannot do still comes to [`put`](Self::put), [`put_list`](Self::put_list) and
-    /// [`stuff`](Self::stuff): TCEs that lead to no memory.
+    /// [`stuff`](Self::stuff): TCEs that lead to no memory, and lists with such.
     ///
     /// Until it is [taken back](Self::take_back), which [`reset`](Self::reset) and [`remove`](Self::remove) do of
     /// themselves, no device comes behind the bridge or leaves it, and no memory of the guest comes or goes: nobody could
@@ -26,8 +26,8 @@ impl Bridge {
     ///
     /// # Safety
     /// Each memory slot of the VM leads to the same memory as the sections of the guest's
-    /// [`AddressSpace`](vfio_core::guest::AddressSpace) do, from now on until it is taken back. The guest does not run while
-    /// this is called, nor while it is taken back.
+    /// [`AddressSpace`](vfio_core::guest::AddressSpace) do, and none to memory that devices are not to reach, from now on until
+    /// it is taken back. The guest does not run while this is called, nor while it is taken back.
     ///
     /// # Errors
     /// [`Refused::Parameter`]: there is no such window. [`Refused::Host`]: this kernel's KVM cannot
@@ -136,19 +136,17 @@ impl Bridge {
                 access,
             })
         };
-        if let Some(there) = (0..count)
-            .filter_map(leads)
-            .find(|it| self.iommu.leads_to_memory(it))
-        {
-            return Err(parameter(format!(
-                "{there}: KVM has no memory slot there, and the guest has memory"
-            )));
-        }
         self.iommu.clear_handed(range)?;
-        for n in 0..count {
-            if let Some(place) = table.addresses(at + n, 1) {
-                kernel.put(place.first(), Tce(new(n)))?;
+        let places = (0..count).filter_map(|n| Some((n, table.addresses(at + n, 1)?.first())));
+        for (_, place) in places.clone() {
+            kernel.put(place, Tce::NONE)?;
+        }
+        for (n, place) in places {
+            // KVM leaves a list as a whole, if it cannot do all of it.
+            if let Some(there) = leads(n).filter(|it| self.iommu.leads_to_memory(it)) {
+                self.iommu.map_handed(&there)?;
             }
+            kernel.put(place, Tce(new(n)))?;
         }
         Ok(())
     }

@@ -67,6 +67,13 @@ struct State {
     handed: Vec<IovaRange>,
 }
 
+impl State {
+    #[inline]
+    fn is_handed(&self, range: IovaRange) -> bool {
+        self.handed.iter().any(|it| it.overlaps(range))
+    }
+}
+
 impl SpaprV2 {
     /// One call at a time: the kernel takes a lock of the container around each of these, too.
     fn state(&self) -> MutexGuard<'_, State> {
@@ -162,11 +169,11 @@ unsafe impl IommuBackend for SpaprV2 {
         let mapped = unsafe { calls::map(&self.container, windows, iova, memory, access) };
         match (&mapped, target) {
             (Ok(()), target) => {
-                if let Target::Shared(block) = target {
+                // Nothing was mapped there: that is for our caller to know. What is somebody else's is not known.
+                let is_known = !state.is_handed(iova) && state.tces.set(iova, target).is_ok();
+                if let (true, Target::Shared(block)) = (is_known, target) {
                     state.registered.count(block, 1);
                 }
-                // Nothing was mapped there: that is for our caller to know.
-                let _ = state.tces.set(iova, target);
             }
             (Err(_), Target::Shared(_)) => {}
             (Err(_), Target::Own(block)) => {

@@ -221,14 +221,15 @@ impl Windows for SpaprV2 {
         }
     }
 
-    /// A page that is clear is cleared once more.
+    /// A page that is clear is cleared once more. Where somebody else maps, the window was made before that.
     fn settle(&self, start: Iova) -> Result<()> {
         let state = &mut *self.state();
         let windows = state.windows.iter().map(Window::aperture);
         let window = state.windows.iter().find(|it| it.range.first() == start);
         let page = window.and_then(|window| IovaRange::new(start, window.page_size));
+        let is_clear = |page| !state.tces.is_set(page) && !state.is_handed(page);
         match page {
-            Some(page) if !state.tces.is_set(page) => calls::unmap(&self.container, windows, page),
+            Some(page) if is_clear(page) => calls::unmap(&self.container, windows, page),
             _ => Ok(()),
         }
     }

@@ -125,6 +125,32 @@ impl GuestIommu {
         })
     }
 
+    /// Maps what KVM has left to the emulator, in place of what is there: a translation inside of what was handed over.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`]: it was not handed over. What the kernel answered; then it leads nowhere, unless that could not
+    /// be unmapped either.
+    pub fn map_handed(&self, translation: &Translation) -> Result<()> {
+        self.clear_handed(translation.range)?;
+        let mapped = {
+            let state = self.memory.state();
+            let followers = state.followers.iter();
+            let mut mine = followers.filter(|it| it.behind == Some(self.id));
+            mine.try_for_each(|it| {
+                let mut pieces = pieces(&state.sections, std::iter::once(*translation));
+                pieces.try_for_each(|piece| {
+                    let Some(memory) = piece.memory() else {
+                        return Ok(());
+                    };
+                    // SAFETY: a section has it, which does not go as long as this is handed over; it is unmapped before that.
+                    let mapped = unsafe { it.domain.map_handed(piece.range, memory, piece.access) };
+                    unless_gone(mapped)
+                })
+            })
+        };
+        mapped.or_else(|error| self.clear_handed(translation.range).and(Err(error)))
+    }
+
     /// Unmaps a part of what was handed over, whatever KVM has mapped there.
     ///
     /// # Errors

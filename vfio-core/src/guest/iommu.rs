@@ -269,8 +269,10 @@ impl Follower {
         self.follows = false;
         for (range, _) in std::mem::take(&mut self.handed) {
             if unless_gone(self.domain.clear_handed(range)).is_err() {
-                // A device may reach any of it; its blocks are not freed.
-                std::mem::forget(std::mem::take(&mut self.registered));
+                // A device may reach any of it: its blocks are never freed.
+                for known in &self.registered {
+                    std::mem::forget(known.block.clone());
+                }
             }
             self.domain.take_back(range, &[]);
         }

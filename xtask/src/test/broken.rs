@@ -241,7 +241,7 @@ const BREAKS: &[Break] = &[
     Break {
         name: "a guest that starts anew keeps the window that it has created",
         file: "iommu-spapr/src/guest/bridge.rs",
-        find: "        state.remove_created()?;\n        state\n            .tables",
+        find: "        state.remove_created(|liobn| liobn != self.default.liobn)?;\n        state\n            .tables",
         replace: "        state\n            .tables",
         seen_by: TCES,
     },

@@ -1,6 +1,6 @@
 //! Addresses that somebody else maps: KVM, as a guest asks it.
 
-use crate::address::{HostRange, IovaRange};
+use crate::address::{Access, HostRange, IovaRange};
 use crate::error::{ErrorKind, Result};
 
 use super::super::origin::Origin;
@@ -22,16 +22,20 @@ impl Domain {
         };
         self.cut(range);
         self.alive(OPERATION, || {
-            let books = &mut self.ledger().books;
-            let translated = books.translated(range);
-            let all = books.overlapping(range);
-            let is_ours = |it: &IovaRange| translated.iter().any(|(known, _)| known == it);
-            if let Some(other) = all.iter().find(|it| !is_ours(it) || !range.contains(**it)) {
-                return Err(self
+            let all = self.begin_unmap(range)?; // nobody is changing one
+            let translated = self.ledger().books.translated(range);
+            let is_ours = |it: &&IovaRange| !translated.iter().any(|(known, _)| known == *it);
+            let handed = match all.iter().find(is_ours) {
+                None => kernel.hand_over(range),
+                Some(other) => Err(self
                     .error(ErrorKind::Overlap, OPERATION, range)
-                    .because(format!("{other} is mapped, and not by the guest")));
+                    .because(format!("{other} is mapped, and not by the guest"))),
+            };
+            if handed.is_err() {
+                self.leave_mapped(all);
+                return handed;
             }
-            kernel.hand_over(range)?;
+            let books = &mut self.ledger().books;
             for mapping in all {
                 books.finish(mapping, false);
             }
@@ -59,6 +63,23 @@ impl Domain {
         if let Some(kernel) = self.0.backend.memory_registration() {
             kernel.take_back(range, &known);
         }
+    }
+
+    /// Maps what was left to us, in place of what is there.
+    ///
+    /// # Safety
+    /// That of [`map`](Self::map), of memory that is registered.
+    #[allow(unsafe_code)] // passed on
+    pub(crate) unsafe fn map_handed(
+        &self,
+        iova: IovaRange,
+        memory: HostRange,
+        access: Access,
+    ) -> Result<()> {
+        // SAFETY: passed on to our caller.
+        self.alive("map", || unsafe {
+            self.0.backend.map(iova, memory, access)
+        })
     }
 
     /// Unmaps what somebody else may have mapped there.

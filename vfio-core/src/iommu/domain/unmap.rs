@@ -107,7 +107,7 @@ impl Domain {
     }
 
     /// What was about to be unmapped is not.
-    fn leave_mapped(&self, mappings: impl IntoIterator<Item = IovaRange>) {
+    pub(super) fn leave_mapped(&self, mappings: impl IntoIterator<Item = IovaRange>) {
         let books = &mut self.ledger().books;
         let untried = mappings.into_iter();
         untried.for_each(|mapping| books.finish(mapping, true));
@@ -117,7 +117,7 @@ impl Domain {
         span(mappings).is_none_or(|all| self.ledger().is_in_one_aperture(all))
     }
 
-    fn begin_unmap(&self, iova: IovaRange) -> Result<Vec<IovaRange>> {
+    pub(super) fn begin_unmap(&self, iova: IovaRange) -> Result<Vec<IovaRange>> {
         let mappings = self.ledger().books.begin_unmap(iova);
         mappings.map_err(|why| self.not_unmapped(iova, why))
     }
