@@ -80,7 +80,7 @@ impl<T> Ranges<T> {
     ///
     /// # Errors
     /// Another one, which it overlaps: it is not added.
-    #[inline]
+    #[inline(always)] // the usual way to map
     pub fn insert(&mut self, range: IovaRange, what: T) -> Result<(), IovaRange> {
         if self.many.len() > 0 {
             return self.many.insert(range, what);
