@@ -3,8 +3,6 @@
 
 use std::os::fd::BorrowedFd;
 
-use vfio_core::address::Iova;
-use vfio_core::guest::Translation;
 use vfio_core::iommu::Aperture;
 use vfio_core::kvm::{KvmVfio, Tce, TceTable};
 use vfio_core::{Error, ErrorKind};
@@ -12,7 +10,7 @@ use vfio_core::{Error, ErrorKind};
 use super::bridge::{Bridge, OBJECT, State};
 use super::hcalls::no_window;
 use super::refused::Refused;
-use super::table::Table;
+use super::table::{Table, translation};
 
 impl Bridge {
     /// From now on KVM carries out what the guest writes in the window `liobn`, for all devices that are behind the bridge;
@@ -125,28 +123,18 @@ impl Bridge {
         let (Some(kernel), Some(range)) = (&table.kernel, table.addresses(at, count)) else {
             return Err(no_window(table.liobn));
         };
-        let leads = |n: usize| {
-            let place = table.addresses(at + n, 1)?;
-            let tce = Tce(new(n));
-            let to = Iova(tce.guest());
-            let access = tce.access()?;
-            Some(Translation {
-                range: place,
-                to,
-                access,
-            })
-        };
         self.iommu.clear_handed(range)?;
-        let places = (0..count).filter_map(|n| Some((n, table.addresses(at + n, 1)?.first())));
-        for (_, place) in places.clone() {
-            kernel.put(place, Tce::NONE)?;
+        let places = (0..count).filter_map(|n| Some((table.addresses(at + n, 1)?, Tce(new(n)))));
+        for (place, _) in places.clone() {
+            kernel.put(place.first(), Tce::NONE)?;
         }
-        for (n, place) in places {
+        for (place, tce) in places {
             // KVM leaves a list as a whole, if it cannot do all of it.
-            if let Some(there) = leads(n).filter(|it| self.iommu.leads_to_memory(it)) {
+            let there = translation(place, tce).filter(|it| self.iommu.leads_to_memory(it));
+            if let Some(there) = there {
                 self.iommu.map_handed(&there)?;
             }
-            kernel.put(place, Tce(new(n)))?;
+            kernel.put(place.first(), tce)?;
         }
         Ok(())
     }

@@ -108,10 +108,7 @@ impl Table {
         // What is there is left alone; it may lead to memory that has come since.
         let is_there = self.has(at, new);
         let old = Tce(self.get(at)).access().filter(|_| !is_there);
-        let map = Tce(new).access().map(|access| {
-            let to = Iova(Tce(new).guest());
-            Request::Map(Translation { range, to, access })
-        });
+        let map = translation(range, Tce(new)).map(Request::Map);
         (old.map(|_| Request::Unmap(range)), map)
     }
 
@@ -141,12 +138,8 @@ impl Table {
                 && this.guest().checked_add(self.page_size()) == Some(that.guest())
         };
         let maps = runs(count, comes, follows).filter_map(|(n, len)| {
-            let tce = Tce(new(n));
-            Some(Request::Map(Translation {
-                range: self.addresses(at + n, len)?,
-                to: Iova(tce.guest()),
-                access: tce.access()?,
-            }))
+            let range = self.addresses(at + n, len)?;
+            translation(range, Tce(new(n))).map(Request::Map)
         });
         unmaps.chain(maps).collect()
     }
@@ -188,6 +181,14 @@ impl Table {
             Request::Unmap(_) => None,
         })
     }
+}
+
+/// What a TCE has addresses lead to, from its page on, if anything.
+#[inline]
+pub(super) fn translation(range: IovaRange, tce: Tce) -> Option<Translation> {
+    let to = Iova(tce.guest());
+    let access = tce.access()?;
+    Some(Translation { range, to, access })
 }
 
 /// So many entries, without touching them; `None` if there is no memory.

@@ -2,6 +2,7 @@
 
 use tracing::debug;
 
+use crate::address::IovaRange;
 use crate::address_space::AddressSpaceId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::iommu::Domain;
@@ -9,7 +10,7 @@ use crate::iommu::Domain;
 use super::block::Block;
 use super::carry_out::{self, Stopped, Tear, Torn};
 use super::change::Change;
-use super::handed::{Handed, busy, is_handed};
+use super::handed::busy;
 use super::limit;
 use super::piece::Piece;
 use super::plan::{Plan, Step};
@@ -34,7 +35,7 @@ pub(super) struct Follower {
     /// The blocks of the memory, where they are to be known before they are mapped.
     pub(super) registered: Vec<Registered>,
     /// Where KVM maps what the guest asks for.
-    pub(super) handed: Vec<Handed>,
+    pub(super) handed: Vec<IovaRange>,
 }
 
 impl Follower {
@@ -111,9 +112,8 @@ pub(super) fn carry_out_in_all<'a>(
     if let Some(error) = followers.iter().find_map(Follower::refusal) {
         return Err(error);
     }
-    let mut kvms = followers.iter();
     let is_some = !change.gone.is_empty() || !change.come.is_empty();
-    if is_some && kvms.any(|it| is_handed(&it.domain, &it.handed)) {
+    if is_some && followers.iter().any(Follower::is_handed) {
         return Err(busy(OPERATION));
     }
     let is_peer = |piece: &&Piece<'a>| piece.section.is_peer();

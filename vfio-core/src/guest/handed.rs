@@ -3,7 +3,7 @@
 
 use crate::address::{Iova, IovaRange};
 use crate::error::{Error, ErrorKind, Result};
-use crate::iommu::{Domain, Mapped};
+use crate::iommu::Mapped;
 
 use super::carry_out::unless_gone;
 use super::follower::Follower;
@@ -38,34 +38,31 @@ impl GuestIommu {
         if let Some(error) = mine.iter().find_map(|it| it.refusal()) {
             return Err(error);
         }
-        for at in 0..mine.len() {
-            let (done, rest) = mine.split_at_mut(at);
-            let Some(follower) = rest.first_mut() else {
-                break;
-            };
+        let mut before = Vec::new();
+        let handed = mine.iter_mut().try_for_each(|follower| {
             follower.domain.cut(range);
-            let before = follower.domain.translated_in(range);
-            match unless_gone(follower.domain.hand_over(range)) {
-                Ok(()) => follower.handed.push((range, before)),
-                Err(error) => {
-                    for follower in done {
-                        if let Some((range, before)) = follower.handed.pop() {
-                            let before = before.into_iter();
-                            let before = before.map(|(range, origin)| Translation {
-                                range,
-                                to: origin.guest,
-                                access: origin.access,
-                            });
-                            let mapped = pieces(sections, before).filter_map(|it| mapped(&it));
-                            let mapped: Vec<_> = mapped.collect();
-                            follower.domain.take_back(range, &mapped);
-                        }
-                    }
-                    return Err(error);
-                }
+            let there = follower.domain.translated_in(range);
+            unless_gone(follower.domain.hand_over(range))?;
+            follower.handed.push(range);
+            before.push(there);
+            Ok(())
+        });
+        if handed.is_err() {
+            for (follower, before) in mine.into_iter().zip(before) {
+                let before = before.into_iter();
+                let before = before.map(|(range, origin)| Translation {
+                    range,
+                    to: origin.guest,
+                    access: origin.access,
+                });
+                let mapped: Vec<_> = pieces(sections, before)
+                    .filter_map(|it| mapped(&it))
+                    .collect();
+                follower.handed.retain(|it| *it != range);
+                follower.domain.take_back(range, &mapped);
             }
         }
-        Ok(())
+        handed
     }
 
     /// KVM maps nothing in `range` any more, where the guest has that mapped now. What KVM has let devices do beyond what the
@@ -104,7 +101,7 @@ impl GuestIommu {
             }
             for follower in followers.iter_mut().filter(|it| it.behind == Some(self.id)) {
                 if follower.has_handed(range) {
-                    follower.handed.retain(|(handed, _)| *handed != range);
+                    follower.handed.retain(|handed| *handed != range);
                     follower.domain.take_back(range, &exact);
                 }
             }
@@ -163,7 +160,7 @@ impl GuestIommu {
             .filter(|it| it.behind == Some(self.id));
         mine.try_for_each(|follower| {
             let mut handed = follower.handed.iter();
-            match handed.any(|(range, _)| range.contains(part)) {
+            match handed.any(|range| range.contains(part)) {
                 true => unless_gone(follower.domain.clear_handed(part)),
                 false => Err(Error::new(ErrorKind::Invalid, "unmap", "what KVM maps")
                     .at(part)
@@ -216,12 +213,17 @@ fn others(translations: &[Translation], exact: &[Mapped]) -> Vec<IovaRange> {
 
 impl Follower {
     fn has_handed(&self, range: IovaRange) -> bool {
-        self.handed.iter().any(|(handed, _)| *handed == range)
+        self.handed.contains(&range)
+    }
+
+    /// Whether KVM maps in it at all.
+    pub(super) fn is_handed(&self) -> bool {
+        !self.handed.is_empty() && !self.domain.is_over()
     }
 
     /// Whether KVM maps in a part of a range.
     pub(super) fn is_kvms(&self, range: IovaRange) -> bool {
-        self.handed.iter().any(|(handed, _)| handed.overlaps(range))
+        self.handed.iter().any(|handed| handed.overlaps(range))
     }
 }
 
@@ -230,11 +232,3 @@ pub(super) fn busy(operation: &'static str) -> Error {
     Error::new(ErrorKind::Busy, operation, "guest memory")
         .because("KVM maps what a guest asks for: it must be taken back first")
 }
-
-/// Whether a domain is KVM's in part.
-pub(super) fn is_handed(domain: &Domain, handed: &[Handed]) -> bool {
-    !handed.is_empty() && !domain.is_over()
-}
-
-/// What was handed over, and what was mapped there then.
-pub(super) type Handed = (IovaRange, Vec<(IovaRange, crate::iommu::Origin)>);

@@ -12,7 +12,7 @@ use crate::iommu::Domain;
 
 use super::carry_out::{self, Tear, Torn, unless_gone};
 use super::follower::{Follower, blocks_of, make_in_all, torn};
-use super::handed::{busy, is_handed};
+use super::handed::busy;
 use super::limit;
 use super::piece::Piece;
 use super::plan::{Plan, Step};
@@ -110,7 +110,7 @@ impl GuestIommu {
                 _ => Err(self.busy("it follows something else")),
             };
         }
-        if of(followers, self.id).any(|it| is_handed(&it.domain, &it.handed)) {
+        if of(followers, self.id).any(Follower::is_handed) {
             return Err(busy("follow"));
         }
         let blocks = sections.iter().filter_map(Section::reachable_block);
@@ -148,10 +148,7 @@ impl GuestIommu {
         let Some(at) = followers.iter().position(mine) else {
             return Ok(());
         };
-        let handed = followers
-            .get(at)
-            .filter(|it| is_handed(&it.domain, &it.handed));
-        if handed.is_some() {
+        if followers.get(at).is_some_and(Follower::is_handed) {
             return Err(busy("unfollow"));
         }
         unless_gone(unmap_whole(domain, IovaRange::ALL))?;
@@ -186,10 +183,15 @@ impl GuestIommu {
             followers,
         } = &mut *self.memory.state();
         let mut made = 0;
-        if let Some(error) = of(followers, self.id).find_map(Follower::refusal) {
+        let mut is_kvms = false;
+        let refusal = of(followers, self.id).find_map(|it| {
+            is_kvms |= !it.handed.is_empty();
+            it.refusal()
+        });
+        if let Some(error) = refusal {
             return Err(Unmade { made, error });
         }
-        if of(followers, self.id).any(|it| !it.handed.is_empty()) {
+        if is_kvms {
             check_not_kvms(followers, self.id, requests)?;
         }
         while let Some(request) = requests.get(made) {
@@ -267,7 +269,7 @@ impl Follower {
     /// Unmaps everything; what cannot be is torn.
     fn leave(&mut self, sections: &Sections) -> Result<()> {
         self.follows = false;
-        for (range, _) in std::mem::take(&mut self.handed) {
+        for range in std::mem::take(&mut self.handed) {
             if unless_gone(self.domain.clear_handed(range)).is_err() {
                 // A device may reach any of it: its blocks are never freed.
                 for known in &self.registered {

@@ -107,3 +107,13 @@ pub(super) fn join<'a>(pieces: impl IntoIterator<Item = Piece<'a>>) -> Vec<Piece
     }
     joined
 }
+
+/// Those of some pieces, which come in the order of their addresses, that have an address in a range.
+pub(super) fn overlapping<'s, 'a>(
+    pieces: &'s [Piece<'a>],
+    range: IovaRange,
+) -> impl Iterator<Item = &'s Piece<'a>> + use<'s, 'a> {
+    let from = pieces.partition_point(|it| it.range.last() < range.first());
+    let after = pieces.iter().skip(from);
+    after.take_while(move |it| it.range.first() <= range.last())
+}

@@ -5,7 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::iommu::Domain;
 
 use super::change::Change;
-use super::piece::{Piece, join};
+use super::piece::{Piece, join, overlapping};
 use super::section::Bus;
 use super::sections::Sections;
 
@@ -191,13 +191,8 @@ pub(super) fn ours(old: &Sections, mapping: IovaRange) -> Option<Piece<'_>> {
 pub(super) fn kept<'a>(old: &'a Sections, range: IovaRange, gone: &[Piece<'a>]) -> Vec<Piece<'a>> {
     let sections = old.overlapping(Bus::Memory, range);
     let pieces = sections.filter_map(|section| section.piece().ok()?.inside(range));
-    let from = gone.partition_point(|it| it.range.last() < range.first());
     let mut kept: Vec<_> = pieces.collect();
-    for gone in gone
-        .iter()
-        .skip(from)
-        .take_while(|it| it.range.first() <= range.last())
-    {
+    for gone in overlapping(gone, range) {
         kept = kept
             .iter()
             .flat_map(|piece| piece.outside(gone.range))

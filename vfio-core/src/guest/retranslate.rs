@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::iommu::{Domain, Origin};
 
 use super::change::Change;
-use super::piece::Piece;
+use super::piece::{Piece, overlapping};
 use super::plan::{Plan, Step, kept};
 use super::section::Bus;
 use super::sections::Sections;
@@ -28,11 +28,7 @@ impl<'a> Plan<'a> {
             let Some((mapping, guest)) = mapping(old, range, origin) else {
                 continue;
             };
-            let from = change
-                .gone
-                .partition_point(|it| it.range.last() < guest.first());
-            let mut gone = change.gone.iter().skip(from);
-            if !gone.next().is_some_and(|it| it.range.overlaps(guest)) {
+            if overlapping(&change.gone, guest).next().is_none() {
                 continue;
             }
             let stays = kept(old, guest, &change.gone);
@@ -88,11 +84,7 @@ fn cut_what_goes(domain: &Domain, old: &Sections, change: &Change<'_>) {
         let Some((mapping, guest)) = mapping(old, range, origin) else {
             continue;
         };
-        let from = change
-            .gone
-            .partition_point(|it| it.range.last() < guest.first());
-        let gone = change.gone.iter().skip(from);
-        for gone in gone.take_while(|it| it.range.first() <= guest.last()) {
+        for gone in overlapping(&change.gone, guest) {
             if let Some(part) = translated(gone, mapping.range, origin) {
                 domain.cut(part.range);
             }
