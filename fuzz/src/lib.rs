@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vfio_core::address::HostRange;
 use vfio_core::iommu::{IommuBackend, Reach, Registration, Registry};
-use vfio_core::kernel::{Arg, Errno, Kernel, Opcode, Protection, RegionMapping, Result};
+use vfio_core::kernel::{Arg, Errno, Kernel, Node, Opcode, Protection, RegionMapping, Result};
 use vfio_core::uapi;
 use vfio_core::{Container, Device, Vfio};
 use vfio_sim::{Machine, SimKernel};
@@ -254,5 +254,13 @@ unsafe impl Kernel for Forger {
             Place::Host => Ok(OsString::from_vec(self.next()?).into()),
             _ => self.kernel.read_link(path),
         }
+    }
+
+    fn node(&self, path: &Path) -> Result<Node> {
+        self.kernel.node(path)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        self.kernel.write(path, bytes)
     }
 }

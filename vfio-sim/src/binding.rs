@@ -1,10 +1,13 @@
 //! Drivers that come and go.
 
+use std::path::Path;
+
 use vfio_core::kernel::{Errno, Result};
 
 use crate::event::Object;
 use crate::host_tree::HostTree;
 use crate::machine::Device;
+use crate::process::ProcessId;
 use crate::token;
 use crate::world::World;
 
@@ -53,13 +56,66 @@ impl World {
         Ok(())
     }
 
-    fn set_driver(&mut self, bdf: &str, driver: Option<&str>) {
-        let groups = self.machine.groups.iter_mut();
-        let devices = groups.flat_map(|group| &mut group.devices);
-        for device in devices.filter(|device| device.bdf == bdf) {
-            device.driver = driver.map(str::to_owned);
+    /// A process writes to a file of sysfs: which driver a device has is what can be changed there.
+    pub(crate) fn write(&mut self, caller: ProcessId, path: &Path, bytes: &[u8]) -> Result<()> {
+        if !self.processes.rights(caller).raw_io {
+            return Err(Errno::ACCESS);
         }
+        let text = std::str::from_utf8(bytes).map_err(|_| Errno::INVAL)?.trim();
+        let parts: Vec<_> = path.iter().filter_map(|part| part.to_str()).collect();
+        match *parts
+            .strip_prefix(&["/", "sys", "bus", "pci"])
+            .ok_or(Errno::ACCESS)?
+        {
+            ["drivers_probe"] => self.probe_drivers(text),
+            ["devices", bdf, "driver_override"] => {
+                let only = (!text.is_empty()).then(|| text.to_owned());
+                self.change(bdf, |device| device.driver_override = only)
+            }
+            ["devices", bdf, "driver", "unbind"] if bdf == text => self.unbind(bdf).map(drop),
+            ["drivers", driver, "unbind"] if self.is_driven_by(text, driver) => {
+                self.unbind(text).map(drop)
+            }
+            ["drivers", driver, "bind"] => self.bind(text, driver),
+            _ => Err(Errno::NODEV),
+        }
+    }
+
+    fn is_driven_by(&self, bdf: &str, driver: &str) -> bool {
+        let device = self.machine.device(bdf);
+        device.is_some_and(|device| device.driver.as_deref() == Some(driver))
+    }
+
+    /// Gives a device that has none to the driver that may take it, if that is loaded.
+    fn probe_drivers(&mut self, bdf: &str) -> Result<()> {
+        let device = self.machine.device(bdf).ok_or(Errno::NODEV)?;
+        let wanted = device
+            .driver_override
+            .as_ref()
+            .or(device.own_driver.as_ref());
+        let Some(driver) = wanted.cloned().filter(|_| device.driver.is_none()) else {
+            return Ok(());
+        };
+        let is_own = device.own_driver.as_ref() == Some(&driver);
+        let place = format!("/sys/bus/pci/drivers/{driver}");
+        if is_own || self.host.has(place.as_ref()) {
+            self.bind(bdf, &driver)?;
+        }
+        Ok(())
+    }
+
+    fn set_driver(&mut self, bdf: &str, driver: Option<&str>) {
+        // There is such a device: whoever calls has looked at it.
+        let _ = self.change(bdf, |device| device.driver = driver.map(str::to_owned));
+    }
+
+    fn change(&mut self, bdf: &str, change: impl FnOnce(&mut Device)) -> Result<()> {
+        let groups = self.machine.groups.iter_mut();
+        let mut devices = groups.flat_map(|group| &mut group.devices);
+        let device = devices.find(|device| device.bdf == bdf);
+        change(device.ok_or(Errno::NODEV)?);
         self.host = HostTree::of(&self.machine);
+        Ok(())
     }
 
     /// A group whose last member has left VFIO is none any more, for whoever has it open, and leaves its container.

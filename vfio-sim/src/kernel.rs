@@ -8,7 +8,9 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vfio_core::address::HostRange;
-use vfio_core::kernel::{Arg, Errno, Kernel, Linux, Opcode, Protection, RegionMapping, Result};
+use vfio_core::kernel::{
+    Arg, Errno, Kernel, Linux, Node, Opcode, Protection, RegionMapping, Result,
+};
 use vfio_core::kvm::Tce;
 
 use crate::device::{Mappable, Transfer};
@@ -412,6 +414,14 @@ unsafe impl Kernel for SimKernel {
 
     fn read_link(&self, path: &Path) -> Result<PathBuf> {
         self.world().host.read_link(path)
+    }
+
+    fn node(&self, path: &Path) -> Result<Node> {
+        self.world().node(path)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        self.world().write(self.process, path, bytes)
     }
 }
 

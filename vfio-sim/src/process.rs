@@ -12,7 +12,7 @@ pub struct Rights {
     pub memlock: Option<u64>,
     /// `CAP_IPC_LOCK`: the limit does not count.
     pub ipc_lock: bool,
-    /// `CAP_SYS_RAWIO`: devices without an IOMMU may be had.
+    /// `CAP_SYS_RAWIO`: devices without an IOMMU may be had. Who has it is root here: files can be written.
     pub raw_io: bool,
 }
 
@@ -40,7 +40,11 @@ impl Rights {
 
         let set =
             u64::from(self.ipc_lock) << CAP_IPC_LOCK | u64::from(self.raw_io) << CAP_SYS_RAWIO;
-        format!("VmLck:\t{:8} kB\nCapEff:\t{set:016x}\n", locked / 1024)
+        let user = if self.raw_io { 0 } else { 1000 };
+        format!(
+            "Uid:\t{user}\t{user}\t{user}\t{user}\nGid:\t{user}\t{user}\t{user}\t{user}\nGroups:\t\nVmLck:\t{:8} kB\nCapEff:\t{set:016x}\n",
+            locked / 1024
+        )
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Mutex, Weak};
 
 use vfio_core::CONTAINER_NODE;
-use vfio_core::kernel::{Arg, Errno, Opcode, Result};
+use vfio_core::kernel::{Arg, Errno, Node, Opcode, Result};
 use vfio_core::kvm::KVM_NODE;
 
 use crate::arg;
@@ -21,7 +21,7 @@ use crate::host_tree::HostTree;
 use crate::iommu::{Hazard, Units};
 use crate::kvm::Kvm;
 use crate::lie::{self, Asked, Told};
-use crate::machine::Machine;
+use crate::machine::{self, Device, Machine};
 use crate::memory::HugePages;
 use crate::names::{self, Kind};
 use crate::process::{ProcessId, Processes, Rights};
@@ -120,6 +120,32 @@ impl World {
         let group = groups.find(|group| group.path() == path);
         let id = group.ok_or(Errno::NOENT)?.id;
         self.tell("open (group)", |world, _| world.open_group(caller, id))
+    }
+
+    /// Whose a node is. `EBUSY` is an answer of opening it.
+    pub(crate) fn node(&self, path: &Path) -> Result<Node> {
+        let container = path == Path::new(CONTAINER_NODE);
+        let answer = if container {
+            self.machine.container_node
+        } else {
+            let is_bound =
+                |group: &&machine::Group| group.devices.iter().any(Device::is_bound_to_vfio);
+            let mut groups = self.machine.groups.iter().filter(is_bound);
+            let group = groups.find(|group| group.path() == path);
+            group.ok_or(Errno::NOENT)?.node
+        };
+        match answer {
+            Err(Errno::NOENT) => Err(Errno::NOENT),
+            answer => Ok(Node {
+                mode: if container { 0o666 } else { 0o600 },
+                owner: 0,
+                group: 0,
+                access: match answer {
+                    Err(Errno::BUSY) => Ok(()),
+                    answer => answer,
+                },
+            }),
+        }
     }
 
     /// A1

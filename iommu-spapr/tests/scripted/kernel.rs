@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use iommu_spapr::{SPAPR_V1, SPAPR_V2};
 use vfio_core::address::{Access, HostRange, Iova, IovaRange};
 use vfio_core::iommu::{Domain, IommuBackend, Reach, Registration, Registry};
-use vfio_core::kernel::{Arg, Errno, Kernel, Opcode, Protection, RegionMapping, Result};
+use vfio_core::kernel::{Arg, Errno, Kernel, Node, Opcode, Protection, RegionMapping, Result};
 use vfio_core::uapi::{self, SpaprTceCreate, SpaprTceInfo};
 use vfio_core::{Container, Device, Vfio};
 use vfio_sim::machine::Hardware;
@@ -290,6 +290,14 @@ unsafe impl Kernel for Scripted {
 
     fn read_link(&self, path: &Path) -> Result<PathBuf> {
         self.sim.read_link(path)
+    }
+
+    fn node(&self, path: &Path) -> Result<Node> {
+        self.sim.node(path)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        self.sim.write(path, bytes)
     }
 }
 

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 use vfio_core::Container;
 use vfio_core::address::HostRange;
 use vfio_core::iommu::{IommuBackend, Reach, Registration};
-use vfio_core::kernel::{Arg, Errno, Kernel, Linux, Opcode, Protection, RegionMapping, Result};
+use vfio_core::kernel::{
+    Arg, Errno, Kernel, Linux, Node, Opcode, Protection, RegionMapping, Result,
+};
 use vfio_core::uapi;
 
 /// What the kernel answers to an ioctl: it may change the bytes of the call.
@@ -153,6 +155,14 @@ unsafe impl Kernel for Scripted {
     }
 
     fn read_link(&self, _: &Path) -> Result<PathBuf> {
+        Err(Errno::NOENT)
+    }
+
+    fn node(&self, _: &Path) -> Result<Node> {
+        Err(Errno::NOENT)
+    }
+
+    fn write(&self, _: &Path, _: &[u8]) -> Result<()> {
         Err(Errno::NOENT)
     }
 }

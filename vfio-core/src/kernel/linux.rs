@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::ptr::{self, NonNull};
 
 use rustix::event::EventfdFlags;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
 use rustix::ioctl::{Ioctl, IoctlOutput};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use crate::address::HostRange;
 
-use super::{Arg, Errno, Kernel, Opcode, Protection, RegionMapping, Result};
+use super::{Arg, Errno, Kernel, Node, Opcode, Protection, RegionMapping, Result};
 
 /// The Linux kernel that this process runs on.
 #[derive(Debug, Clone, Copy, Default)]
@@ -256,6 +256,27 @@ unsafe impl Kernel for Linux {
 
     fn read_link(&self, path: &Path) -> Result<PathBuf> {
         std::fs::read_link(path).map_err(errno)
+    }
+
+    fn node(&self, path: &Path) -> Result<Node> {
+        let stat = rustix::fs::stat(path)?;
+        let wanted = Access::READ_OK | Access::WRITE_OK;
+        // With the effective ids, as open(2) would.
+        let access = rustix::fs::accessat(CWD, path, wanted, AtFlags::EACCESS);
+        Ok(Node {
+            mode: stat.st_mode & 0o7777,
+            owner: stat.st_uid,
+            group: stat.st_gid,
+            access,
+        })
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+        match rustix::io::write(&file, bytes)? {
+            count if count == bytes.len() => Ok(()),
+            _ => Err(Errno::IO),
+        }
     }
 }
 

@@ -69,6 +69,20 @@ pub struct Protection {
     pub write: bool,
 }
 
+/// A node of the host's tree: whose it is, and what this process may do with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Node {
+    /// The permissions: the lower twelve bits of `st_mode`.
+    pub mode: u32,
+    /// The user that it belongs to.
+    pub owner: u32,
+    /// The group of users that it belongs to.
+    pub group: u32,
+    /// Whether this process may open it for reading and writing: mode, ACLs, security modules and the rules of a container
+    /// are asked (`access(2)`): `EACCES`, or `EPERM` for a container's rules.
+    pub access: Result<()>,
+}
+
 /// A Linux kernel, real or simulated.
 ///
 /// # Safety
@@ -226,4 +240,17 @@ pub unsafe trait Kernel: Debug + Send + Sync {
     /// # Errors
     /// Those of `readlink(2)`.
     fn read_link(&self, path: &Path) -> Result<PathBuf>;
+
+    /// Whose a node such as `/dev/vfio/7` is, and whether this process may open it. It is not opened: that could load a
+    /// module, or take a group from others.
+    ///
+    /// # Errors
+    /// Those of `stat(2)`.
+    fn node(&self, path: &Path) -> Result<Node>;
+
+    /// Writes to a file of sysfs, in one call.
+    ///
+    /// # Errors
+    /// Those of `open(2)` and `write(2)`.
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<()>;
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use vfio_core::address::HostRange;
 use vfio_core::iommu::{Registration, Registry};
-use vfio_core::kernel::{Arg, Errno, Kernel, Opcode, Protection, RegionMapping, Result};
+use vfio_core::kernel::{Arg, Errno, Kernel, Node, Opcode, Protection, RegionMapping, Result};
 use vfio_core::uapi::{self, DeviceInfo, IrqInfo, IrqSet, RegionInfo};
 use vfio_core::{Device, Vfio};
 use vfio_sim::SimKernel;
@@ -271,5 +271,13 @@ unsafe impl Kernel for Board {
 
     fn read_link(&self, path: &Path) -> Result<PathBuf> {
         self.sim.read_link(path)
+    }
+
+    fn node(&self, path: &Path) -> Result<Node> {
+        self.sim.node(path)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        self.sim.write(path, bytes)
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
 use vfio_core::address::HostRange;
-use vfio_core::kernel::{Arg, Errno, Kernel, Opcode, Protection, RegionMapping, Result};
+use vfio_core::kernel::{Arg, Errno, Kernel, Node, Opcode, Protection, RegionMapping, Result};
 use vfio_sim::{Rights, SimKernel};
 
 /// Files and links that are read before the simulation's; directories follow from their paths.
@@ -147,5 +147,13 @@ unsafe impl Kernel for Overlay {
             Some(target) => Ok(target.clone()),
             None => self.sim.read_link(path),
         }
+    }
+
+    fn node(&self, path: &Path) -> Result<Node> {
+        self.sim.node(path)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        self.sim.write(path, bytes)
     }
 }

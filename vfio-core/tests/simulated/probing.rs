@@ -11,7 +11,7 @@ use vfio_core::address::{Access, HostRange, IovaRange, PageSizes};
 use vfio_core::iommu::{
     BackendReport, Capabilities, IommuBackend, Reach, Registration, Registry, Support,
 };
-use vfio_core::kernel::{self, Arg, Errno, Kernel, Opcode, Protection, RegionMapping};
+use vfio_core::kernel::{self, Arg, Errno, Kernel, Node, Opcode, Protection, RegionMapping};
 use vfio_core::uapi::{GROUP_UNSET_CONTAINER, TYPE1_IOMMU, TYPE1V2_IOMMU};
 use vfio_core::{Container, Error, ErrorKind, Result, Vfio};
 use vfio_sim::SimKernel;
@@ -167,6 +167,14 @@ unsafe impl Kernel for Stuck {
 
     fn read_link(&self, path: &Path) -> kernel::Result<PathBuf> {
         self.0.read_link(path)
+    }
+
+    fn node(&self, path: &Path) -> kernel::Result<Node> {
+        self.0.node(path)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> kernel::Result<()> {
+        self.0.write(path, bytes)
     }
 }
 

@@ -47,6 +47,14 @@ use memory::Memory;
 /// How far apart the regions are in a device's fd: the index is shifted by so many bits (F75).
 const REGION_SHIFT: u32 = 40;
 
+/// What sysfs shows of a device's config space.
+pub(crate) fn config_space(device: &machine::Device, machine: &machine::Machine) -> Vec<u8> {
+    let config = Config::of(device, machine);
+    let mut bytes = vec![0; config.len()];
+    config.read(0, &mut bytes);
+    bytes
+}
+
 /// A device that was opened.
 #[derive(Debug)]
 pub(crate) struct State {

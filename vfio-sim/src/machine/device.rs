@@ -19,6 +19,10 @@ pub struct Device {
     pub class: u32,
     /// The driver that it is bound to.
     pub driver: Option<String>,
+    /// The driver of the kernel's own that takes it if it may.
+    pub own_driver: Option<String>,
+    /// The only driver that may take it (`driver_override`).
+    pub driver_override: Option<String>,
     /// The node of memory that it is next to.
     pub numa_node: Option<u32>,
     /// Its BARs, 0 to 5.
@@ -166,6 +170,8 @@ impl Device {
             device,
             class,
             driver: Some("vfio-pci".into()),
+            own_driver: None,
+            driver_override: None,
             numa_node: None,
             bars: [None; 6],
             rom: 0,
@@ -347,7 +353,7 @@ impl Device {
     }
 
     /// Where a BAR is, as far as the description says it: 0 where it does not.
-    pub(super) fn address(&self, number: usize) -> u64 {
+    pub(crate) fn address(&self, number: usize) -> u64 {
         /// What the low bits of a BAR say of its kind.
         const KIND: u32 = 0xf;
         let told = |number: usize| {

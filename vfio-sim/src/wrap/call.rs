@@ -7,7 +7,7 @@ use std::path::Path;
 use std::ptr::NonNull;
 
 use vfio_core::address::HostRange;
-use vfio_core::kernel::{Errno, Opcode, Protection};
+use vfio_core::kernel::{Errno, Node, Opcode, Protection};
 
 use super::objects::Object;
 use crate::names;
@@ -121,6 +121,18 @@ pub enum Request<'a> {
         /// Which link.
         path: &'a Path,
     },
+    /// Whose a node is, and whether it may be opened.
+    Node {
+        /// Which node.
+        path: &'a Path,
+    },
+    /// A file of the host is written to.
+    Write {
+        /// Which file.
+        path: &'a Path,
+        /// What is written.
+        bytes: &'a [u8],
+    },
 }
 
 /// What an ioctl reads.
@@ -158,6 +170,8 @@ impl Call<'_> {
             Request::Read { .. } => "read",
             Request::List { .. } => "list",
             Request::ReadLink { .. } => "read_link",
+            Request::Node { .. } => "node",
+            Request::Write { .. } => "write",
         }
         .into()
     }
@@ -198,4 +212,6 @@ pub enum Value<'a> {
     Names(&'a [OsString]),
     /// Where a link points.
     Path(&'a Path),
+    /// Whose a node is.
+    Node(Node),
 }

@@ -75,7 +75,11 @@ impl Counted {
             | Request::Resident { .. } => self.mmap,
             Request::Munmap { .. } => self.munmap,
             Request::Eventfd => self.eventfd,
-            Request::Read { .. } | Request::List { .. } | Request::ReadLink { .. } => self.host,
+            Request::Read { .. }
+            | Request::List { .. }
+            | Request::ReadLink { .. }
+            | Request::Node { .. }
+            | Request::Write { .. } => self.host,
         }
     }
 }

@@ -95,12 +95,14 @@ impl Recording {
 
 impl Watch for Recording {
     fn after(&self, call: &Call<'_>, outcome: &Outcome<'_>) {
-        if let Request::Populate { .. } | Request::Resident { .. } = call.request {
+        if let Request::Populate { .. } | Request::Resident { .. } | Request::Node { .. } =
+            call.request
+        {
             return;
         }
         let said = match outcome.answer {
             Err(errno) => Said::Failed(errno),
-            Ok(Value::Done | Value::Names(_) | Value::Path(_)) => Said::Done,
+            Ok(Value::Done | Value::Names(_) | Value::Path(_) | Value::Node(_)) => Said::Done,
             Ok(Value::Number(number)) => Said::Number(number),
             Ok(Value::Fd(_, object)) => Said::Fd(object.tag),
             Ok(Value::Address(_)) => Said::Pages,

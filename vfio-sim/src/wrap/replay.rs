@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use vfio_core::address::HostRange;
 use vfio_core::kernel::{
-    Arg, Errno, Kernel, Linux, Opcode, Protection, RegionMapping, RegisterFile, Result,
+    Arg, Errno, Kernel, Linux, Node, Opcode, Protection, RegionMapping, RegisterFile, Result,
 };
 use vfio_core::uapi;
 
@@ -344,6 +344,15 @@ unsafe impl Kernel for Replay {
     fn read_link(&self, path: &Path) -> Result<PathBuf> {
         let entry = self.done(None, Request::ReadLink { path })?;
         Ok(OsStr::from_bytes(&entry.output).into())
+    }
+
+    /// No trace has whose a node is.
+    fn node(&self, _: &Path) -> Result<Node> {
+        Err(Errno::NOENT)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        self.done(None, Request::Write { path, bytes }).map(drop)
     }
 }
 

@@ -29,6 +29,7 @@ impl Watch for Tracing {
                 | Request::Read { .. }
                 | Request::List { .. }
                 | Request::ReadLink { .. }
+                | Request::Node { .. }
         );
         match (outcome.answer, often) {
             (Ok(answer), false) => {
@@ -55,7 +56,9 @@ impl fmt::Display for Shown<'_> {
                 Request::Open { path }
                 | Request::Read { path }
                 | Request::List { path }
-                | Request::ReadLink { path },
+                | Request::ReadLink { path }
+                | Request::Node { path }
+                | Request::Write { path, .. },
             ) => path.display().fmt(f),
             (None, _) if self.0.fd.is_some() => f.write_str("?"),
             (None, _) => f.write_str("-"),
@@ -75,6 +78,7 @@ impl fmt::Display for Answered<'_> {
             Value::Registers => f.write_str("registers"),
             Value::Names(names) => write!(f, "{} names", names.len()),
             Value::Path(path) => path.display().fmt(f),
+            Value::Node(node) => write!(f, "mode {:o}", node.mode),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vfio_core::Answer;
 use vfio_core::address::HostRange;
-use vfio_core::kernel::{Arg, Errno, Kernel, Opcode, Protection, RegionMapping, Result};
+use vfio_core::kernel::{Arg, Errno, Kernel, Node, Opcode, Protection, RegionMapping, Result};
 use vfio_core::uapi;
 
 use super::call::{Call, Input, Outcome, Request, Value};
@@ -349,5 +349,17 @@ unsafe impl<W: Watch> Kernel for Watched<W> {
         let call = alone(Request::ReadLink { path });
         let make = || self.kernel.read_link(path);
         self.make(&call, make, |target| (Ok(Value::Path(target)), &[]))
+    }
+
+    fn node(&self, path: &Path) -> Result<Node> {
+        let call = alone(Request::Node { path });
+        let make = || self.kernel.node(path);
+        self.make(&call, make, |node| (Ok(Value::Node(*node)), &[]))
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let call = alone(Request::Write { path, bytes });
+        let make = || self.kernel.write(path, bytes);
+        self.make(&call, make, |()| (Ok(Value::Done), &[]))
     }
 }

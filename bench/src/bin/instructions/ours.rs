@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use vfio_core::address::{Access, HostRange, Iova, IovaRange};
 use vfio_core::iommu::{Domain, Registration, Registry};
-use vfio_core::kernel::{self, Arg, Errno, Kernel, Linux, Opcode, Protection, RegionMapping};
+use vfio_core::kernel::{self, Arg, Errno, Kernel, Linux, Node, Opcode, Protection, RegionMapping};
 use vfio_core::{Device, ErrorKind, Vfio};
 
 use super::{SIZE, START};
@@ -115,6 +115,14 @@ unsafe impl Kernel for OneDevice {
             Some("iommu_group") => Ok("/sys/kernel/iommu_groups/1".into()),
             _ => Err(Errno::NOENT),
         }
+    }
+
+    fn node(&self, _: &Path) -> kernel::Result<Node> {
+        Err(Errno::NOENT)
+    }
+
+    fn write(&self, _: &Path, _: &[u8]) -> kernel::Result<()> {
+        Err(Errno::NOENT)
     }
 }
 

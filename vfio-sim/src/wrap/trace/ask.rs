@@ -64,6 +64,7 @@ pub(in super::super) fn parse(text: &str) -> Option<Ask<'_>> {
         | ["map_region", _, _, "at", _, _, "align", _]
         | ["keep_from_children", _, _]
         | ["read" | "list" | "read_link", _]
+        | ["write", _, _]
         | ["ioctl", ..] => Ask::Other,
         [call, object, given, ref names @ ..] if call.starts_with("VFIO_") => {
             let given = self::given(call, given, names)?;

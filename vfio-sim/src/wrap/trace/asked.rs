@@ -20,6 +20,7 @@ pub(in super::super) fn asked(call: &Call<'_>, places: &Places, scope: Scope) ->
         | Request::Read { path }
         | Request::List { path }
         | Request::ReadLink { path } => format!("{name} {}", escaped(path)),
+        Request::Write { path, bytes } => format!("{name} {} {}", escaped(path), hex(bytes)),
         Request::Ioctl { input, .. } | Request::IoctlFd { input, .. } => {
             let given = match input {
                 Input::None => "-".to_owned(),
@@ -54,8 +55,11 @@ pub(in super::super) fn asked(call: &Call<'_>, places: &Places, scope: Scope) ->
                 places.address(addr.addr().get() as u64, scope)
             )
         }
-        // Of the last two, no trace has anything.
-        Request::Eventfd | Request::Populate { .. } | Request::Resident { .. } => name.into_owned(),
+        // Of the last three, no trace has anything.
+        Request::Eventfd
+        | Request::Populate { .. }
+        | Request::Resident { .. }
+        | Request::Node { .. } => name.into_owned(),
     }
 }
 
