@@ -1,4 +1,4 @@
-//! `vfioctl`: what this host's IOMMU can do, and whether a device can be assigned.
+//! `vfioctl`: what this host's IOMMU can do, why a device cannot be assigned, and what to do now.
 
 mod finding;
 mod host;
@@ -10,7 +10,6 @@ mod status;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use vfio_core::host::Bdf;
 use vfio_core::kernel::{Kernel, Linux};
 use vfio_sim::Machine;
 // The compiler drops a crate that nobody names, and its backends with it.
@@ -20,7 +19,7 @@ use host::Host;
 use output::Output;
 use status::Status;
 
-/// What this host's IOMMU can do, and whether a device can be assigned
+/// What this host's IOMMU can do, why a device cannot be assigned, and what to do now
 ///
 /// Exit status: 0 answered and fine; 1 findings; 2 usage; 3 not permitted; 4 kernel or I/O error.
 #[derive(Debug, Parser)]
@@ -36,21 +35,8 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Ask the kernel what its IOMMU can do; attaches nothing
-    Probe {
-        /// Print JSON for programs
-        #[arg(long)]
-        json: bool,
-        /// Put an idle group that is bound to VFIO into a container for each backend in turn, ask what
-        /// only then can be asked, and release it; without GROUP, the first such group
-        #[arg(long, value_name = "GROUP", num_args = 0..=1, require_equals = true)]
-        verify: Option<Option<u32>>,
-    },
-    /// Attach a device, map a buffer for it and unmap it; the device itself does nothing
-    Selftest {
-        /// The device, as 0000:00:1f.2
-        bdf: Bdf,
-    },
+    Probe(probe::Args),
+    Selftest(selftest::Args),
 }
 
 fn main() -> ExitCode {
@@ -66,9 +52,9 @@ fn main() -> ExitCode {
 
 fn run(host: &Host, command: &Command) -> anyhow::Result<Status> {
     let mut out = Output::default();
-    match *command {
-        Command::Probe { json, verify } => probe::run(host, &mut out, verify, json),
-        Command::Selftest { bdf } => selftest::run(host, &mut out, bdf),
+    match command {
+        Command::Probe(args) => probe::run(host, &mut out, args),
+        Command::Selftest(args) => selftest::run(host, &mut out, args),
     }
 }
 

@@ -14,7 +14,15 @@ use crate::status::Status;
 /// A page of every host.
 const BUFFER_SIZE: usize = 65536;
 
-pub(crate) fn run(host: &Host, out: &mut Output, bdf: Bdf) -> anyhow::Result<Status> {
+/// Attach a device, map a buffer for it and unmap it; the device itself does nothing
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The device, as 0000:00:1f.2
+    bdf: Bdf,
+}
+
+pub(crate) fn run(host: &Host, out: &mut Output, args: &Args) -> anyhow::Result<Status> {
+    let bdf = args.bdf;
     host.announce(out)?;
     let device = host.vfio.open(bdf)?;
     let domain = device.domain().clone();

@@ -12,17 +12,24 @@ use crate::output::Output;
 use crate::status::Status;
 use report::{Report, is_absent};
 
-pub(crate) fn run(
-    host: &Host,
-    out: &mut Output,
-    verify: Option<Option<u32>>,
+/// Ask the kernel what its IOMMU can do; attaches nothing
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Print JSON for programs
+    #[arg(long)]
     json: bool,
-) -> anyhow::Result<Status> {
+    /// Put an idle group that is bound to VFIO into a container for each backend in turn, ask what
+    /// only then can be asked, and release it; without GROUP, the first such group
+    #[arg(long, value_name = "GROUP", num_args = 0..=1, require_equals = true)]
+    verify: Option<Option<u32>>,
+}
+
+pub(crate) fn run(host: &Host, out: &mut Output, args: &Args) -> anyhow::Result<Status> {
     let report = Report {
         simulated: host.simulated.clone(),
-        ..ask(&host.vfio, verify)?
+        ..ask(&host.vfio, args.verify)?
     };
-    if json {
+    if args.json {
         out.line(serde_json::to_string_pretty(&report)?)?;
     } else {
         host.announce(out)?;
