@@ -2,32 +2,95 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Serialize;
-use vfio_core::diagnosis::Diagnosis;
+use vfio_core::diagnosis::{self, Danger, Diagnosis, Weight};
 use vfio_core::kernel::Kernel;
 use vfio_core::{Error, ErrorKind};
 
 /// A finding, for people and for programs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Finding {
     /// The code of its diagnosis, if it is one of the catalogue's.
     pub(crate) code: Option<&'static str>,
     pub(crate) name: &'static str,
+    /// How much it is in the way.
+    pub(crate) severity: Severity,
+    /// The cause in one line.
     pub(crate) cause: String,
     /// What failed, if the finding is that something did.
     pub(crate) error: Option<String>,
     pub(crate) evidence: Vec<Evidence>,
-    pub(crate) remedies: Vec<String>,
+    /// What to do, the safest first.
+    pub(crate) remedies: Vec<Remedy>,
+}
+
+/// How much a finding is in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Severity {
+    /// It keeps what was asked for from being done.
+    Blocks,
+    /// Something of it will not work.
+    Limits,
+    /// It matters only to some uses.
+    Harmless,
 }
 
 /// What was looked at, and what was found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Evidence {
+    /// A file, a directory or a limit.
     pub(crate) place: String,
     pub(crate) found: String,
 }
 
+/// Something to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) struct Remedy {
+    pub(crate) what: String,
+    pub(crate) danger: RemedyDanger,
+}
+
+/// What doing it may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RemedyDanger {
+    /// Nothing that the host does is disturbed.
+    None,
+    /// The host loses a device, or the time of a reboot.
+    Disrupts,
+    /// What keeps the host safe from its devices is given up.
+    Unsafe,
+}
+
+/// A diagnosis that could be neither made nor excluded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) struct NotFoundOut {
+    pub(crate) code: &'static str,
+    pub(crate) name: &'static str,
+    /// Why not, and what it would take.
+    pub(crate) why: String,
+}
+
 impl Finding {
+    /// One that is no diagnosis of the catalogue.
+    pub(crate) fn new(name: &'static str, cause: impl Into<String>, remedy: &str) -> Self {
+        let remedy = Remedy {
+            what: remedy.to_owned(),
+            danger: RemedyDanger::None,
+        };
+        Self {
+            code: None,
+            name,
+            severity: Severity::Blocks,
+            cause: cause.into(),
+            error: None,
+            evidence: Vec::new(),
+            remedies: vec![remedy],
+        }
+    }
+
     /// An error, with its diagnosis if there is one.
     pub(crate) fn of_error(error: &Error, kernel: &dyn Kernel) -> Self {
         match error.diagnose(kernel) {
@@ -35,14 +98,11 @@ impl Finding {
                 error: Some(error.to_string()),
                 ..diagnosis.into()
             },
-            None => Self {
-                code: None,
-                name: "failed",
-                cause: error.to_string(),
-                error: None,
-                evidence: Vec::new(),
-                remedies: next(error).into_iter().map(str::to_owned).collect(),
-            },
+            None => Self::new(
+                "failed",
+                error.to_string(),
+                next(error).unwrap_or(KERNEL_LOG),
+            ),
         }
     }
 }
@@ -50,7 +110,7 @@ impl Finding {
 /// What to do about an error that has no diagnosis.
 pub(crate) fn next(error: &Error) -> Option<&'static str> {
     match error.kind() {
-        ErrorKind::NoSuchDevice => Some("`vfioctl probe` lists the groups and their devices"),
+        ErrorKind::NoSuchDevice => Some("`vfioctl groups` lists the groups and their devices"),
         ErrorKind::Kernel | ErrorKind::NoBackend => Some(KERNEL_LOG),
         _ => None,
     }
@@ -61,21 +121,62 @@ pub(crate) const KERNEL_LOG: &str = "the kernel's log may say more: dmesg";
 
 impl From<Diagnosis> for Finding {
     fn from(diagnosis: Diagnosis) -> Self {
+        let evidence = diagnosis.evidence.into_iter().map(|evidence| Evidence {
+            place: evidence.place.display().to_string(),
+            found: evidence.found,
+        });
         Self {
             code: Some(diagnosis.code),
             name: diagnosis.name,
+            severity: diagnosis.weight.into(),
             cause: diagnosis.cause,
             error: None,
-            evidence: diagnosis
-                .evidence
-                .into_iter()
-                .map(|evidence| Evidence {
-                    place: evidence.place.display().to_string(),
-                    found: evidence.found,
-                })
-                .collect(),
-            remedies: diagnosis.remedies,
+            evidence: evidence.collect(),
+            remedies: diagnosis.remedies.into_iter().map(Remedy::from).collect(),
         }
+    }
+}
+
+impl From<diagnosis::Remedy> for Remedy {
+    fn from(remedy: diagnosis::Remedy) -> Self {
+        Self {
+            what: remedy.what,
+            danger: match remedy.danger {
+                Danger::None => RemedyDanger::None,
+                Danger::Disrupts => RemedyDanger::Disrupts,
+                Danger::Unsafe => RemedyDanger::Unsafe,
+            },
+        }
+    }
+}
+
+impl From<Weight> for Severity {
+    fn from(weight: Weight) -> Self {
+        match weight {
+            Weight::Blocks => Self::Blocks,
+            Weight::Limits => Self::Limits,
+            Weight::Harmless => Self::Harmless,
+        }
+    }
+}
+
+impl From<diagnosis::Unknown> for NotFoundOut {
+    fn from(unknown: diagnosis::Unknown) -> Self {
+        Self {
+            code: unknown.code,
+            name: unknown.name,
+            why: unknown.why,
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Blocks => "blocks",
+            Self::Limits => "limits",
+            Self::Harmless => "harmless",
+        })
     }
 }
 
@@ -85,7 +186,7 @@ impl fmt::Display for Finding {
         if let Some(code) = self.code {
             write!(f, "{code} ")?;
         }
-        writeln!(f, "{}: {}", self.name, self.cause)?;
+        writeln!(f, "{} ({}): {}", self.name, self.severity, self.cause)?;
         if let Some(error) = &self.error {
             writeln!(f, "  failed: {error}")?;
         }
@@ -93,7 +194,12 @@ impl fmt::Display for Finding {
             writeln!(f, "  seen: {}: {}", seen.place, seen.found)?;
         }
         for (number, remedy) in (1..).zip(&self.remedies) {
-            writeln!(f, "  {number}. {}", remedy.replace('\n', "\n       "))?;
+            let danger = match remedy.danger {
+                RemedyDanger::None => "",
+                RemedyDanger::Disrupts => "  [disrupts the host]",
+                RemedyDanger::Unsafe => "  [UNSAFE]",
+            };
+            writeln!(f, "  {number}. {}{danger}", remedy.what)?;
         }
         Ok(())
     }

@@ -4,6 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use schemars::JsonSchema;
+use serde::Serialize;
 use vfio_core::iommu::Registry;
 use vfio_core::kernel::{Kernel, Linux};
 use vfio_core::{Result, Vfio};
@@ -19,6 +21,18 @@ pub(crate) struct Host {
     pub(crate) simulated: Option<String>,
 }
 
+/// Which host an answer is about.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct About {
+    /// The name of the machine, if it is a simulated one; absent where the host is real.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) simulated: Option<String>,
+    /// The architecture, as `uname` names it.
+    pub(crate) architecture: String,
+    /// The kernel's release, as `uname` names it.
+    pub(crate) kernel: String,
+}
+
 impl Host {
     /// That machine just booted, or the host that runs this program.
     pub(crate) fn new(machine: Option<Machine>) -> Result<Self> {
@@ -29,6 +43,21 @@ impl Host {
         };
         let vfio = Vfio::on(kernel, Registry::linked()?);
         Ok(Self { vfio, simulated })
+    }
+
+    /// Its kernel.
+    pub(crate) fn kernel(&self) -> &dyn Kernel {
+        &**self.vfio.kernel()
+    }
+
+    /// Which host it is.
+    pub(crate) fn about(&self) -> About {
+        let (architecture, kernel) = self.kernel().identity();
+        About {
+            simulated: self.simulated.clone(),
+            architecture,
+            kernel,
+        }
     }
 
     /// Says, above everything else, that the answer is not about the host that runs this program.

@@ -1,10 +1,16 @@
 //! `vfioctl`: what this host's IOMMU can do, why a device cannot be assigned, and what to do now.
 
+mod answer;
+mod device;
+mod doctor;
 mod finding;
+mod groups;
 mod host;
+mod names;
 mod output;
 mod probe;
 mod selftest;
+mod size;
 mod status;
 
 use std::process::ExitCode;
@@ -36,6 +42,9 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Probe(probe::Args),
+    Groups(groups::Args),
+    Device(device::Args),
+    Doctor(doctor::Args),
     Selftest(selftest::Args),
 }
 
@@ -54,6 +63,9 @@ fn run(host: &Host, command: &Command) -> anyhow::Result<Status> {
     let mut out = Output::default();
     match command {
         Command::Probe(args) => probe::run(host, &mut out, args),
+        Command::Groups(args) => groups::run(host, &mut out, args),
+        Command::Device(args) => device::run(host, &mut out, args),
+        Command::Doctor(args) => doctor::run(host, &mut out, args),
         Command::Selftest(args) => selftest::run(host, &mut out, args),
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, Write};
 
+use serde::Serialize;
 use vfio_core::Error;
 use vfio_core::kernel::Kernel;
 
@@ -25,6 +26,19 @@ impl Output {
             written => written?,
         }
         Ok(())
+    }
+}
+
+impl Output {
+    /// Writes a document for programs.
+    pub(crate) fn json(&mut self, document: &impl Serialize) -> io::Result<()> {
+        let text = serde_json::to_string_pretty(document).map_err(io::Error::other)?;
+        self.line(text)
+    }
+
+    /// Writes a finding, over several lines.
+    pub(crate) fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        self.line(finding.to_string().trim_end())
     }
 }
 

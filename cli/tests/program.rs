@@ -17,7 +17,7 @@ fn text(bytes: &[u8]) -> String {
 fn a_probe_answers_valid_json_whose_findings_agree_with_the_status() {
     let output = vfioctl(&["probe", "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(json["schema_version"], 1);
+    assert_eq!(json["schema_version"], 2);
     for list in ["backends", "groups", "findings"] {
         assert!(json[list].is_array(), "{list} in {json}");
     }
@@ -81,7 +81,7 @@ fn only_the_json_of_a_simulated_machine_names_it() {
     };
     let simulated = json(&["--sim", "pseries", "probe", "--json"]);
     assert_eq!(simulated["simulated"], "pseries");
-    assert_eq!(simulated["schema_version"], 1);
+    assert_eq!(simulated["schema_version"], 2);
     assert_eq!(simulated["architecture"], "ppc64le");
     let real = json(&["probe", "--json"]);
     assert_eq!(real.get("simulated"), None, "{real}");

@@ -1,19 +1,28 @@
 //! `vfioctl probe`: what this host's IOMMU can do.
 
-mod report;
+mod backend;
+mod iommu;
+mod memlock;
+pub(crate) mod report;
 mod text;
 
-use vfio_core::host::{self, IommuGroup};
+use vfio_core::host::{self, Interfaces, IommuGroup};
 use vfio_core::iommu::BackendReport;
-use vfio_core::{ErrorKind, Result, Vfio};
+use vfio_core::{CONTAINER_NODE, Error, ErrorKind, Result, Vfio};
 
 use crate::host::Host;
 use crate::output::Output;
+use crate::size::Bytes;
 use crate::status::Status;
-use report::{Report, is_absent};
+use backend::is_absent;
+use report::Report;
 
-/// Ask the kernel what its IOMMU can do; attaches nothing
+/// Tell what this host's IOMMU can do, by which ways in, and with how much locked memory
+///
+/// Nothing is opened but the container, nothing is attached, and no module is loaded. What only an attached group tells
+/// is told with --verify.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  vfioctl --sim powernv9 probe --verify --guest-memory 16G")]
 pub(crate) struct Args {
     /// Print JSON for programs
     #[arg(long)]
@@ -22,15 +31,15 @@ pub(crate) struct Args {
     /// only then can be asked, and release it; without GROUP, the first such group
     #[arg(long, value_name = "GROUP", num_args = 0..=1, require_equals = true)]
     verify: Option<Option<u32>>,
+    /// Say whether this user may lock enough for a guest with so much memory
+    #[arg(long, value_name = "SIZE")]
+    guest_memory: Option<Bytes>,
 }
 
 pub(crate) fn run(host: &Host, out: &mut Output, args: &Args) -> anyhow::Result<Status> {
-    let report = Report {
-        simulated: host.simulated.clone(),
-        ..ask(&host.vfio, args.verify)?
-    };
+    let report = ask(host, args.verify, args.guest_memory)?;
     if args.json {
-        out.line(serde_json::to_string_pretty(&report)?)?;
+        out.json(&report)?;
     } else {
         host.announce(out)?;
         text::print(&report, out)?;
@@ -39,11 +48,17 @@ pub(crate) fn run(host: &Host, out: &mut Output, args: &Args) -> anyhow::Result<
 }
 
 /// What is known of the host. What could not be found out is a finding, and the rest is told all the same.
-fn ask(vfio: &Vfio, verify: Option<Option<u32>>) -> Result<Report> {
-    let kernel = &**vfio.kernel();
+pub(crate) fn ask(
+    host: &Host,
+    verify: Option<Option<u32>>,
+    guest_memory: Option<Bytes>,
+) -> Result<Report> {
+    let vfio = &host.vfio;
+    let kernel = host.kernel();
     let groups = host::groups(kernel)?;
-    let mut report = Report::new(kernel, &groups);
-    let mut backends = match vfio.probe() {
+    let memory = guest_memory.map(|bytes| bytes.0);
+    let mut report = Report::new(host.about(), kernel, &groups, memory);
+    let mut backends = match ask_backends(vfio) {
         Ok(backends) => backends,
         Err(error) => {
             report.no_container(kernel, vfio.registry().iter().map(|r| r.name), &error);
@@ -67,6 +82,15 @@ fn ask(vfio: &Vfio, verify: Option<Option<u32>>) -> Result<Report> {
     }
     report.backends(kernel, &backends);
     Ok(report)
+}
+
+/// Opening a node that is there before its module is would load that.
+fn ask_backends(vfio: &Vfio) -> Result<Vec<BackendReport>> {
+    if Interfaces::of(&**vfio.kernel()).container {
+        return vfio.probe();
+    }
+    let why = "the kernel's VFIO is not loaded, and a query loads nothing";
+    Err(Error::new(ErrorKind::NoVfio, "open", CONTAINER_NODE).because(why))
 }
 
 /// Verifies with that group, or with the first that is ready and idle; `None` if none is ready.
@@ -97,7 +121,7 @@ mod tests {
 
     use vfio_core::address::{Iova, IovaRange, PageSizes};
     use vfio_core::iommu::{
-        Aperture, Capabilities, Reach, Registration, Registry, Support, WindowTrial,
+        Aperture, Capabilities, Reach, Registration, Registry, Support, VerifiedExtras, WindowTrial,
     };
     use vfio_core::kernel::Errno;
     use vfio_core::uapi::{TYPE1_IOMMU, TYPE1V2_IOMMU};
@@ -108,7 +132,7 @@ mod tests {
     use super::*;
 
     /// A host with those groups, the first `busy` of them in use, and a backend that the kernel refuses.
-    fn boot(groups: impl IntoIterator<Item = Group>, busy: usize) -> (SimKernel, Vfio) {
+    fn boot(groups: impl IntoIterator<Item = Group>, busy: usize) -> (SimKernel, Host) {
         let mut groups: Vec<_> = groups.into_iter().collect();
         for group in groups.iter_mut().take(busy) {
             group.node = Err(Errno::BUSY);
@@ -127,7 +151,8 @@ mod tests {
             },
         };
         let vfio = Vfio::on(Arc::new(sim.clone()), Registry::of([backend]).unwrap());
-        (sim, vfio)
+        let simulated = None;
+        (sim, Host { vfio, simulated })
     }
 
     fn ready() -> [Group; 2] {
@@ -148,7 +173,7 @@ mod tests {
     #[test]
     fn a_busy_group_is_passed_over() {
         let (sim, vfio) = boot(ready(), 1);
-        let report = ask(&vfio, Some(None)).unwrap();
+        let report = ask(&vfio, Some(None), None).unwrap();
         assert_eq!(report.verified_with_group, Some(2));
         assert!(sim.is_idle());
     }
@@ -157,7 +182,7 @@ mod tests {
     fn an_error_of_verifying_is_a_finding_in_the_report() {
         for (busy, group) in [(2, None), (1, Some(1))] {
             let (_, vfio) = boot(ready(), busy);
-            let report = ask(&vfio, Some(group)).unwrap();
+            let report = ask(&vfio, Some(group), None).unwrap();
             assert_eq!((names(&report), code(&report)), (vec!["group-busy"], 4));
             let error = report.findings[0].error.as_deref().unwrap();
             assert!(error.contains("/dev/vfio/1"), "{error}");
@@ -170,12 +195,12 @@ mod tests {
     fn a_group_that_is_absent_or_not_bound_is_a_finding() {
         let unbound = Group::new(7, [Device::edu("0000:00:01.0").unbound()]);
         let (_, vfio) = boot([unbound], 0);
-        let absent = ask(&vfio, Some(Some(99))).unwrap();
+        let absent = ask(&vfio, Some(Some(99)), None).unwrap();
         assert_eq!((names(&absent), code(&absent)), (vec!["failed"], 1));
         assert!(absent.findings[0].cause.contains("group 99 is not there"));
-        let unbound = ask(&vfio, Some(Some(7))).unwrap();
+        let unbound = ask(&vfio, Some(Some(7)), None).unwrap();
         assert_eq!((names(&unbound), code(&unbound)), (vec!["no-vfio-node"], 1));
-        let any = ask(&vfio, Some(None)).unwrap();
+        let any = ask(&vfio, Some(None), None).unwrap();
         assert_eq!(
             (names(&any), code(&any)),
             (vec!["nothing-to-verify-with"], 1)
@@ -185,16 +210,16 @@ mod tests {
     #[test]
     fn a_host_without_groups_has_no_iommu() {
         let (_, vfio) = boot([], 0);
-        let report = ask(&vfio, None).unwrap();
+        let report = ask(&vfio, None, None).unwrap();
         assert_eq!((names(&report), code(&report)), (vec!["iommu-off"], 1));
         let (_, vfio) = boot(ready(), 0);
-        let fine = ask(&vfio, None).unwrap();
+        let fine = ask(&vfio, None, None).unwrap();
         assert_eq!((names(&fine), code(&fine)), (vec![], 0));
     }
 
     #[test]
     fn each_thing_is_found_once_and_not_at_all_if_a_backend_works() {
-        let (sim, _) = boot(ready(), 0);
+        let (sim, host) = boot(ready(), 0);
         let refused = |name, number: u32| {
             let call = format!("type {number}");
             let error =
@@ -202,11 +227,11 @@ mod tests {
             BackendReport {
                 name,
                 support: Support::Refused(error),
-                windows: Vec::new(),
+                verified: VerifiedExtras::default(),
             }
         };
         let both = [refused("a", TYPE1V2_IOMMU), refused("b", TYPE1_IOMMU)];
-        let mut report = Report::new(&sim, &[]);
+        let mut report = Report::new(host.about(), &sim, &[], None);
         report.backends(&sim, &both);
         assert_eq!((report.findings.len(), code(&report)), (1, 1));
 
@@ -223,13 +248,16 @@ mod tests {
                 locked: 0,
                 windows: None,
             }),
-            windows: vec![WindowTrial {
-                page_size: 0x1000,
-                levels: 2,
-                outcome: Err(Error::new(ErrorKind::Kernel, "create", "a window")),
-            }],
+            verified: VerifiedExtras {
+                windows: vec![WindowTrial {
+                    page_size: 0x1000,
+                    levels: 2,
+                    outcome: Err(Error::new(ErrorKind::Kernel, "create", "a window")),
+                }],
+                ..VerifiedExtras::default()
+            },
         };
-        let mut report = Report::new(&sim, &[]);
+        let mut report = Report::new(host.about(), &sim, &[], None);
         report.backends(&sim, &[refused("a", TYPE1V2_IOMMU), works]);
         assert_eq!((report.findings.len(), code(&report)), (0, 0));
         let json = serde_json::to_value(&report).unwrap();
@@ -250,7 +278,7 @@ mod tests {
     #[test]
     fn that_nothing_works_is_a_finding_even_if_nobody_knows_why() {
         let (sim, vfio) = boot(ready(), 0);
-        let report = ask(&vfio, Some(Some(1))).unwrap();
+        let report = ask(&vfio, Some(Some(1)), None).unwrap();
         assert_eq!((names(&report), code(&report)), (vec!["no-backend"], 1));
         assert!(sim.is_idle());
     }

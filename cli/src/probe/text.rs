@@ -4,19 +4,31 @@ use std::io;
 
 use vfio_core::address::Size;
 
+use crate::groups;
 use crate::output::Output;
 
-use super::report::{BackendRow, CapabilitiesRow, DeviceRow, GroupRow, Report, TriedRow};
+use super::backend::{BackendRow, CapabilitiesRow, TriedRow};
+use super::iommu::IommuRow;
+use super::memlock::MemlockRow;
+use super::report::Report;
 
 pub(super) fn print(report: &Report, out: &mut Output) -> io::Result<()> {
+    let about = &report.about;
     out.line(format_args!(
         "host     Linux {} on {}",
-        report.kernel, report.architecture
+        about.kernel, about.architecture
     ))?;
+    print_iommu(&report.iommu, out)?;
     out.line(match &report.container.reason {
         None => format!("VFIO     {} is there", report.container.node),
         Some(reason) => format!("VFIO     {reason}"),
     })?;
+    let interfaces = &report.interfaces;
+    out.line(format_args!(
+        "         iommufd: {}; noiommu: {}",
+        interfaces.iommufd, interfaces.noiommu
+    ))?;
+    print_memlock(&report.memlock, out)?;
     if let Some(group) = report.verified_with_group {
         out.line(format_args!("verified with group {group}"))?;
     }
@@ -25,23 +37,66 @@ pub(super) fn print(report: &Report, out: &mut Output) -> io::Result<()> {
         print_backend(backend, out)?;
     }
     out.line("")?;
-    if report.groups.is_empty() {
-        out.line("no IOMMU groups")?;
-    }
-    for group in &report.groups {
-        print_group(group, out)?;
-    }
+    groups::text::print(&report.groups, out)?;
     for finding in &report.findings {
         out.line("")?;
-        out.line(finding.to_string().trim_end())?;
+        out.finding(finding)?;
     }
     Ok(())
+}
+
+fn print_iommu(iommu: &IommuRow, out: &mut Output) -> io::Result<()> {
+    let units = iommu
+        .units
+        .iter()
+        .map(|unit| format!("{} ({})", unit.name, unit.kind));
+    let units = match iommu.units.is_empty() {
+        true => "none that the kernel drives".to_owned(),
+        false => units.collect::<Vec<_>>().join(", "),
+    };
+    let bits = iommu
+        .address_bits
+        .map_or(String::new(), |bits| format!(", {bits} bits of address"));
+    out.line(format_args!("IOMMU    {units}{bits}"))?;
+    let firmware = iommu.firmware.unwrap_or("says nothing of an IOMMU");
+    let arguments = match iommu.boot_arguments.is_empty() {
+        true => String::new(),
+        false => format!("; boot arguments: {}", iommu.boot_arguments.join(" ")),
+    };
+    out.line(format_args!("         firmware: {firmware}{arguments}"))?;
+    out.line(format_args!(
+        "         interrupts isolated: {}",
+        iommu.interrupt_isolation
+    ))
+}
+
+fn print_memlock(memlock: &MemlockRow, out: &mut Output) -> io::Result<()> {
+    let limit = match (memlock.exempt, memlock.limit) {
+        (true, _) => "any amount (CAP_IPC_LOCK)".to_owned(),
+        (false, None) => "any amount".to_owned(),
+        (false, Some(limit)) => Size(limit).to_string(),
+    };
+    let whom = match memlock.guest_memory {
+        Some(memory) => format!("a guest of {}", Size(memory)),
+        None => "a small program".to_owned(),
+    };
+    out.line(format_args!(
+        "memlock  {limit} may be locked; {whom} needs {}: {}",
+        Size(memlock.needed),
+        memlock.enough
+    ))
 }
 
 fn print_backend(backend: &BackendRow, out: &mut Output) -> io::Result<()> {
     let mut details = backend.reason.iter().cloned().collect::<Vec<_>>();
     details.extend(backend.capabilities.iter().flat_map(describe));
     details.extend(describe_tried(&backend.windows_tried));
+    if backend.capabilities.is_some() {
+        let (dirty, coherent) = (&backend.dirty_tracking, &backend.coherent_dma);
+        details.push(format!(
+            "tells dirty pages: {dirty}; DMA coherent by force: {coherent}"
+        ));
+    }
     let first = details.first().map_or("", String::as_str);
     let line = format!("{:<9}{:<11} {first}", backend.name, backend.state);
     out.line(line.trim_end())?;
@@ -120,27 +175,4 @@ fn describe_tried(tried: &[TriedRow]) -> Vec<String> {
 fn counted(count: u32, what: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{count} {what}{ending}")
-}
-
-fn print_group(group: &GroupRow, out: &mut Output) -> io::Result<()> {
-    let state = if group.ready { "ready" } else { "" };
-    let mut head = format!("group {:<4}{state:<6}", group.id);
-    for device in &group.devices {
-        out.line(format_args!("{head} {}", describe_device(device)))?;
-        head = format!("{:<16}", "");
-    }
-    Ok(())
-}
-
-fn describe_device(device: &DeviceRow) -> String {
-    let driver = device.driver.as_deref().unwrap_or("no driver");
-    let in_the_way = if device.in_the_way {
-        "  (in the way)"
-    } else {
-        ""
-    };
-    format!(
-        "{}  {:04x}:{:04x}  class {:06x}  {driver}{in_the_way}",
-        device.bdf, device.vendor, device.device, device.class
-    )
 }

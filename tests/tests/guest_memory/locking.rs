@@ -27,7 +27,7 @@ fn names(error: &Error, rig: &Rig, enough: usize) {
     let diagnosis = error.diagnose(&*rig.kernel).unwrap();
     assert_eq!(diagnosis.code, "VFIO-04");
     let remedy = format!("{enough} bytes: ulimit -l {},", enough / 1024);
-    assert!(diagnosis.remedies[0].contains(&remedy), "{diagnosis:?}");
+    assert!(diagnosis.remedies[0].what.contains(&remedy), "{diagnosis:?}");
 }
 
 #[test]

@@ -1,26 +1,67 @@
 //! VFIO-01: no IOMMU is at work on this host, or none in front of this device.
 
 use crate::error::{Error, ErrorKind};
+use crate::host::{self, Distribution, is_x86};
 use crate::kernel::Kernel;
 
-use super::{Diagnosis, Evidence, listing, names};
+use super::{
+    Diagnosis, Entry, Evidence, Examination, Patient, Remedy, Weight, listing, names, noiommu,
+};
 
 const GROUPS: &str = "/sys/kernel/iommu_groups";
 const IOMMUS: &str = "/sys/class/iommu";
 const ACPI_TABLES: &str = "/sys/firmware/acpi/tables";
 
-pub(super) fn diagnose(error: &Error, kernel: &dyn Kernel) -> Option<Diagnosis> {
+/// What switches an IOMMU on or off at boot.
+const SWITCHES: [&str; 4] = [
+    "intel_iommu",
+    "amd_iommu",
+    "iommu",
+    "arm-smmu.disable_bypass",
+];
+
+pub(super) const ENTRY: Entry = Entry {
+    code: "VFIO-01",
+    name: "iommu-off",
+    of_error: diagnose,
+    examine,
+};
+
+fn diagnose(error: &Error, kernel: &dyn Kernel) -> Option<Diagnosis> {
     let no_groups = names(kernel, GROUPS).is_empty();
     let applies = match error.kind() {
         ErrorKind::NoGroup => true,
         ErrorKind::NoVfio => no_groups,
         _ => false,
     };
-    if !applies {
-        return None;
+    applies.then(|| finding(kernel, no_groups))
+}
+
+fn examine(patient: &Patient<'_>, examination: &mut Examination) {
+    let kernel = patient.kernel;
+    let no_groups = names(kernel, GROUPS).is_empty();
+    let lacks_one = |device: &host::PciDevice| device.group.is_none();
+    if !(no_groups || patient.device.is_some_and(lacks_one)) || noiommu::is_on(kernel) {
+        return;
     }
+    let iommus = host::iommus(kernel);
+    let may_come = |name: &String| host::iommu_kind(name) == "virtio-iommu";
+    let is_unbound = patient.device.is_some_and(|device| device.driver.is_none());
+    if is_unbound && iommus.iter().any(may_come) {
+        let why = "the device has no group yet: this IOMMU (virtio-iommu) makes one when a driver takes the device";
+        examination.unknown.push(ENTRY.unknown(why));
+        return;
+    }
+    examination.findings.push(finding(kernel, no_groups));
+}
+
+fn finding(kernel: &dyn Kernel, no_groups: bool) -> Diagnosis {
     let (arch, _) = kernel.identity();
-    let table = firmware_table(kernel);
+    let table = host::firmware_table(kernel);
+    let off: Vec<_> = host::boot_arguments(kernel, &SWITCHES)
+        .into_iter()
+        .filter(|argument| argument.ends_with("=off") || argument.ends_with("=0"))
+        .collect();
     let mut evidence = vec![listing(kernel, GROUPS), listing(kernel, IOMMUS)];
     if is_x86(&arch) || table.is_some() {
         let found = table.map_or("no DMAR, IVRS or IORT".to_owned(), |name| {
@@ -28,56 +69,50 @@ pub(super) fn diagnose(error: &Error, kernel: &dyn Kernel) -> Option<Diagnosis> 
         });
         evidence.push(Evidence::new(ACPI_TABLES, found));
     }
+    if !off.is_empty() {
+        evidence.push(Evidence::new("/proc/cmdline", off.join(" ")));
+    }
     let cause = match (no_groups, table) {
         (false, _) => "the host has an IOMMU, but not in front of this device",
         (true, Some(_)) => "the firmware describes an IOMMU and the kernel does not use it",
         (true, None) => "this host has no IOMMU that the kernel knows of",
     };
-    Some(Diagnosis {
-        code: "VFIO-01",
-        name: "iommu-off",
-        cause: cause.to_owned(),
-        evidence,
-        remedies: remedies(&arch, no_groups, table.is_some()),
-    })
+    let remedies = if no_groups {
+        remedies(kernel, &arch, table, &off)
+    } else {
+        vec![Remedy::disrupts(
+            "use another slot, or a device behind an IOMMU",
+        )]
+    };
+    ENTRY.found(Weight::Blocks, cause, evidence, remedies)
 }
 
-/// The ACPI table that describes an IOMMU.
-fn firmware_table(kernel: &dyn Kernel) -> Option<&'static str> {
-    let tables = names(kernel, ACPI_TABLES);
-    ["DMAR", "IVRS", "IORT"]
-        .into_iter()
-        .find(|name| tables.iter().any(|table| table == name))
-}
-
-fn remedies(arch: &str, no_groups: bool, described: bool) -> Vec<String> {
-    if !no_groups {
-        return vec!["use another slot, or a device behind an IOMMU".to_owned()];
-    }
+fn remedies(kernel: &dyn Kernel, arch: &str, table: Option<&str>, off: &[String]) -> Vec<Remedy> {
     let mut remedies = Vec::new();
-    if !described {
-        remedies.push(match arch {
+    if !off.is_empty() {
+        let words = off.join(" ");
+        remedies.push(Remedy::disrupts(format!(
+            "take {words} from the kernel's command line in the boot loader, and reboot"
+        )));
+    }
+    if table.is_none() {
+        remedies.push(Remedy::disrupts(match arch {
             arch if is_x86(arch) => {
-                "switch the IOMMU on in the firmware's setup (VT-d, AMD-Vi, \"IOMMU\")".to_owned()
+                "switch the IOMMU on in the firmware's setup (VT-d, AMD-Vi, \"IOMMU\")"
             }
-            "aarch64" => "switch the SMMU on in the firmware's setup, if it has one".to_owned(),
-            _ => {
-                "this machine's firmware must describe an IOMMU for its PCI host bridges".to_owned()
-            }
-        });
+            "aarch64" => "switch the SMMU on in the firmware's setup, if it has one",
+            _ => "this machine's firmware must describe an IOMMU for its PCI host bridges",
+        }));
     }
-    if is_x86(arch) {
-        remedies
-            .push("boot the kernel with intel_iommu=on (Intel; AMD needs no argument)".to_owned());
+    if is_x86(arch) && off.is_empty() {
+        let how = Distribution::of(kernel).add_boot_argument("intel_iommu=on");
+        remedies.push(Remedy::disrupts(format!(
+            "Intel (AMD needs no argument): {how}"
+        )));
     }
-    remedies.push(
+    remedies.push(Remedy::disrupts(
         "in a virtual machine: give the machine a virtual IOMMU (QEMU: -device intel-iommu, \
-         iommu=smmuv3, or virtio-iommu-pci)"
-            .to_owned(),
-    );
+         iommu=smmuv3, or virtio-iommu-pci)",
+    ));
     remedies
-}
-
-fn is_x86(arch: &str) -> bool {
-    matches!(arch, "x86_64" | "i686")
 }

@@ -3,20 +3,25 @@
 use crate::container::CONTAINER_NODE;
 use crate::error::{Error, ErrorKind};
 use crate::group::group_node;
-use crate::host::{self, Bdf, IommuGroup, PciDevice};
+use crate::host::{self, Bdf, Interfaces, IommuGroup, PciDevice, attribute_file};
 use crate::kernel::{Errno, Kernel};
 
-use super::{Diagnosis, Evidence};
+use super::bind_did_not_take::meant_for;
+use super::{Diagnosis, Entry, Evidence, Examination, Patient, Remedy, Weight, names};
 
 /// The base class of bridges, which vfio-pci does not take.
 const BRIDGE: u32 = 0x06;
 
-/// What is missing, what shows it, what helps.
-type Missing = (String, Vec<Evidence>, Vec<String>);
+pub(super) const ENTRY: Entry = Entry {
+    code: "VFIO-09",
+    name: "no-vfio-node",
+    of_error: diagnose,
+    examine,
+};
 
-pub(super) fn diagnose(error: &Error, kernel: &dyn Kernel) -> Option<Diagnosis> {
-    let (cause, evidence, remedies) = match (error.kind(), error.errno(), error.operation()) {
-        (ErrorKind::NoVfio, ..) => no_vfio(),
+fn diagnose(error: &Error, kernel: &dyn Kernel) -> Option<Diagnosis> {
+    let diagnosis = match (error.kind(), error.errno(), error.operation()) {
+        (ErrorKind::NoVfio, ..) => no_vfio(kernel),
         (ErrorKind::NotBound, ..) => match error.device() {
             Some(bdf) => device_not_bound(bdf, error.reason()?),
             None => group_not_bound(&host::group(kernel, error.group()?).ok()?),
@@ -31,84 +36,145 @@ pub(super) fn diagnose(error: &Error, kernel: &dyn Kernel) -> Option<Diagnosis> 
         }
         _ => return None,
     };
-    Some(Diagnosis {
-        code: "VFIO-09",
-        name: "no-vfio-node",
-        cause,
-        evidence,
-        remedies,
-    })
+    Some(diagnosis)
 }
 
-fn no_vfio() -> Missing {
-    (
-        "the kernel's VFIO is not loaded".to_owned(),
-        vec![Evidence::new(CONTAINER_NODE, "not there")],
+fn examine(patient: &Patient<'_>, examination: &mut Examination) {
+    let kernel = patient.kernel;
+    let no_groups = names(kernel, "/sys/kernel/iommu_groups").is_empty();
+    if no_groups || patient.device.is_some_and(|device| device.group.is_none()) {
+        return; // without an IOMMU, that is what is wrong
+    }
+    let interfaces = Interfaces::of(kernel);
+    let has_a_way_in = interfaces.container || interfaces.cdev || interfaces.iommufd;
+    if !has_a_way_in || !interfaces.pci_driver {
+        examination.findings.push(no_vfio(kernel));
+        return;
+    }
+    if interfaces.container && kernel.node(CONTAINER_NODE.as_ref()).is_err() {
+        examination.findings.push(no_container_node());
+    }
+    let Some(device) = patient.device.filter(|_| meant_for(patient).is_none()) else {
+        return;
+    };
+    if !device.is_bound_to_vfio() {
+        let why = match &device.driver {
+            Some(driver) => format!("it is bound to {driver}, which is no VFIO driver"),
+            None => "it is bound to no driver".to_owned(),
+        };
+        examination
+            .findings
+            .push(device_not_bound(device.bdf, &why));
+    } else if let Some(group) = patient.group {
+        let node = group_node(group.id);
+        if interfaces.container && kernel.node(&node).is_err() && !is_noiommu(kernel, group.id) {
+            examination.findings.push(no_group_node(group.id));
+        }
+    }
+}
+
+fn is_noiommu(kernel: &dyn Kernel, group: u32) -> bool {
+    let node = format!("/dev/vfio/noiommu-{group}");
+    kernel.node(node.as_ref()).is_ok()
+}
+
+fn no_vfio(kernel: &dyn Kernel) -> Diagnosis {
+    let iommu = match kernel.identity().0.as_str() {
+        "ppc64le" | "ppc64" => "modprobe -a vfio-pci vfio_iommu_spapr_tce",
+        _ => "modprobe -a vfio-pci vfio_iommu_type1",
+    };
+    let missing = |place: &str| Evidence::new(place, "not there");
+    ENTRY.found(
+        Weight::Blocks,
+        "the kernel's VFIO is not loaded",
         vec![
-            "load it: modprobe vfio-pci (on POWER also vfio_iommu_spapr_tce, elsewhere \
-             vfio_iommu_type1)"
-                .to_owned(),
-            "in a container: pass /dev/vfio through".to_owned(),
+            missing("/sys/class/misc/vfio"),
+            missing("/sys/bus/pci/drivers/vfio-pci"),
+        ]
+        .into_iter()
+        .filter(|it| !host::exists(kernel, &it.place))
+        .chain(
+            [missing(CONTAINER_NODE)]
+                .into_iter()
+                .filter(|it| kernel.node(&it.place).is_err()),
+        )
+        .collect(),
+        vec![
+            Remedy::safe(format!("load it, as root: {iommu}")),
+            Remedy::safe("in a container: load it on the host, and pass /dev/vfio through"),
         ],
     )
 }
 
-fn device_not_bound(bdf: Bdf, why: &str) -> Missing {
-    (
-        why.to_owned(),
-        vec![Evidence::new(driver_link(bdf), why)],
-        bind_commands(&bdf.to_string()),
+fn no_container_node() -> Diagnosis {
+    ENTRY.found(
+        Weight::Blocks,
+        format!("the kernel has VFIO, and {CONTAINER_NODE} is not there"),
+        vec![Evidence::new(CONTAINER_NODE, "not there")],
+        vec![
+            Remedy::safe("in a container: pass /dev/vfio through (docker: --device /dev/vfio)"),
+            Remedy::safe("outside: see whether udev or devtmpfs is running"),
+        ],
     )
 }
 
-fn group_not_bound(group: &IommuGroup) -> Missing {
+fn device_not_bound(bdf: Bdf, why: &str) -> Diagnosis {
+    ENTRY.found(
+        Weight::Blocks,
+        format!("{bdf} is no device of VFIO's: {why}"),
+        vec![Evidence::new(attribute_file(bdf, "driver"), why)],
+        vec![bind([bdf])],
+    )
+}
+
+fn group_not_bound(group: &IommuGroup) -> Diagnosis {
     let evidence = group.devices.iter().map(|device| {
         let driver = device.driver.as_deref().unwrap_or("no driver");
-        Evidence::new(driver_link(device.bdf), driver)
+        Evidence::new(attribute_file(device.bdf, "driver"), driver)
     });
-    let mut remedies: Vec<_> = group
+    let endpoints: Vec<_> = group
         .devices
         .iter()
         .filter(|device| device.class >> 16 != BRIDGE)
-        .flat_map(|device| bind_commands(&device.bdf.to_string()))
+        .map(|device| device.bdf)
         .collect();
-    if remedies.is_empty() {
-        remedies.push("use another group: this one has no device that can be bound".to_owned());
-    }
-    (
+    let remedy = match endpoints.is_empty() {
+        true => Remedy::safe("use another group: this one has no device that can be bound"),
+        false => bind(endpoints),
+    };
+    ENTRY.found(
+        Weight::Blocks,
         format!("no member of group {} is bound to VFIO", group.id),
         evidence.collect(),
-        remedies,
+        vec![remedy],
     )
 }
 
-fn no_group_node(id: u32) -> Missing {
+fn no_group_node(id: u32) -> Diagnosis {
     let node = group_node(id);
-    (
+    ENTRY.found(
+        Weight::Blocks,
         format!(
             "{} is not there although its device is bound to VFIO",
             node.display()
         ),
-        vec![Evidence::new(node, "not there")],
+        vec![Evidence::new(&node, "not there")],
         vec![
-            "in a container: pass the node through".to_owned(),
-            "outside: see whether udev or devtmpfs is running".to_owned(),
-            "with the kernel's noiommu mode the node is called noiommu-N".to_owned(),
+            Remedy::safe(format!(
+                "in a container: pass the node through (docker: --device {})",
+                node.display()
+            )),
+            Remedy::safe("outside: see whether udev or devtmpfs is running"),
+            Remedy::safe("with the kernel's noiommu mode the node is called noiommu-N"),
         ],
     )
 }
 
-fn driver_link(bdf: Bdf) -> String {
-    format!("/sys/bus/pci/devices/{bdf}/driver")
-}
-
-/// How one device comes to vfio-pci.
-pub(super) fn bind_commands(bdf: &str) -> Vec<String> {
-    vec![format!(
-        "bind it, if nothing on this host needs it:\n\
-             modprobe vfio-pci\n\
-             echo vfio-pci > /sys/bus/pci/devices/{bdf}/driver_override\n\
-             echo {bdf} > /sys/bus/pci/devices/{bdf}/driver/unbind   # if it has a driver\n\
-             echo {bdf} > /sys/bus/pci/drivers_probe"
-    )]
+/// How devices come to vfio-pci.
+fn bind(bdfs: impl IntoIterator<Item = Bdf>) -> Remedy {
+    let bdfs: Vec<_> = bdfs.into_iter().map(|bdf| bdf.to_string()).collect();
+    Remedy::disrupts(format!(
+        "bind it, as root, if nothing on this host needs it: vfioctl bind {}",
+        bdfs.join(" ")
+    ))
 }

@@ -1,34 +1,84 @@
 //! VFIO-05: the IOMMU does not remap interrupts, so the kernel refuses to give a device away.
 
 use crate::error::Error;
+use crate::host::{self, Distribution, parameter_file};
 use crate::kernel::{Errno, Kernel};
 
-use super::{Diagnosis, Evidence};
+use super::{Diagnosis, Entry, Evidence, Examination, Patient, Remedy, Weight};
 
-const SWITCH: &str = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts";
+const MODULE: &str = "vfio_iommu_type1";
+const SWITCH: &str = "allow_unsafe_interrupts";
+/// What switches remapping off at boot.
+const ARGUMENTS: [&str; 2] = ["intremap", "nointremap"];
 
-pub(super) fn diagnose(error: &Error, kernel: &dyn Kernel) -> Option<Diagnosis> {
+pub(super) const ENTRY: Entry = Entry {
+    code: "VFIO-05",
+    name: "unsafe-interrupts",
+    of_error: diagnose,
+    examine,
+};
+
+fn diagnose(error: &Error, kernel: &dyn Kernel) -> Option<Diagnosis> {
     if error.operation() != "VFIO_SET_IOMMU" || error.errno() != Some(Errno::PERM) {
         return None;
     }
-    let switch = kernel.read(SWITCH.as_ref()).ok()?; // only with type1 is this the reason
-    let switch = String::from_utf8_lossy(&switch).trim().to_owned();
-    if switch == "Y" {
-        return None;
+    // Only with type1 is this the reason.
+    let switch = host::module_parameter(kernel, MODULE, SWITCH)?;
+    let others = switch == "Y" || host::interrupt_remapping(kernel) == Some(true);
+    (!others).then(|| finding(kernel))
+}
+
+fn examine(patient: &Patient<'_>, examination: &mut Examination) {
+    let kernel = patient.kernel;
+    if host::iommus(kernel).is_empty() || !host::is_x86(&kernel.identity().0) {
+        return; // without an IOMMU that is what is wrong; elsewhere the interrupt controller does it
     }
-    Some(Diagnosis {
-        code: "VFIO-05",
-        name: "unsafe-interrupts",
-        cause: "the IOMMU does not remap interrupts: a device could forge those of others".to_owned(),
-        evidence: vec![Evidence::new(SWITCH, switch)],
-        remedies: vec![
-            "switch interrupt remapping on in the firmware's setup (VT-d with x2APIC; AMD: IOMMU)"
-                .to_owned(),
-            "boot without intremap=off and nointremap; in a virtual machine: intel-iommu,intremap=on"
-                .to_owned(),
-            "last, and only where everything that uses the device is trusted with the whole host: \
-             the module parameter allow_unsafe_interrupts=1 of vfio_iommu_type1"
-                .to_owned(),
-        ],
-    })
+    let allowed = host::module_parameter(kernel, MODULE, SWITCH).as_deref() == Some("Y");
+    match host::interrupt_remapping(kernel) {
+        Some(false) if !allowed => examination.findings.push(finding(kernel)),
+        Some(_) => {}
+        None => examination
+            .unknown
+            .push(ENTRY.unknown("/proc/interrupts does not say whether interrupts are remapped")),
+    }
+}
+
+fn finding(kernel: &dyn Kernel) -> Diagnosis {
+    let mut evidence = Vec::new();
+    if host::interrupt_remapping(kernel) == Some(false) {
+        evidence.push(Evidence::new(
+            "/proc/interrupts",
+            "no chip with IR- in its name",
+        ));
+    }
+    if let Some(switch) = host::module_parameter(kernel, MODULE, SWITCH) {
+        evidence.push(Evidence::new(parameter_file(MODULE, SWITCH), switch));
+    }
+    let off = host::boot_arguments(kernel, &ARGUMENTS);
+    let mut remedies = Vec::new();
+    if off.is_empty() {
+        remedies.push(Remedy::disrupts(
+            "switch interrupt remapping on in the firmware's setup (VT-d with x2APIC; AMD: IOMMU)",
+        ));
+        let how = Distribution::of(kernel).add_boot_argument("intremap=on");
+        remedies.push(Remedy::disrupts(format!(
+            "{how}; in a virtual machine: intel-iommu,intremap=on"
+        )));
+    } else {
+        evidence.push(Evidence::new("/proc/cmdline", off.join(" ")));
+        remedies.push(Remedy::disrupts(format!(
+            "take {} from the kernel's command line in the boot loader, and reboot",
+            off.join(" ")
+        )));
+    }
+    remedies.push(Remedy::gives_up_safety(
+        "last, and only where everything that uses the device is trusted with the whole host: \
+         the module parameter allow_unsafe_interrupts=1 of vfio_iommu_type1",
+    ));
+    ENTRY.found(
+        Weight::Blocks,
+        "the IOMMU does not remap interrupts: a device could forge those of others",
+        evidence,
+        remedies,
+    )
 }

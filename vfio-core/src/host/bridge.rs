@@ -133,6 +133,15 @@ pub fn io_space(kernel: &dyn Kernel, bdf: Bdf) -> Result<IoSpace> {
     Ok(io.next().map_or(IoSpace::None, IoSpace::Window))
 }
 
+/// The node of the host bridge that a device is behind, if the hypervisor of a POWER guest gives that bridge one DMA window
+/// and no means to make others (`ibm,dma-window` without `ibm,ddw-applicable`). `None`: it does, or this is no such guest.
+pub fn has_fixed_window(kernel: &dyn Kernel, bdf: Bdf) -> Option<PathBuf> {
+    let node = node_of(kernel, bdf).ok()??;
+    let (bridge, _) = host_bridge(kernel, &node)?;
+    let has = |name: &str| kernel.read(&bridge.join(name)).is_ok();
+    (has("ibm,dma-window") && !has("ibm,ddw-applicable")).then_some(bridge)
+}
+
 /// The outermost PCI bridge that a node of the tree is in, with its `ranges`. Bridges between buses have some, too.
 fn host_bridge(kernel: &dyn Kernel, node: &Path) -> Option<(PathBuf, Vec<u8>)> {
     // `../../../firmware/devicetree/base/pci@800000020000000/ethernet@4`

@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kernel::{Errno, Kernel};
 
 use super::Bdf;
+use super::text::link_name;
 
 /// What sysfs says of a PCI device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +75,7 @@ pub fn device(kernel: &dyn Kernel, bdf: Bdf) -> Result<PciDevice> {
         errno => Error::kernel("read", dir.join(file).display().to_string(), errno).of_device(bdf),
     };
     let id = |file| hex_file(kernel, &dir.join(file)).map_err(|errno| failed(file, errno));
-    let link = |file| link_name(kernel, &dir.join(file)).map_err(|errno| failed(file, errno));
+    let link = |file| link_name(kernel, dir.join(file)).map_err(|errno| failed(file, errno));
     Ok(PciDevice {
         bdf,
         vendor: u16::try_from(id("vendor")?).unwrap_or(u16::MAX),
@@ -98,15 +99,4 @@ fn hex_file(kernel: &dyn Kernel, path: &Path) -> std::result::Result<u32, Errno>
     let text = std::str::from_utf8(&bytes).map_err(|_| Errno::INVAL)?;
     let digits = text.trim().trim_start_matches("0x");
     u32::from_str_radix(digits, 16).map_err(|_| Errno::INVAL)
-}
-
-/// The last part of what a link points to; `None` if there is no such link.
-fn link_name(kernel: &dyn Kernel, path: &Path) -> std::result::Result<Option<String>, Errno> {
-    match kernel.read_link(path) {
-        Ok(target) => Ok(target
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())),
-        Err(Errno::NOENT) => Ok(None),
-        Err(errno) => Err(errno),
-    }
 }

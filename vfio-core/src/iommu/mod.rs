@@ -42,7 +42,7 @@ pub use memory_registration::MemoryRegistration;
 pub(crate) use origin::Origin;
 pub use partitionable_endpoint::PartitionableEndpoint;
 pub use placement::Placement;
-pub use probe::{BackendReport, Support, WindowTrial, probe, verify};
+pub use probe::{BackendReport, Support, VerifiedExtras, WindowTrial, probe, verify};
 pub use ranges::Ranges;
 pub use recovery::{Recovery, RecoveryStep};
 pub use registry::{BACKEND_VARIABLE, MakeContext, Reach, Registration, Registry};

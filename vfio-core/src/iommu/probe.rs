@@ -6,9 +6,11 @@ use crate::container::Container;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::{Group, Membership};
 use crate::kernel::Kernel;
+use crate::uapi;
 
 use super::backend::{Capabilities, IommuBackend};
 use super::choose::select;
+use super::dirty::DirtyLimits;
 use super::domain::Domain;
 use super::registry::{Reach, Registration, Registry};
 use super::windows::{Window, WindowPages, WindowRequest};
@@ -35,9 +37,20 @@ pub struct BackendReport {
     pub name: &'static str,
     /// How far it is supported.
     pub support: Support,
-    /// The windows that were created, one after the other, to see which can be; none where there are no windows, or nothing
-    /// was tried.
+    /// What else was found out with a group in a container; nothing where none was.
+    pub verified: VerifiedExtras,
+}
+
+/// What only an attached group tells, beside the capabilities.
+#[derive(Debug, Default)]
+pub struct VerifiedExtras {
+    /// The windows that were created, one after the other, to see which can be; none where there are no windows.
     pub windows: Vec<WindowTrial>,
+    /// How the kernel tells which pages are dirty; `None`: it does not, or was not asked.
+    pub dirty_tracking: Option<DirtyLimits>,
+    /// Whether DMA is coherent with the processor's caches whatever a device asks for (`VFIO_DMA_CC_IOMMU`); `None`: not
+    /// asked.
+    pub coherent_dma: Option<bool>,
 }
 
 /// A kind of window that the kernel says can be, and what came of it.
@@ -106,8 +119,8 @@ pub fn verify(
     })
 }
 
-fn without_trial(support: Support) -> (Support, Vec<WindowTrial>) {
-    (support, Vec::new())
+fn without_trial(support: Support) -> (Support, VerifiedExtras) {
+    (support, VerifiedExtras::default())
 }
 
 /// The one error is that the group was not released; any other is the answer.
@@ -117,18 +130,24 @@ fn verify_with_group(
     extension: u32,
     attach: fn(Container) -> Result<Box<dyn IommuBackend>>,
     group: u32,
-) -> Result<(Support, Vec<WindowTrial>)> {
+) -> Result<(Support, VerifiedExtras)> {
     let (container, mut membership) = match enter(kernel, extension, group) {
         Ok(Some(entered)) => entered,
-        Ok(None) => return Ok((Support::Absent, Vec::new())),
-        Err(error) => return Ok((Support::Unknown(error), Vec::new())),
+        Ok(None) => return Ok(without_trial(Support::Absent)),
+        Err(error) => return Ok(without_trial(Support::Unknown(error))),
     };
-    let mut windows = Vec::new();
+    let mut extras = VerifiedExtras::default();
     let support = match select(registration, extension, &container, attach) {
         Err(error) => Support::Refused(error),
         Ok(domain) => {
             membership = membership.serving(domain.clone());
-            windows = try_windows(&domain);
+            extras = VerifiedExtras {
+                windows: try_windows(&domain),
+                dirty_tracking: domain
+                    .with_tracking("ask about the dirty pages of", |it| it.limits())
+                    .ok(),
+                coherent_dma: container.check_extension(uapi::DMA_CC_IOMMU).ok(),
+            };
             seen(domain.capabilities())
         }
     };
@@ -138,7 +157,7 @@ fn verify_with_group(
             .of_kind(ErrorKind::Kernel)
             .because("the group was not released")
     })?;
-    Ok((support, windows))
+    Ok((support, extras))
 }
 
 /// Creates a window of each page size, and one of each number of levels, and removes it.
@@ -200,16 +219,16 @@ fn enter(
 
 fn report(
     registry: &Registry,
-    mut ask: impl FnMut(&Registration) -> Result<(Support, Vec<WindowTrial>)>,
+    mut ask: impl FnMut(&Registration) -> Result<(Support, VerifiedExtras)>,
 ) -> Result<Vec<BackendReport>> {
     registry
         .iter()
         .map(|registration| {
-            let (support, windows) = ask(registration)?;
+            let (support, verified) = ask(registration)?;
             Ok(BackendReport {
                 name: registration.name,
                 support,
-                windows,
+                verified,
             })
         })
         .collect()

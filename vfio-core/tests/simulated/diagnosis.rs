@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use vfio_core::diagnosis::Diagnosis;
+use vfio_core::diagnosis::{Danger, Diagnosis};
 use vfio_core::iommu::{IommuBackend, Reach, Registration, Registry};
 use vfio_core::kernel::{Errno, Kernel};
 use vfio_core::uapi::TYPE1V2_IOMMU;
 use vfio_core::{Container, Error, ErrorKind, Result, Vfio};
-use vfio_sim::machine::{Device, Group};
+use vfio_sim::machine::{Device, Group, Hardware};
 use vfio_sim::{Machine, SimKernel};
 
 use crate::overlay::Overlay;
@@ -109,8 +109,7 @@ fn vfio_02_the_group_is_not_viable() {
         &[
             "group 2",
             "0000:00:05.0 (nvme)",
-            "echo 0000:00:05.0 > ",
-            "driver_override",
+            "vfioctl bind 0000:00:05.0",
         ],
     );
     assert_eq!(diagnosis.evidence.len(), 1);
@@ -154,22 +153,30 @@ fn vfio_04_too_little_memory_may_be_locked() {
 
 #[test]
 fn vfio_05_interrupts_are_not_remapped() {
-    let refused = || overlay(alone().refuse(TYPE1V2_IOMMU, Errno::PERM));
-    let diagnosis = diagnose(refused().file(SWITCH, "N\n"));
+    let refused = || overlay(unsafe_interrupts().refuse(TYPE1V2_IOMMU, Errno::PERM));
+    let diagnosis = diagnose(refused());
     says(&diagnosis, "VFIO-05", &["remap", "allow_unsafe_interrupts"]);
-    assert!(
-        diagnosis
-            .remedies
-            .last()
-            .unwrap()
-            .contains("allow_unsafe_interrupts=1")
-    );
-    assert!(!diagnosis.remedies[0].contains("allow_unsafe_interrupts"));
-    // Somebody has thrown the switch, or there is no type1: then it is something else.
+    let (last, first) = diagnosis.remedies.split_last().unwrap();
+    assert!(last.what.contains("allow_unsafe_interrupts=1"));
+    assert_eq!(last.danger, Danger::Unsafe);
+    assert!(first.iter().all(|it| it.danger < Danger::Unsafe));
+    // Somebody has thrown the switch, or they are remapped: then it is something else.
     assert_eq!(diagnose_with(refused().file(SWITCH, "Y\n"), v2()), None);
-    assert_eq!(diagnose_with(refused(), v2()), None);
-    let other = overlay(alone().refuse(TYPE1V2_IOMMU, Errno::INVAL)).file(SWITCH, "N\n");
+    let remapped = overlay(alone().refuse(TYPE1V2_IOMMU, Errno::PERM));
+    assert_eq!(diagnose_with(remapped, v2()), None);
+    let other = overlay(unsafe_interrupts().refuse(TYPE1V2_IOMMU, Errno::INVAL));
     assert_eq!(diagnose_with(other, v2()), None);
+}
+
+/// A host whose interrupts are not remapped.
+fn unsafe_interrupts() -> Machine {
+    let mut machine = alone();
+    for iommu in &mut machine.iommus {
+        if let Hardware::Type1(type1) = &mut iommu.hardware {
+            type1.remaps_interrupts = false;
+        }
+    }
+    machine
 }
 
 fn node(errno: Errno) -> Machine {
@@ -204,7 +211,7 @@ fn vfio_09_a_node_is_missing() {
     says(
         &diagnose(overlay(module)),
         "VFIO-09",
-        &["modprobe vfio-pci"],
+        &["modprobe -a vfio-pci"],
     );
     let unbound = diagnose(overlay(host([Device::edu(BDF).unbound()])));
     says(
@@ -213,7 +220,7 @@ fn vfio_09_a_node_is_missing() {
         &[
             "no driver",
             "\"/sys/bus/pci/devices/0000:00:04.0/driver\"",
-            "echo 0000:00:04.0 > /sys/bus/pci/drivers_probe",
+            "vfioctl bind 0000:00:04.0",
         ],
     );
     let group = diagnose(overlay(node(Errno::NOENT)));
@@ -234,7 +241,11 @@ fn vfio_09_a_group_that_is_not_bound_is_not_said_to_be() {
         let diagnosis = error.diagnose(&kernel).unwrap();
         says(&diagnosis, "VFIO-09", &["no member of group 2", "pcieport"]);
         assert_eq!(diagnosis.remedies.len(), 1);
-        assert!(diagnosis.remedies[0].contains("echo 0000:00:05.0 >"));
+        assert!(
+            diagnosis.remedies[0]
+                .what
+                .contains("vfioctl bind 0000:00:05.0")
+        );
     }
     let bridge = not_bound.diagnose(&overlay(host([bridge]))).unwrap();
     says(&bridge, "VFIO-09", &["use another group"]);
@@ -257,7 +268,10 @@ fn vfio_10_somebody_has_the_group() {
         .file("/proc/77/comm", "qemu-system-x86\n");
     let seen = diagnose(seen);
     says(&seen, "VFIO-10", &["/proc/77/fd/9", "fuser -v /dev/vfio/2"]);
-    assert_eq!(seen.cause, "qemu-system-x86 (process 77) has it open");
+    assert_eq!(
+        seen.cause,
+        "qemu-system-x86 (process 77) has /dev/vfio/2 open"
+    );
 }
 
 #[test]

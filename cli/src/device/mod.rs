@@ -1,0 +1,53 @@
+//! `vfioctl device`: everything about one device.
+
+pub(crate) mod report;
+mod sysfs;
+mod text;
+mod vfio;
+
+use vfio_core::host::Bdf;
+
+use crate::answer::Answer;
+use crate::host::Host;
+use crate::output::Output;
+use crate::status::Status;
+use report::VfioRow;
+
+/// Tell everything about one device: who it is, its group, driver and node, what is reserved, how it is reset, its BARs
+///
+/// What only VFIO knows, its regions and interrupts, is told with --open.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  vfioctl --sim x86_64 device 0000:00:05.0 --open")]
+pub(crate) struct Args {
+    /// The device, as 0000:00:1f.2
+    bdf: Bdf,
+    /// Open it through VFIO for a moment, which resets it, and ask for its regions and interrupts
+    #[arg(long)]
+    open: bool,
+    /// Print JSON for programs
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(host: &Host, out: &mut Output, args: &Args) -> anyhow::Result<Status> {
+    let vfio = match args.open {
+        true => vfio::ask(host, args.bdf)?,
+        false => VfioRow {
+            opened: Answer::Unknown(
+                "only the open device tells; --open opens it, which resets it".to_owned(),
+            ),
+            can_reset: None,
+            regions: Vec::new(),
+            interrupts: Vec::new(),
+            hot_reset: None,
+        },
+    };
+    let report = sysfs::ask(host, args.bdf, vfio)?;
+    if args.json {
+        out.json(&report)?;
+    } else {
+        host.announce(out)?;
+        text::print(&report, out)?;
+    }
+    Ok(Status::FINE)
+}
