@@ -1,21 +1,28 @@
 //! `vfioctl`: what this host's IOMMU can do, why a device cannot be assigned, and what to do now.
 
 mod answer;
+mod bdf;
+mod completions;
 mod device;
 mod doctor;
 mod finding;
+mod format;
 mod groups;
 mod host;
+mod man;
 mod names;
 mod output;
 mod probe;
+mod schema;
 mod selftest;
 mod size;
 mod status;
+mod watch;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::CompleteEnv;
 use vfio_core::kernel::{Kernel, Linux};
 use vfio_sim::Machine;
 // The compiler drops a crate that nobody names, and its backends with it.
@@ -45,10 +52,18 @@ enum Command {
     Groups(groups::Args),
     Device(device::Args),
     Doctor(doctor::Args),
+    Watch(watch::Args),
     Selftest(selftest::Args),
+    Schema(schema::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 fn main() -> ExitCode {
+    // Where a shell asks for completions, this answers and ends.
+    CompleteEnv::with_factory(Args::command)
+        .var(completions::VARIABLE)
+        .complete();
     let Args { sim, command } = Args::parse();
     match Host::new(sim) {
         Ok(host) => {
@@ -66,6 +81,10 @@ fn run(host: &Host, command: &Command) -> anyhow::Result<Status> {
         Command::Groups(args) => groups::run(host, &mut out, args),
         Command::Device(args) => device::run(host, &mut out, args),
         Command::Doctor(args) => doctor::run(host, &mut out, args),
+        Command::Watch(args) => watch::run(host, &mut out, args),
+        Command::Schema(args) => schema::run(&mut out, args),
+        Command::Completions(args) => completions::run(&mut out, args),
+        Command::Man(args) => man::run(&mut out, args),
         Command::Selftest(args) => selftest::run(host, &mut out, args),
     }
 }

@@ -30,6 +30,16 @@ impl Output {
 }
 
 impl Output {
+    /// Whether the reader has gone away.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Writes text of the program's own, of several lines.
+    pub(crate) fn text(&mut self, text: &str) -> io::Result<()> {
+        text.lines().try_for_each(|line| self.line(line))
+    }
+
     /// Writes a document for programs.
     pub(crate) fn json(&mut self, document: &impl Serialize) -> io::Result<()> {
         let text = serde_json::to_string_pretty(document).map_err(io::Error::other)?;

@@ -7,6 +7,7 @@ use vfio_core::host::Bdf;
 use vfio_core::iommu::Capabilities;
 use vfio_core::{Error, ErrorKind, Result};
 
+use crate::bdf;
 use crate::host::Host;
 use crate::output::Output;
 use crate::status::Status;
@@ -18,6 +19,7 @@ const BUFFER_SIZE: usize = 65536;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The device, as 0000:00:1f.2
+    #[arg(add = bdf::completer())]
     bdf: Bdf,
 }
 

@@ -8,6 +8,7 @@ mod vfio;
 use vfio_core::host::Bdf;
 
 use crate::answer::Answer;
+use crate::bdf;
 use crate::host::Host;
 use crate::output::Output;
 use crate::status::Status;
@@ -20,6 +21,7 @@ use report::VfioRow;
 #[command(after_help = "Example:\n  vfioctl --sim x86_64 device 0000:00:05.0 --open")]
 pub(crate) struct Args {
     /// The device, as 0000:00:1f.2
+    #[arg(add = bdf::completer())]
     bdf: Bdf,
     /// Open it through VFIO for a moment, which resets it, and ask for its regions and interrupts
     #[arg(long)]

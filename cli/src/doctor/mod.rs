@@ -1,11 +1,12 @@
 //! `vfioctl doctor`: why a device cannot be assigned, and what to do.
 
-mod report;
+pub(crate) mod report;
 mod text;
 
 use vfio_core::diagnosis::{Examination, Question, examine};
 use vfio_core::host::{self, Bdf, PciDevice};
 
+use crate::bdf;
 use crate::host::Host;
 use crate::names::Names;
 use crate::output::Output;
@@ -23,6 +24,7 @@ use report::{DeviceReport, Report};
 #[command(after_help = "Example:\n  vfioctl --sim x86_64 doctor 0000:00:04.0 --guest-memory 16G")]
 pub(crate) struct Args {
     /// The device, as 0000:00:1f.2
+    #[arg(add = bdf::completer())]
     bdf: Option<Bdf>,
     /// How much memory the guest has that the device is for
     #[arg(long, value_name = "SIZE")]

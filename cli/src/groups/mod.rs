@@ -1,11 +1,13 @@
 //! `vfioctl groups`: what can only be given away together.
 
+pub(crate) mod inventory;
 pub(crate) mod report;
 pub(crate) mod text;
 mod tree;
 
 use vfio_core::host::{self, PciDevice};
 
+use crate::format::{Format, FormatArgs, prometheus};
 use crate::host::Host;
 use crate::names::Names;
 use crate::output::Output;
@@ -20,14 +22,13 @@ use tree::Topology;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  vfioctl --sim pseries groups --tree")]
 pub(crate) struct Args {
-    /// Print JSON for programs
-    #[arg(long, conflicts_with_all = ["tree", "dot"])]
-    json: bool,
+    #[command(flatten)]
+    form: FormatArgs,
     /// Draw which device is behind which bridge
-    #[arg(long, conflicts_with = "dot")]
+    #[arg(long, conflicts_with_all = ["dot", "json", "format"])]
     tree: bool,
     /// The same for graphviz
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["json", "format"])]
     dot: bool,
 }
 
@@ -61,16 +62,19 @@ pub(crate) fn run(host: &Host, out: &mut Output, args: &Args) -> anyhow::Result<
             .map(|device| DeviceRow::new(device, &names))
             .collect(),
     };
-    if args.json {
-        out.json(&report)?;
-    } else {
-        host.announce(out)?;
-        text::print(&report.groups, out)?;
-        if !report.without_group.is_empty() {
-            let count = report.without_group.len();
-            out.line(format_args!(
-                "{count} devices have no IOMMU in front of them"
-            ))?;
+    match args.form.format() {
+        Format::Json => out.json(&report)?,
+        Format::Prometheus => prometheus::print(&report.gauges(), out)?,
+        Format::Nfd => report.features().print(out)?,
+        Format::Text => {
+            host.announce(out)?;
+            text::print(&report.groups, out)?;
+            if !report.without_group.is_empty() {
+                let count = report.without_group.len();
+                out.line(format_args!(
+                    "{count} devices have no IOMMU in front of them"
+                ))?;
+            }
         }
     }
     Ok(Status::FINE)

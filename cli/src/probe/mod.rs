@@ -1,6 +1,7 @@
 //! `vfioctl probe`: what this host's IOMMU can do.
 
 mod backend;
+mod inventory;
 mod iommu;
 mod memlock;
 pub(crate) mod report;
@@ -10,6 +11,7 @@ use vfio_core::host::{self, Interfaces, IommuGroup};
 use vfio_core::iommu::BackendReport;
 use vfio_core::{CONTAINER_NODE, Error, ErrorKind, Result, Vfio};
 
+use crate::format::{Format, FormatArgs, prometheus};
 use crate::host::Host;
 use crate::output::Output;
 use crate::size::Bytes;
@@ -24,9 +26,8 @@ use report::Report;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  vfioctl --sim powernv9 probe --verify --guest-memory 16G")]
 pub(crate) struct Args {
-    /// Print JSON for programs
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    form: FormatArgs,
     /// Put an idle group that is bound to VFIO into a container for each backend in turn, ask what
     /// only then can be asked, and release it; without GROUP, the first such group
     #[arg(long, value_name = "GROUP", num_args = 0..=1, require_equals = true)]
@@ -38,11 +39,14 @@ pub(crate) struct Args {
 
 pub(crate) fn run(host: &Host, out: &mut Output, args: &Args) -> anyhow::Result<Status> {
     let report = ask(host, args.verify, args.guest_memory)?;
-    if args.json {
-        out.json(&report)?;
-    } else {
-        host.announce(out)?;
-        text::print(&report, out)?;
+    match args.form.format() {
+        Format::Json => out.json(&report)?,
+        Format::Prometheus => prometheus::print(&report.gauges(), out)?,
+        Format::Nfd => report.features().print(out)?,
+        Format::Text => {
+            host.announce(out)?;
+            text::print(&report, out)?;
+        }
     }
     Ok(report.status)
 }
