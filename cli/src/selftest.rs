@@ -17,10 +17,14 @@ const BUFFER_SIZE: usize = 65536;
 
 /// Attach a device, map a buffer for it and unmap it; the device itself does nothing
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  vfioctl --sim x86_64 selftest 0000:00:05.0 --reset")]
 pub(crate) struct Args {
     /// The device, as 0000:00:1f.2
     #[arg(add = bdf::completer())]
     bdf: Bdf,
+    /// Reset it, too, if it can be reset alone
+    #[arg(long)]
+    reset: bool,
 }
 
 pub(crate) fn run(host: &Host, out: &mut Output, args: &Args) -> anyhow::Result<Status> {
@@ -54,6 +58,10 @@ pub(crate) fn run(host: &Host, out: &mut Output, args: &Args) -> anyhow::Result<
     )?;
     buffer.unmap()?;
     ok("unmap", &format_args!("IOVA {}", buffer.range()))?;
+    if args.reset {
+        device.reset()?;
+        ok("reset", &bdf)?;
+    }
     drop((buffer, device));
     check_released(bdf, domain.capabilities())?;
     ok("release", &bdf)?;
