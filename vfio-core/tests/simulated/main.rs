@@ -19,6 +19,7 @@ mod live_update;
 mod overlay;
 mod own_way;
 mod probing;
+mod refused_calls;
 mod registry;
 mod release;
 mod setup;

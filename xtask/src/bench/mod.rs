@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what the product costs, beside its peers.
 
+mod cli;
 mod instructions;
 mod ioctls;
 mod programs;
@@ -17,7 +18,7 @@ use crate::ui::Ui;
 /// What is measured.
 #[derive(Args)]
 pub(crate) struct BenchArgs {
-    /// Only this: `core`, `type1` or `spapr`
+    /// Only this: `core`, `type1`, `spapr` or `cli`
     name: Option<String>,
 
     /// One object a line
@@ -111,12 +112,14 @@ pub(crate) fn run(args: &BenchArgs, ui: &Ui) -> Result<ExitCode> {
         None => {
             let mut all = counts(ui)?;
             all.extend(times::measure(ui)?);
+            all.extend(cli::measure(ui)?);
             all
         }
         Some("core") => core(ui)?,
         Some("type1") => type1(ui)?,
         Some("spapr") => spapr(ui)?,
-        Some(name) => bail!("there is no measurement {name}; there are core, type1 and spapr"),
+        Some("cli") => cli::measure(ui)?,
+        Some(name) => bail!("there is no measurement {name}; there are core, type1, spapr and cli"),
     };
     if args.json {
         for one in &measured {

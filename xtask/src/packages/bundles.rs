@@ -162,6 +162,15 @@ pub(crate) const DEBOOTSTRAP: Bundle = Bundle {
     dependencies: Dependencies::Ignore,
 };
 
+/// `lspci`, with its list of names. It runs with the host's own C library.
+pub(crate) const PCIUTILS: Bundle = Bundle {
+    name: "pciutils",
+    suite: Suite::Bookworm,
+    arch: Arch::Amd64,
+    packages: &["pciutils"],
+    dependencies: Dependencies::Unpack { except: &["libc6"] },
+};
+
 /// Counts instructions. It runs with the host's own C library, as what it runs does.
 pub(crate) const VALGRIND: Bundle = Bundle {
     name: "valgrind",

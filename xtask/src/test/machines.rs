@@ -424,7 +424,7 @@ pub(super) fn boot(request: &Request, ui: &Ui) -> Result<(i32, String)> {
 }
 
 /// Records every claim that the command tests.
-fn record(tally: &mut Tally, name: &str, request: &Request) {
+pub(super) fn record(tally: &mut Tally, name: &str, request: &Request) {
     match boot(request, tally.ui) {
         Ok((status, output)) => {
             tally.record_claims(name, &output, status == 0);

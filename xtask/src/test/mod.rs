@@ -4,6 +4,7 @@ mod at_once;
 mod broken;
 mod conformance;
 mod differential;
+mod doctor;
 mod fresh;
 mod licences;
 mod long;
@@ -206,6 +207,12 @@ const SUITES: &[Suite] = &[
         "bad-input",
         "what is wrong on a host, and what vfioctl says",
         machines::bad_input,
+    ),
+    suite(
+        Needs::Lab,
+        "doctor",
+        "hosts that are broken in each way that can be, and what the doctor says",
+        doctor::run,
     ),
     suite(
         Needs::Lab,
