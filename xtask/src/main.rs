@@ -35,6 +35,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Run everything that proves the project
     Test(test::TestArgs),
+    /// Break machines and capture them, for the doctor's tests: renews cli/tests/hosts
+    Captures,
 }
 
 fn main() -> ExitCode {
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args, &ui),
         Command::Bench(args) => platform::require_lab().and_then(|()| bench::run(&args, &ui)),
         Command::Test(args) => test::run(&args, &ui),
+        Command::Captures => platform::require_lab().and_then(|()| test::renew_captures(&ui)),
     };
     result.unwrap_or_else(|error| {
         ui.note(format_args!("error: {error:#}"));

@@ -2,6 +2,7 @@
 
 mod at_once;
 mod broken;
+mod captures;
 mod conformance;
 mod differential;
 mod doctor;
@@ -23,6 +24,7 @@ use clap::Args;
 
 use crate::platform;
 use crate::ui::Ui;
+pub(crate) use captures::renew as renew_captures;
 use tally::Tally;
 
 /// How the tests are run.
