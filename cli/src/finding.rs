@@ -5,8 +5,10 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Serialize;
 use vfio_core::diagnosis::{self, Danger, Diagnosis, Weight};
-use vfio_core::kernel::Kernel;
+use vfio_core::kernel::{Errno, Kernel};
 use vfio_core::{Error, ErrorKind};
+
+use crate::output::Visible;
 
 /// A finding, for people and for programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -110,6 +112,9 @@ impl Finding {
 /// What to do about an error that has no diagnosis.
 pub(crate) fn next(error: &Error) -> Option<&'static str> {
     match error.kind() {
+        _ if error.errno() == Some(Errno::NODATA) => Some(
+            "if this is a captured host, its capture does not tell that: capture it anew with this vfioctl",
+        ),
         ErrorKind::NoSuchDevice => Some("`vfioctl groups` lists the groups and their devices"),
         ErrorKind::Kernel | ErrorKind::NoBackend => Some(KERNEL_LOG),
         _ => None,
@@ -181,17 +186,24 @@ impl fmt::Display for Severity {
 }
 
 impl fmt::Display for Finding {
-    /// Over several lines, each of them ended.
+    /// Over several lines, each of them ended. What a host is called makes none of its own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(code) = self.code {
             write!(f, "{code} ")?;
         }
-        writeln!(f, "{} ({}): {}", self.name, self.severity, self.cause)?;
+        writeln!(
+            f,
+            "{} ({}): {}",
+            self.name,
+            self.severity,
+            Visible(&self.cause)
+        )?;
         if let Some(error) = &self.error {
-            writeln!(f, "  failed: {error}")?;
+            writeln!(f, "  failed: {}", Visible(error))?;
         }
         for seen in &self.evidence {
-            writeln!(f, "  seen: {}: {}", seen.place, seen.found)?;
+            let (place, found) = (Visible(&seen.place), Visible(&seen.found));
+            writeln!(f, "  seen: {place}: {found}")?;
         }
         for (number, remedy) in (1..).zip(&self.remedies) {
             let danger = match remedy.danger {
@@ -199,7 +211,7 @@ impl fmt::Display for Finding {
                 RemedyDanger::Disrupts => "  [disrupts the host]",
                 RemedyDanger::Unsafe => "  [UNSAFE]",
             };
-            writeln!(f, "  {number}. {}{danger}", remedy.what)?;
+            writeln!(f, "  {number}. {}{danger}", Visible(&remedy.what))?;
         }
         Ok(())
     }

@@ -1,17 +1,30 @@
-//! The host that is asked: the one that runs this program, or a simulated one.
+//! The host that is asked: the one that runs this program, a simulated one, or one that was captured.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use schemars::JsonSchema;
 use serde::Serialize;
+use vfio_core::Vfio;
 use vfio_core::iommu::Registry;
 use vfio_core::kernel::{Kernel, Linux};
-use vfio_core::{Result, Vfio};
 use vfio_sim::{Machine, SimKernel};
 
 use crate::output::Output;
+use crate::root::Captured;
+
+/// Which host is asked.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// The one that runs this program.
+    This,
+    /// That machine, just booted.
+    Simulated(Machine),
+    /// The one that was captured there.
+    Captured(PathBuf),
+}
 
 /// A host, and whether it is one.
 #[derive(Debug)]
@@ -19,6 +32,10 @@ pub(crate) struct Host {
     pub(crate) vfio: Vfio,
     /// The name of the machine, if it is simulated.
     pub(crate) simulated: Option<String>,
+    /// Where it was captured to, if it is not here.
+    pub(crate) captured: Option<String>,
+    /// Whether somebody has copied its files by hand.
+    pub(crate) by_hand: bool,
 }
 
 /// Which host an answer is about.
@@ -27,6 +44,9 @@ pub(crate) struct About {
     /// The name of the machine, if it is a simulated one; absent where the host is real.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) simulated: Option<String>,
+    /// Where the host was captured to; absent where it is the one that runs this program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) captured: Option<String>,
     /// The architecture, as `uname` names it.
     pub(crate) architecture: String,
     /// The kernel's release, as `uname` names it.
@@ -34,15 +54,31 @@ pub(crate) struct About {
 }
 
 impl Host {
-    /// That machine just booted, or the host that runs this program.
-    pub(crate) fn new(machine: Option<Machine>) -> Result<Self> {
-        let simulated = machine.as_ref().map(|machine| machine.name.clone());
-        let kernel: Arc<dyn Kernel> = match machine {
-            Some(machine) => Arc::new(SimKernel::new(machine)),
-            None => Arc::new(Linux),
+    pub(crate) fn new(source: Source) -> anyhow::Result<Self> {
+        let mut simulated = None;
+        let mut captured = None;
+        let mut by_hand = false;
+        let kernel: Arc<dyn Kernel> = match source {
+            Source::This => Arc::new(Linux),
+            Source::Simulated(machine) => {
+                simulated = Some(machine.name.clone());
+                Arc::new(SimKernel::new(machine))
+            }
+            Source::Captured(path) => {
+                let kernel = Captured::open(&path)?;
+                simulated.clone_from(&kernel.simulated);
+                by_hand = kernel.by_hand;
+                captured = Some(path.display().to_string());
+                Arc::new(kernel)
+            }
         };
         let vfio = Vfio::on(kernel, Registry::linked()?);
-        Ok(Self { vfio, simulated })
+        Ok(Self {
+            vfio,
+            simulated,
+            captured,
+            by_hand,
+        })
     }
 
     /// Its kernel.
@@ -55,6 +91,7 @@ impl Host {
         let (architecture, kernel) = self.kernel().identity();
         About {
             simulated: self.simulated.clone(),
+            captured: self.captured.clone(),
             architecture,
             kernel,
         }
@@ -62,12 +99,21 @@ impl Host {
 
     /// Says, above everything else, that the answer is not about the host that runs this program.
     pub(crate) fn announce(&self, out: &mut Output) -> io::Result<()> {
-        match &self.simulated {
-            Some(name) => out.line(format_args!(
-                "simulated machine {name}: this says nothing about the host that you are on"
-            )),
-            None => Ok(()),
+        let what = match (&self.captured, &self.simulated) {
+            (None, None) => return Ok(()),
+            (None, Some(name)) => format!("simulated machine {name}"),
+            (Some(place), None) => format!("captured host {place}"),
+            (Some(place), Some(name)) => {
+                format!("captured host {place} (simulated machine {name})")
+            }
+        };
+        out.line(format_args!(
+            "{what}: this says nothing about the host that you are on"
+        ))?;
+        if self.by_hand {
+            out.line("it was copied by hand, and not captured: what its user may open and lock is not known")?;
         }
+        Ok(())
     }
 }
 

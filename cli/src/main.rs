@@ -2,6 +2,7 @@
 
 mod answer;
 mod bdf;
+mod capture;
 mod completions;
 mod device;
 mod doctor;
@@ -13,12 +14,14 @@ mod man;
 mod names;
 mod output;
 mod probe;
+mod root;
 mod schema;
 mod selftest;
 mod size;
 mod status;
 mod watch;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -28,7 +31,7 @@ use vfio_sim::Machine;
 // The compiler drops a crate that nobody names, and its backends with it.
 use {iommu_spapr as _, iommu_type1 as _};
 
-use host::Host;
+use host::{Host, Source};
 use output::Output;
 use status::Status;
 
@@ -42,6 +45,15 @@ struct Args {
     #[arg(long, global = true, value_name = "MACHINE", value_parser = host::machine_parser())]
     sim: Option<Machine>,
 
+    /// Answer for the host that `vfioctl capture` has written there: the archive, or a directory that it was unpacked into
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE-or-DIR",
+        conflicts_with = "sim"
+    )]
+    root: Option<PathBuf>,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -54,9 +66,23 @@ enum Command {
     Doctor(doctor::Args),
     Watch(watch::Args),
     Selftest(selftest::Args),
+    Capture(capture::Args),
     Schema(schema::Args),
     Completions(completions::Args),
     Man(man::Args),
+}
+
+impl Command {
+    /// What a captured host cannot answer: it has no device to open, and nothing happens there.
+    fn needs_the_host(&self) -> Option<&'static str> {
+        match self {
+            Self::Probe(args) => args.opens_a_group().then_some("probe --verify"),
+            Self::Device(args) => args.opens_the_device().then_some("device --open"),
+            Self::Watch(_) => Some("watch"),
+            Self::Selftest(_) => Some("selftest"),
+            _ => None,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -64,12 +90,22 @@ fn main() -> ExitCode {
     CompleteEnv::with_factory(Args::command)
         .var(completions::VARIABLE)
         .complete();
-    let Args { sim, command } = Args::parse();
-    match Host::new(sim) {
+    let Args { sim, root, command } = Args::parse();
+    if let (Some(_), Some(what)) = (&root, command.needs_the_host()) {
+        let why = format!("{what} needs the host itself, and --root is one that was captured");
+        let kind = clap::error::ErrorKind::ArgumentConflict;
+        Args::command().error(kind, why).exit();
+    }
+    let source = match (sim, root) {
+        (Some(machine), _) => Source::Simulated(machine),
+        (None, Some(path)) => Source::Captured(path),
+        (None, None) => Source::This,
+    };
+    match Host::new(source) {
         Ok(host) => {
             run(&host, &command).unwrap_or_else(|error| fail(&error, &**host.vfio.kernel()))
         }
-        Err(error) => fail(&error.into(), &Linux),
+        Err(error) => fail(&error, &Linux),
     }
     .into()
 }
@@ -86,6 +122,7 @@ fn run(host: &Host, command: &Command) -> anyhow::Result<Status> {
         Command::Completions(args) => completions::run(&mut out, args),
         Command::Man(args) => man::run(&mut out, args),
         Command::Selftest(args) => selftest::run(host, &mut out, args),
+        Command::Capture(args) => capture::run(host, args),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What people read: text on standard output, complaints on standard error.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -16,20 +16,22 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Writes one line, at once.
+    /// Writes one line, at once, [without](Visible) a control character in it.
     pub(crate) fn line(&mut self, line: impl fmt::Display) -> io::Result<()> {
+        self.write(&Visible(line))
+    }
+
+    fn write(&mut self, text: &dyn fmt::Display) -> io::Result<()> {
         if self.closed {
             return Ok(());
         }
-        match writeln!(io::stdout(), "{line}") {
+        match writeln!(io::stdout(), "{text}") {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.closed = true,
             written => written?,
         }
         Ok(())
     }
-}
 
-impl Output {
     /// Whether the reader has gone away.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed
@@ -37,24 +39,61 @@ impl Output {
 
     /// Writes text of the program's own, of several lines.
     pub(crate) fn text(&mut self, text: &str) -> io::Result<()> {
-        text.lines().try_for_each(|line| self.line(line))
+        self.write(&text.trim_end())
     }
 
     /// Writes a document for programs.
     pub(crate) fn json(&mut self, document: &impl Serialize) -> io::Result<()> {
         let text = serde_json::to_string_pretty(document).map_err(io::Error::other)?;
-        self.line(text)
+        self.write(&text)
     }
 
     /// Writes a finding, over several lines.
     pub(crate) fn finding(&mut self, finding: &Finding) -> io::Result<()> {
-        self.line(finding.to_string().trim_end())
+        let text = finding.to_string();
+        text.lines().try_for_each(|line| self.line(line))
     }
+}
+
+/// Text that may come from a host, with control characters as escapes: a driver or a file can be called anything, and a
+/// terminal would obey it.
+pub(crate) struct Visible<T>(pub(crate) T);
+
+impl<T: fmt::Display> fmt::Display for Visible<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(Escaping(f), "{}", self.0)
+    }
+}
+
+/// Writes on, with escapes.
+struct Escaping<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl fmt::Write for Escaping<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for letter in text.chars() {
+            match reorders(letter) || letter.is_control() {
+                true => write!(self.0, "{}", letter.escape_default())?,
+                false => self.0.write_char(letter)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether it has what follows shown in another order.
+fn reorders(letter: char) -> bool {
+    matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Says something beside the answer, on standard error.
+pub(crate) fn remark(text: impl fmt::Display) {
+    // Nobody is left to tell if standard error is gone.
+    let _ = writeln!(io::stderr(), "{}", Visible(text));
 }
 
 /// Says on standard error what failed on that kernel, why, and what to do.
 pub(crate) fn complain(error: &anyhow::Error, kernel: &dyn Kernel) {
-    let mut text = format!("vfioctl: {error}\n");
+    let mut text = format!("vfioctl: {}\n", Visible(error));
     if let Some(error) = error.downcast_ref::<Error>() {
         text.push_str(&advice(error, kernel));
     }
@@ -68,4 +107,17 @@ fn advice(error: &Error, kernel: &dyn Kernel) -> String {
         return Finding::from(diagnosis).to_string();
     }
     finding::next(error).map_or_else(String::new, |next| format!("  next: {next}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_gets_no_orders() {
+        let hostile = "a\u{1b}[2Jb\nc\td\u{9b}31m\u{202e}e\u{7f}";
+        let shown = Visible(hostile).to_string();
+        assert_eq!(shown, "a\\u{1b}[2Jb\\nc\\td\\u{9b}31m\\u{202e}e\\u{7f}");
+        assert_eq!(Visible("größe é 大").to_string(), "größe é 大");
+    }
 }

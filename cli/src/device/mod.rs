@@ -31,6 +31,13 @@ pub(crate) struct Args {
     json: bool,
 }
 
+impl Args {
+    /// Whether the device is opened for the answer.
+    pub(crate) fn opens_the_device(&self) -> bool {
+        self.open
+    }
+}
+
 pub(crate) fn run(host: &Host, out: &mut Output, args: &Args) -> anyhow::Result<Status> {
     let vfio = match args.open {
         true => vfio::ask(host, args.bdf)?,

@@ -37,6 +37,13 @@ pub(crate) struct Args {
     guest_memory: Option<Bytes>,
 }
 
+impl Args {
+    /// Whether a group is opened for the answer.
+    pub(crate) fn opens_a_group(&self) -> bool {
+        self.verify.is_some()
+    }
+}
+
 pub(crate) fn run(host: &Host, out: &mut Output, args: &Args) -> anyhow::Result<Status> {
     let report = ask(host, args.verify, args.guest_memory)?;
     match args.form.format() {
@@ -156,7 +163,13 @@ mod tests {
         };
         let vfio = Vfio::on(Arc::new(sim.clone()), Registry::of([backend]).unwrap());
         let simulated = None;
-        (sim, Host { vfio, simulated })
+        let host = Host {
+            vfio,
+            simulated,
+            captured: None,
+            by_hand: false,
+        };
+        (sim, host)
     }
 
     fn ready() -> [Group; 2] {
