@@ -6,6 +6,7 @@ mod capture;
 mod completions;
 mod device;
 mod doctor;
+mod explain;
 mod finding;
 mod format;
 mod groups;
@@ -64,6 +65,7 @@ enum Command {
     Groups(groups::Args),
     Device(device::Args),
     Doctor(doctor::Args),
+    Explain(explain::Args),
     Watch(watch::Args),
     Selftest(selftest::Args),
     Capture(capture::Args),
@@ -117,6 +119,7 @@ fn run(host: &Host, command: &Command) -> anyhow::Result<Status> {
         Command::Groups(args) => groups::run(host, &mut out, args),
         Command::Device(args) => device::run(host, &mut out, args),
         Command::Doctor(args) => doctor::run(host, &mut out, args),
+        Command::Explain(args) => explain::run(&mut out, args),
         Command::Watch(args) => watch::run(host, &mut out, args),
         Command::Schema(args) => schema::run(&mut out, args),
         Command::Completions(args) => completions::run(&mut out, args),

@@ -4,7 +4,7 @@ use schemars::{Schema, schema_for};
 
 use crate::output::Output;
 use crate::status::Status;
-use crate::{device, doctor, groups, probe};
+use crate::{device, doctor, explain, groups, probe};
 
 /// Print the JSON Schema of what a command prints with --json
 ///
@@ -17,12 +17,16 @@ pub(crate) struct Args {
     command: String,
 }
 
+/// A command, and how the schema of what it prints is made.
+type Row = (&'static str, fn() -> Schema);
+
 /// Every command that prints JSON.
-const SCHEMAS: [(&str, fn() -> Schema); 4] = [
+const SCHEMAS: [Row; 5] = [
     ("probe", || schema_for!(probe::report::Report)),
     ("groups", || schema_for!(groups::report::Report)),
     ("device", || schema_for!(device::report::Report)),
     ("doctor", || schema_for!(doctor::report::Report)),
+    ("explain", || schema_for!(explain::explanation::Explanation)),
 ];
 
 pub(crate) fn run(out: &mut Output, args: &Args) -> anyhow::Result<Status> {

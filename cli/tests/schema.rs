@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-const COMMANDS: [&str; 4] = ["probe", "groups", "device", "doctor"];
+const COMMANDS: [&str; 5] = ["probe", "groups", "device", "doctor", "explain"];
 
 fn vfioctl(args: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_vfioctl"))
@@ -51,6 +51,7 @@ fn every_answer_of_every_machine_is_valid() {
                 "probe" => &["--verify", "--guest-memory", "1T"],
                 "device" if machine != "noiommu" => &[bdf, "--open"],
                 "device" | "doctor" => &[bdf],
+                "explain" => &["vfio 0000:01:00.0: group 1 is not viable"],
                 _ => &[],
             };
             let args = [&["--sim", machine, command, "--json"], more].concat();
@@ -88,11 +89,12 @@ fn no_field_of_a_version_goes_away() {
             1,
             "architecture devices findings kernel ready unknown",
         ),
+        ("explain", 1, "found"),
     ] {
-        let more: &[&str] = if command == "device" {
-            &["0000:00:05.0"]
-        } else {
-            &[]
+        let more: &[&str] = match command {
+            "device" => &["0000:00:05.0"],
+            "explain" => &["VFIO-04"],
+            _ => &[],
         };
         let args = [&["--sim", "x86_64", command, "--json"], more].concat();
         let answer: Value = serde_json::from_str(&vfioctl(&args)).unwrap();
