@@ -45,6 +45,7 @@ const KVM: &[&str] = &["test", "--locked", "-p", "vfio-tests", "--test", "kvm"];
 const TCES: &[&str] = &["test", "--locked", "-p", "vfio-tests", "--test", "spapr"];
 const SPAPR: &[&str] = &["test", "--locked", "-p", "iommu-spapr"];
 const COMPAT: &[&str] = &["test", "--locked", "-p", "rust-vmm-compat"];
+const VFIOCTL: &[&str] = &["test", "--locked", "-p", "vfioctl"];
 const UAPI: &[&str] = &["xtask", "test", "--suite", "uapi"];
 const X86_64: &[&str] = &["xtask", "test", "--suite", "x86_64"];
 
@@ -258,6 +259,13 @@ const BREAKS: &[Break] = &[
         find: "gone: change.gone.clone(),",
         replace: "gone: change.gone.iter().filter(|it| !is_peer(it)).copied().collect(),",
         seen_by: SIMULATION,
+    },
+    Break {
+        name: "explain takes an address that is refused for one that cannot be reached",
+        file: "cli/src/explain/messages.rs",
+        find: r"\bvfio\w*_dma_map\b.* -22\b",
+        replace: r"\bvfio\w*_dma_map\b.* -14\b",
+        seen_by: VFIOCTL,
     },
 ];
 
