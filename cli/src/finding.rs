@@ -77,11 +77,11 @@ pub(crate) struct NotFoundOut {
 
 impl Finding {
     /// One that is no diagnosis of the catalogue.
-    pub(crate) fn new(name: &'static str, cause: impl Into<String>, remedy: &str) -> Self {
-        let remedy = Remedy {
-            what: remedy.to_owned(),
-            danger: RemedyDanger::None,
-        };
+    pub(crate) fn new(
+        name: &'static str,
+        cause: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
         Self {
             code: None,
             name,
@@ -89,7 +89,7 @@ impl Finding {
             cause: cause.into(),
             error: None,
             evidence: Vec::new(),
-            remedies: vec![remedy],
+            remedies: vec![Remedy::safe(remedy)],
         }
     }
 
@@ -138,6 +138,16 @@ impl From<Diagnosis> for Finding {
             error: None,
             evidence: evidence.collect(),
             remedies: diagnosis.remedies.into_iter().map(Remedy::from).collect(),
+        }
+    }
+}
+
+impl Remedy {
+    /// One that disturbs nothing.
+    pub(crate) fn safe(what: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            danger: RemedyDanger::None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod bdf;
+mod bind;
 mod capture;
 mod completions;
 mod device;
@@ -68,6 +69,8 @@ enum Command {
     Explain(explain::Args),
     Watch(watch::Args),
     Selftest(selftest::Args),
+    Bind(bind::Args),
+    Unbind(bind::UnbindArgs),
     Capture(capture::Args),
     Schema(schema::Args),
     Completions(completions::Args),
@@ -125,6 +128,8 @@ fn run(host: &Host, command: &Command) -> anyhow::Result<Status> {
         Command::Completions(args) => completions::run(&mut out, args),
         Command::Man(args) => man::run(&mut out, args),
         Command::Selftest(args) => selftest::run(host, &mut out, args),
+        Command::Bind(args) => bind::run(host, &mut out, args),
+        Command::Unbind(args) => bind::run_unbind(host, &mut out, args),
         Command::Capture(args) => capture::run(host, args),
     }
 }

@@ -76,7 +76,7 @@ impl World {
             ["drivers", driver, "unbind"] if self.is_driven_by(text, driver) => {
                 self.unbind(text).map(drop)
             }
-            ["drivers", driver, "bind"] => self.bind(text, driver),
+            ["drivers", driver, "bind"] => self.bind_by_name(text, driver),
             _ => Err(Errno::NODEV),
         }
     }
@@ -96,12 +96,31 @@ impl World {
         let Some(driver) = wanted.cloned().filter(|_| device.driver.is_none()) else {
             return Ok(());
         };
-        let is_own = device.own_driver.as_ref() == Some(&driver);
-        let place = format!("/sys/bus/pci/drivers/{driver}");
-        if is_own || self.host.has(place.as_ref()) {
+        let fails = device.refused_by.contains(&driver);
+        if !fails && self.is_loaded(&driver) {
             self.bind(bdf, &driver)?;
         }
         Ok(())
+    }
+
+    /// Gives a device to the driver that somebody has named, if that may take it.
+    fn bind_by_name(&mut self, bdf: &str, driver: &str) -> Result<()> {
+        if !self.is_loaded(driver) {
+            return Err(Errno::NOENT);
+        }
+        let device = self.machine.device(bdf).ok_or(Errno::NODEV)?;
+        if device.driver_override.as_deref().unwrap_or(driver) != driver {
+            return Err(Errno::NODEV);
+        }
+        if device.refused_by.iter().any(|it| it == driver) {
+            return Err(Errno::INVAL);
+        }
+        self.bind(bdf, driver)
+    }
+
+    fn is_loaded(&self, driver: &str) -> bool {
+        let place = format!("/sys/bus/pci/drivers/{driver}");
+        self.host.has(place.as_ref())
     }
 
     fn set_driver(&mut self, bdf: &str, driver: Option<&str>) {

@@ -129,6 +129,9 @@ impl HostTree {
             Node::File(config_space(device, machine)),
         );
         self.file(format!("{directory}/resource"), resources(device));
+        if let Some(driver) = &device.own_driver {
+            self.insert(format!("{DRIVERS}/{driver}"), Node::Directory);
+        }
         if let Some(driver) = &device.driver {
             let place = format!("{DRIVERS}/{driver}");
             self.insert(&place, Node::Directory);

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind};
 use crate::group::group_node;
-use crate::kernel::{Errno, Kernel};
+use crate::host::{Holder, holders};
+use crate::kernel::Kernel;
 
-use super::{Diagnosis, Entry, Evidence, Examination, Patient, Remedy, Weight, names};
+use super::{Diagnosis, Entry, Evidence, Examination, Patient, Remedy, Weight};
 
 pub(super) const ENTRY: Entry = Entry {
     code: "VFIO-10",
@@ -20,7 +21,8 @@ fn diagnose(error: &Error, kernel: &dyn Kernel) -> Option<Diagnosis> {
         return None;
     }
     let node = group_node(error.group()?);
-    Some(finding(&node, Holders::of(kernel, &node).known))
+    let holders = holders(kernel, std::slice::from_ref(&node));
+    Some(finding(&node, &holders.found))
 }
 
 fn examine(patient: &Patient<'_>, examination: &mut Examination) {
@@ -28,9 +30,9 @@ fn examine(patient: &Patient<'_>, examination: &mut Examination) {
         return;
     };
     let node = group_node(group);
-    let holders = Holders::of(patient.kernel, &node);
-    if !holders.known.is_empty() {
-        examination.findings.push(finding(&node, holders.known));
+    let holders = holders(patient.kernel, std::slice::from_ref(&node));
+    if !holders.found.is_empty() {
+        examination.findings.push(finding(&node, &holders.found));
     } else if holders.unseen > 0 {
         let why = format!(
             "{} processes of others may have {} open; as root it can be seen",
@@ -41,8 +43,12 @@ fn examine(patient: &Patient<'_>, examination: &mut Examination) {
     }
 }
 
-fn finding(node: &Path, holders: Vec<Evidence>) -> Diagnosis {
-    let cause = match holders.first() {
+fn finding(node: &Path, holders: &[Holder]) -> Diagnosis {
+    let evidence: Vec<_> = holders
+        .iter()
+        .map(|it| Evidence::new(&it.fd, format!("{} (process {})", it.name, it.pid)))
+        .collect();
+    let cause = match evidence.first() {
         Some(holder) => format!("{} has {} open", holder.found, node.display()),
         None => format!(
             "{} is open: a process that this user may not look into has it, or this one",
@@ -52,51 +58,10 @@ fn finding(node: &Path, holders: Vec<Evidence>) -> Diagnosis {
     ENTRY.found(
         Weight::Blocks,
         cause,
-        holders,
+        evidence,
         vec![
             Remedy::disrupts("stop that process; a group can be opened once"),
             Remedy::safe(format!("to see every holder: fuser -v {}", node.display())),
         ],
     )
-}
-
-/// The processes that have a node open.
-#[derive(Default)]
-struct Holders {
-    known: Vec<Evidence>,
-    /// How many processes may not be looked into.
-    unseen: usize,
-}
-
-impl Holders {
-    fn of(kernel: &dyn Kernel, node: &Path) -> Self {
-        let mut holders = Self::default();
-        for pid in names(kernel, "/proc") {
-            if pid.bytes().all(|byte| byte.is_ascii_digit()) {
-                holders.look_into(kernel, &pid, node);
-            }
-        }
-        holders
-    }
-
-    fn look_into(&mut self, kernel: &dyn Kernel, pid: &str, node: &Path) {
-        let dir = format!("/proc/{pid}/fd");
-        let fds = match kernel.list(dir.as_ref()) {
-            Ok(fds) => fds,
-            Err(Errno::ACCESS | Errno::PERM) => {
-                self.unseen += 1;
-                return;
-            }
-            Err(_) => return, // it has ended
-        };
-        let mut fds = fds.iter().map(|fd| Path::new(&dir).join(fd));
-        let fd = fds.find(|fd| kernel.read_link(fd).is_ok_and(|target| target == node));
-        if let Some(fd) = fd {
-            let name = kernel.read(format!("/proc/{pid}/comm").as_ref());
-            let name = name.unwrap_or_default();
-            let name = String::from_utf8_lossy(&name);
-            let who = format!("{} (process {pid})", name.trim());
-            self.known.push(Evidence::new(fd, who));
-        }
-    }
 }

@@ -23,6 +23,8 @@ pub struct Device {
     pub own_driver: Option<String>,
     /// The only driver that may take it (`driver_override`).
     pub driver_override: Option<String>,
+    /// The drivers that try it, and fail.
+    pub refused_by: Vec<String>,
     /// The node of memory that it is next to.
     pub numa_node: Option<u32>,
     /// Its BARs, 0 to 5.
@@ -172,6 +174,7 @@ impl Device {
             driver: Some("vfio-pci".into()),
             own_driver: None,
             driver_override: None,
+            refused_by: Vec::new(),
             numa_node: None,
             bars: [None; 6],
             rom: 0,

@@ -61,10 +61,16 @@ fn links_lead_to_directories() {
     let link = Path::new("/sys/kernel/iommu_groups/0/devices/0000:00:00.0");
     let names = [
         "class",
+        "config",
         "device",
         "driver",
+        "driver_override",
         "iommu_group",
         "numa_node",
+        "power",
+        "power_state",
+        "reset_method",
+        "resource",
         "vendor",
     ];
     assert_eq!(sim.list(link).unwrap(), names);

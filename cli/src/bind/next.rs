@@ -1,0 +1,37 @@
+//! What remains to be done.
+
+use vfio_core::host;
+use vfio_core::kernel::Kernel;
+
+use super::choose::is_bridge;
+use super::persist;
+
+/// What remains until a user can have a group.
+pub(super) fn for_group(kernel: &dyn Kernel, id: u32) -> Vec<String> {
+    let Ok(group) = host::group(kernel, id) else {
+        return Vec::new();
+    };
+    let spoilers: Vec<_> = group.spoilers().filter(|it| !is_bridge(it)).collect();
+    if !spoilers.is_empty() {
+        let names: Vec<_> = spoilers.iter().map(|it| it.bdf.to_string()).collect();
+        let drivers: Vec<_> = spoilers.iter().map(ToString::to_string).collect();
+        return vec![format!(
+            "group {id} cannot be used while drivers of the kernel's own have a part of it, {}: vfioctl bind {}",
+            drivers.join(", "),
+            names.join(" "),
+        )];
+    }
+    let node = vfio_core::group_node(id);
+    let there = kernel.node(&node).is_ok();
+    let chown = format!("for a user's program: chown USER {}", node.display());
+    there.then_some(chown).into_iter().collect()
+}
+
+/// What is to be done about the initramfs after the rule was changed.
+pub(super) fn renewal(kernel: &dyn Kernel) -> String {
+    let command = persist::initramfs_command(kernel);
+    let command = command.unwrap_or("as this distribution does it");
+    format!(
+        "an initramfs may have the device's own driver, and a copy of udev's rules: renew it, if there is one: {command}"
+    )
+}

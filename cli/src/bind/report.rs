@@ -1,0 +1,140 @@
+//! What was done: for people, and as the JSON of `--json`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use vfio_core::group_node;
+use vfio_core::host::PciDevice;
+use vfio_core::kernel::Kernel;
+
+use super::failure::Outcome;
+use super::plan::is_of_vfio;
+use crate::finding::Finding;
+use crate::host::Host;
+use crate::output::{Output, say};
+use crate::status::Status;
+
+/// Fields are only ever added.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    schema_version: u32,
+    /// The name of the machine, if it is a simulated one; absent where the host is real.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    simulated: Option<String>,
+    /// Modules that were loaded.
+    pub(super) loaded: Vec<String>,
+    pub(super) devices: Vec<Row>,
+    /// Whether the devices are bound when the host starts; absent where nothing was changed about that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) persistent: Option<bool>,
+    pub(super) warnings: Vec<String>,
+    /// What remains to be done, in words.
+    pub(super) next: Vec<String>,
+    findings: Vec<Finding>,
+}
+
+/// A device.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    bdf: String,
+    group: Option<u32>,
+    /// The driver that it had.
+    from: Option<String>,
+    driver: Option<String>,
+    /// Its group's node in `/dev/vfio`.
+    node: Option<PathBuf>,
+}
+
+impl Row {
+    pub(super) fn new(kernel: &dyn Kernel, before: &PciDevice, now: &PciDevice) -> Self {
+        Self {
+            bdf: now.bdf.to_string(),
+            group: now.group,
+            from: before.driver.clone(),
+            driver: now.driver.clone(),
+            node: node(kernel, now),
+        }
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |driver: &Option<String>| driver.clone().unwrap_or("no driver".to_owned());
+        write!(f, "{}  ", self.bdf)?;
+        match self.from == self.driver {
+            true => write!(f, "{}, as before", shown(&self.driver))?,
+            false => write!(f, "{} -> {}", shown(&self.from), shown(&self.driver))?,
+        }
+        match &self.node {
+            Some(node) => write!(f, "  {}", node.display()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The node that a device is opened by.
+fn node(kernel: &dyn Kernel, device: &PciDevice) -> Option<PathBuf> {
+    let group = device.group?;
+    if !device.driver.as_deref().is_some_and(is_of_vfio) {
+        return None;
+    }
+    let without_iommu = Path::new("/dev/vfio").join(format!("noiommu-{group}"));
+    let mut nodes = [group_node(group), without_iommu].into_iter();
+    nodes.find(|node| kernel.node(node).is_ok())
+}
+
+impl Report {
+    pub(super) fn new(host: &Host) -> Self {
+        Self {
+            schema_version: 1,
+            simulated: host.simulated.clone(),
+            loaded: Vec::new(),
+            devices: Vec::new(),
+            persistent: None,
+            warnings: Vec::new(),
+            next: Vec::new(),
+            findings: Vec::new(),
+        }
+    }
+
+    /// Tells what was done, and how it ended.
+    pub(super) fn tell(
+        mut self,
+        host: &Host,
+        out: &mut Output,
+        json: bool,
+        outcome: Outcome<()>,
+    ) -> anyhow::Result<Status> {
+        let status = match outcome {
+            Ok(()) => Status::FINE,
+            Err(failure) => {
+                self.findings = failure.findings;
+                failure.status
+            }
+        };
+        if json {
+            out.line(serde_json::to_string_pretty(&self)?)?;
+            return Ok(status);
+        }
+        for warning in &self.warnings {
+            say(format_args!("warning: {warning}\n"));
+        }
+        if !self.devices.is_empty() {
+            host.announce(out)?;
+        }
+        for module in &self.loaded {
+            out.line(format_args!("loaded {module}"))?;
+        }
+        for row in &self.devices {
+            out.line(row)?;
+        }
+        for next in &self.next {
+            out.line(format_args!("next: {next}"))?;
+        }
+        for finding in &self.findings {
+            say(format_args!("vfioctl: {finding}"));
+        }
+        Ok(status)
+    }
+}
