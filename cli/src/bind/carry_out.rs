@@ -1,5 +1,7 @@
 //! Carries plans out: for all devices, or for none.
 
+use std::collections::BTreeMap;
+
 use vfio_core::host::Bdf;
 use vfio_core::kernel::Kernel;
 use vfio_core::{Error, Result};
@@ -39,7 +41,8 @@ impl Move {
         writes(self.bdf, &self.before, &self.goal)
     }
 
-    fn make(&self, kernel: &dyn Kernel) -> std::result::Result<(), Why> {
+    /// Answers which driver has the device then.
+    fn make(&self, kernel: &dyn Kernel) -> std::result::Result<Option<String>, Why> {
         let refused = |error| Why::Refused(self.bdf, error);
         for write in self.writes() {
             write.make(kernel).map_err(refused)?;
@@ -48,7 +51,7 @@ impl Move {
         // Nobody may want what is left to the kernel.
         let nobody_came = self.goal.taker == Taker::Own && now.driver.is_none();
         if now.meets(&self.goal) || nobody_came {
-            return Ok(());
+            return Ok(now.driver);
         }
         Err(Why::DidNotTake {
             bdf: self.bdf,
@@ -80,14 +83,24 @@ impl Move {
     }
 }
 
+/// Which driver a device has now, where that was changed.
+pub(super) type Drivers = BTreeMap<Bdf, Option<String>>;
+
 /// Moves every device. If one cannot be moved, it and those before it get back what they had.
-pub(super) fn carry_out(kernel: &dyn Kernel, moves: &[Move]) -> std::result::Result<(), Failed> {
+pub(super) fn carry_out(
+    kernel: &dyn Kernel,
+    moves: &[Move],
+) -> std::result::Result<Drivers, Failed> {
+    let mut drivers = Drivers::new();
     for (before, one) in moves.iter().enumerate() {
-        if let Err(why) = one.make(kernel) {
-            let begun = moves.iter().take(before + 1).rev();
-            let left = begun.filter_map(|it| it.put_back(kernel)).collect();
-            return Err(Failed { why, left });
-        }
+        match one.make(kernel) {
+            Ok(driver) => drivers.insert(one.bdf, driver),
+            Err(why) => {
+                let begun = moves.iter().take(before + 1).rev();
+                let left = begun.filter_map(|it| it.put_back(kernel)).collect();
+                return Err(Failed { why, left });
+            }
+        };
     }
-    Ok(())
+    Ok(drivers)
 }

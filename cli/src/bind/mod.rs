@@ -12,6 +12,11 @@ mod failure;
 mod in_use;
 mod modules;
 mod next;
+/// The one of the core's own tests.
+#[cfg(test)]
+#[allow(dead_code)] // what they need it for beside this
+#[path = "../../../vfio-core/tests/simulated/overlay.rs"]
+mod overlay;
 mod persist;
 mod plan;
 mod record;
@@ -24,7 +29,7 @@ mod undo;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use vfio_core::host::{self, Bdf};
+use vfio_core::host::Bdf;
 use vfio_core::kernel::Kernel;
 use vfio_core::{Error, Result};
 
@@ -111,7 +116,9 @@ pub(crate) fn run(host: &Host, out: &mut Output, args: &Args) -> anyhow::Result<
     for command in &commands {
         out.line(command)?;
     }
-    report.tell(host, out, args.how.json, outcome)
+    let (status, report) = report.close(outcome);
+    report.tell(host, out, args.how.json)?;
+    Ok(status)
 }
 
 impl Args {
@@ -143,9 +150,10 @@ fn bind(host: &Host, args: &Args, report: &mut Report, commands: &mut Vec<String
     let devices = chosen(kernel, &args.bdf, args.group).map_err(|error| failed(&error))?;
     let loaded = modules::loaded(kernel, &args.driver);
     let driver = loaded.clone().unwrap_or_else(|| args.driver.clone());
-    let (ready, to_move): (Vec<_>, Vec<_>) = devices
-        .iter()
-        .partition(|device| device.driver.as_ref() == Some(&driver));
+    let to_move = devices.iter();
+    let to_move: Vec<_> = to_move
+        .filter(|device| device.driver.as_ref() != Some(&driver))
+        .collect();
     check(kernel, &to_move, args.force, report)?;
     for device in &to_move {
         has_group(kernel, device).map_err(|error| failed(&error))?;
@@ -182,26 +190,22 @@ fn bind(host: &Host, args: &Args, report: &mut Report, commands: &mut Vec<String
         return Ok(());
     }
 
-    if let Some(state) = &state {
-        let kept = record::keep(state, &to_move, &moves, &driver, report);
-        let kept = kept.map_err(|error| failed(&error))?;
-        carry_out(kernel, &moves).map_err(|error| {
-            if error.left.is_empty() {
-                record::restore(state, &kept, report);
-            }
-            Failure::of_moves(&error, kernel, &command)
-        })?;
-    } else {
-        carry_out(kernel, &moves).map_err(|error| Failure::of_moves(&error, kernel, &command))?;
-    }
+    let kept = state.as_ref().map(|state| {
+        let kept = record::keep(state, &to_move, &moves, &driver, report)?;
+        Ok((state, kept))
+    });
+    let kept = kept.transpose().map_err(|error| failed(&error))?;
+    let drivers = carry_out(kernel, &moves).map_err(|error| {
+        // What could not be put back can be undone by its record yet.
+        if let Some((state, kept)) = kept.filter(|_| error.left.is_empty()) {
+            record::restore(state, &kept, report);
+        }
+        Failure::of_moves(&error, kernel, &command)
+    })?;
 
-    let mut groups = BTreeSet::new();
-    for before in &devices {
-        let now = host::device(kernel, before.bdf).map_err(|error| failed(&error))?;
-        groups.extend(now.group);
-        report.devices.push(Row::new(kernel, before, &now));
-    }
-    debug_assert_eq!(ready.len() + moves.len(), report.devices.len());
+    let rows = devices.iter().map(|it| Row::new(kernel, it, &drivers));
+    report.devices = rows.collect();
+    let groups: BTreeSet<_> = report.devices.iter().filter_map(|it| it.group).collect();
     for group in groups {
         report.next.extend(next::for_group(kernel, group));
     }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use vfio_core::group_node;
-use vfio_core::host::PciDevice;
+use vfio_core::host::{self, PciDevice};
 use vfio_core::kernel::Kernel;
 
+use super::carry_out::Drivers;
 use super::failure::Outcome;
 use super::plan::is_of_vfio;
 use crate::finding::Finding;
@@ -38,7 +39,7 @@ pub(super) struct Report {
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     bdf: String,
-    group: Option<u32>,
+    pub(super) group: Option<u32>,
     /// The driver that it had.
     from: Option<String>,
     driver: Option<String>,
@@ -47,13 +48,19 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn new(kernel: &dyn Kernel, before: &PciDevice, now: &PciDevice) -> Self {
+    /// A device as it was, with what it has now. What was done is told, whatever else can be read.
+    pub(super) fn new(kernel: &dyn Kernel, before: &PciDevice, drivers: &Drivers) -> Self {
+        let driver = drivers.get(&before.bdf).unwrap_or(&before.driver).clone();
+        // In the kernel's noiommu mode a group comes with the driver.
+        let now = host::device(kernel, before.bdf);
+        let group = now.map_or(before.group, |now| now.group);
+        let is_vfio = driver.as_deref().is_some_and(is_of_vfio);
         Self {
-            bdf: now.bdf.to_string(),
-            group: now.group,
+            bdf: before.bdf.to_string(),
+            group,
             from: before.driver.clone(),
-            driver: now.driver.clone(),
-            node: node(kernel, now),
+            driver,
+            node: group.filter(|_| is_vfio).and_then(|it| node(kernel, it)),
         }
     }
 }
@@ -73,12 +80,8 @@ impl fmt::Display for Row {
     }
 }
 
-/// The node that a device is opened by.
-fn node(kernel: &dyn Kernel, device: &PciDevice) -> Option<PathBuf> {
-    let group = device.group?;
-    if !device.driver.as_deref().is_some_and(is_of_vfio) {
-        return None;
-    }
+/// The node of a group.
+fn node(kernel: &dyn Kernel, group: u32) -> Option<PathBuf> {
     let without_iommu = Path::new("/dev/vfio").join(format!("noiommu-{group}"));
     let mut nodes = [group_node(group), without_iommu].into_iter();
     nodes.find(|node| kernel.node(node).is_ok())
@@ -98,14 +101,8 @@ impl Report {
         }
     }
 
-    /// Tells what was done, and how it ended.
-    pub(super) fn tell(
-        mut self,
-        host: &Host,
-        out: &mut Output,
-        json: bool,
-        outcome: Outcome<()>,
-    ) -> anyhow::Result<Status> {
+    /// With how it ended.
+    pub(super) fn close(mut self, outcome: Outcome<()>) -> (Status, Self) {
         let status = match outcome {
             Ok(()) => Status::FINE,
             Err(failure) => {
@@ -113,9 +110,14 @@ impl Report {
                 failure.status
             }
         };
+        (status, self)
+    }
+
+    /// Tells what was done, and what is in the way.
+    pub(super) fn tell(&self, host: &Host, out: &mut Output, json: bool) -> anyhow::Result<()> {
         if json {
-            out.line(serde_json::to_string_pretty(&self)?)?;
-            return Ok(status);
+            out.line(serde_json::to_string_pretty(self)?)?;
+            return Ok(());
         }
         for warning in &self.warnings {
             say(format_args!("warning: {warning}\n"));
@@ -135,6 +137,6 @@ impl Report {
         for finding in &self.findings {
             say(format_args!("vfioctl: {finding}"));
         }
-        Ok(status)
+        Ok(())
     }
 }

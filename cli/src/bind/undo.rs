@@ -45,7 +45,9 @@ pub(crate) fn run(host: &Host, out: &mut Output, args: &Args) -> anyhow::Result<
     for command in &commands {
         out.line(command)?;
     }
-    report.tell(host, out, args.how.json, outcome)
+    let (status, report) = report.close(outcome);
+    report.tell(host, out, args.how.json)?;
+    Ok(status)
 }
 
 impl Args {
@@ -60,7 +62,7 @@ impl Args {
 }
 
 /// Unbinds, or answers in `commands` what would.
-fn unbind(
+pub(super) fn unbind(
     host: &Host,
     args: &Args,
     report: &mut Report,
@@ -97,11 +99,10 @@ fn unbind(
         return Ok(());
     }
 
-    carry_out(kernel, &moves).map_err(|error| Failure::of_moves(&error, kernel, &command))?;
-    for before in &devices {
-        let now = host::device(kernel, before.bdf).map_err(|error| failed(&error))?;
-        report.devices.push(Row::new(kernel, before, &now));
-    }
+    let drivers =
+        carry_out(kernel, &moves).map_err(|error| Failure::of_moves(&error, kernel, &command))?;
+    let rows = devices.iter().map(|it| Row::new(kernel, it, &drivers));
+    report.devices = rows.collect();
     if let Some(state) = &state {
         forget(kernel, state, args, report).map_err(|error| failed(&error))?;
     }

@@ -4,6 +4,8 @@ mod disks;
 mod display;
 mod network;
 mod nodes;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
