@@ -1,5 +1,6 @@
 //! The program itself, on whatever machine this is: with VFIO or without, as any user.
 
+use std::path::Path;
 use std::process::{Command, Output};
 
 fn vfioctl(args: &[&str]) -> Output {
@@ -101,6 +102,39 @@ fn devices_of_simulated_machines_are_tested() {
 }
 
 #[test]
+fn a_simulated_device_is_bound_and_unbound_and_no_file_is_written() {
+    let there = Path::new("/run/vfioctl").exists();
+    for (command, words) in [
+        ("bind", "0000:00:05.0  vfio-pci, as before  /dev/vfio/3"),
+        ("unbind", "0000:00:05.0  vfio-pci -> no driver"),
+    ] {
+        let output = vfioctl(&["--sim", "x86_64", command, "0000:00:05.0"]);
+        let stdout = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{stdout}");
+        assert!(stdout.starts_with("simulated machine "), "{stdout}");
+        assert!(stdout.contains(words), "{stdout}");
+    }
+    assert_eq!(Path::new("/run/vfioctl").exists(), there);
+}
+
+#[test]
+fn a_dry_run_prints_commands_alone() {
+    let output = vfioctl(&["--sim", "x86_64", "unbind", "--dry-run", "0000:00:05.0"]);
+    let place = "/sys/bus/pci/devices/0000:00:05.0/driver/unbind";
+    let commands =
+        format!("echo 0000:00:05.0 > {place}\necho 0000:00:05.0 > /sys/bus/pci/drivers_probe\n");
+    assert_eq!(text(&output.stdout), commands);
+}
+
+#[test]
+fn what_is_no_driver_of_vfios_is_a_wrong_command_line() {
+    let output = vfioctl(&["bind", "--driver", "nvme", "0000:00:05.0"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("no driver of VFIO's"));
+    assert_eq!(vfioctl(&["bind"]).status.code(), Some(2));
+}
+
+#[test]
 fn a_machine_without_an_iommu_is_no_machine_for_this_program() {
     for args in [["probe", "--json"], ["probe", "--verify"]] {
         let output = vfioctl(&[["--sim", "noiommu"], args].concat());
@@ -138,7 +172,13 @@ fn help_names_the_commands_and_the_exit_statuses() {
     let output = vfioctl(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     let help = text(&output.stdout);
-    for words in ["probe", "selftest", "Exit status: 0 answered and fine"] {
+    for words in [
+        "probe",
+        "selftest",
+        "bind",
+        "unbind",
+        "Exit status: 0 answered and fine",
+    ] {
         assert!(help.contains(words), "{words:?} in {help}");
     }
 }

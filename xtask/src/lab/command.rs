@@ -33,9 +33,17 @@ pub(crate) struct LabArgs {
     #[arg(long, value_name = "SPEC")]
     device: Vec<String>,
 
-    /// Put a file into the machine, into COMMAND's directory or where NAME says
+    /// Put a file into the machine, or a directory with all that is in it: into COMMAND's directory or where NAME says
     #[arg(long, value_name = "PATH[:NAME]")]
     file: Vec<String>,
+
+    /// Load one more module of the machine's kernel
+    #[arg(long, value_name = "NAME")]
+    module: Vec<String>,
+
+    /// Put every module of the machine's kernel where modprobe looks for it
+    #[arg(long)]
+    all_modules: bool,
 
     /// Leave the devices to the kernel's own drivers
     #[arg(long)]
@@ -93,6 +101,8 @@ fn execute(args: &LabArgs, ui: &Ui) -> Result<ExitCode> {
         kernel: args.kernel.as_deref().and_then(kernels::find),
         devices: args.device.clone(),
         files: args.file.iter().map(|text| FileSpec::parse(text)).collect(),
+        modules: args.module.clone(),
+        all_modules: args.all_modules,
         bind: !args.no_bind,
         cpus: args.cpus,
         memory: args.memory.clone(),

@@ -1,6 +1,7 @@
 //! Files that the user puts into the machine.
 
-use std::fs;
+use std::fs::{self, FileType};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::Usage;
 
-/// A file of the host, and where it goes.
+/// A file of the host or a directory with all that is in it, and where it goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileSpec {
     pub(crate) path: PathBuf,
@@ -20,8 +21,17 @@ pub(crate) struct FileSpec {
 pub(super) struct Content {
     /// From the machine's root, without `/` before it.
     pub(super) path: String,
-    pub(super) permissions: u32,
-    pub(super) bytes: Vec<u8>,
+    pub(super) kind: Kind,
+}
+
+pub(super) enum Kind {
+    File {
+        permissions: u32,
+        bytes: Vec<u8>,
+    },
+    /// To there, as it is written in the link.
+    Link(String),
+    Directory,
 }
 
 impl FileSpec {
@@ -43,20 +53,43 @@ impl FileSpec {
         }
     }
 
-    pub(super) fn read(&self) -> Result<Content> {
-        let name = self.name.as_str();
-        let open = || -> std::io::Result<Content> {
-            Ok(Content {
-                path: match name.strip_prefix('/') {
-                    Some(absolute) => absolute.to_owned(),
-                    None => format!("root/{name}"),
-                },
-                permissions: fs::metadata(&self.path)?.permissions().mode() & 0o777,
-                bytes: fs::read(&self.path)?,
-            })
+    pub(super) fn read(&self) -> Result<Vec<Content>> {
+        let path = match self.name.strip_prefix('/') {
+            Some(absolute) => absolute.to_owned(),
+            None => format!("root/{}", self.name),
         };
-        open().with_context(|| Usage(format!("file '{}' for the machine", self.path.display())))
+        let mut found = Vec::new();
+        // The name itself may be a link; within a directory, links are what they are.
+        let kind = fs::metadata(&self.path).map(|it| it.file_type());
+        kind.and_then(|kind| collect(&self.path, kind, path, &mut found))
+            .with_context(|| Usage(format!("file '{}' for the machine", self.path.display())))?;
+        Ok(found)
     }
+}
+
+/// Reads a file, or a directory with all that is in it.
+fn collect(from: &Path, kind: FileType, path: String, found: &mut Vec<Content>) -> io::Result<()> {
+    let kind = if kind.is_dir() {
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let below = match path.as_str() {
+                "" => name,
+                dir => format!("{dir}/{name}"),
+            };
+            collect(&entry.path(), entry.file_type()?, below, found)?;
+        }
+        Kind::Directory
+    } else if kind.is_symlink() {
+        Kind::Link(fs::read_link(from)?.to_string_lossy().into_owned())
+    } else {
+        Kind::File {
+            permissions: fs::metadata(from)?.permissions().mode() & 0o777,
+            bytes: fs::read(from)?,
+        }
+    };
+    found.push(Content { path, kind });
+    Ok(())
 }
 
 #[cfg(test)]
@@ -76,6 +109,35 @@ mod tests {
                 name: name.to_owned(),
             };
             assert_eq!(FileSpec::parse(text), expected);
+        }
+    }
+
+    #[test]
+    fn a_directory_comes_with_its_files_and_links() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("bin")).unwrap();
+        fs::write(dir.path().join("bin/tool"), "x").unwrap();
+        std::os::unix::fs::symlink("/bin/tool", dir.path().join("link")).unwrap();
+        for (name, before) in [("/", ""), ("/lib/x", "lib/x/"), ("here", "root/here/")] {
+            let spec = format!("{}:{name}", dir.path().display());
+            let mut found: Vec<_> = FileSpec::parse(&spec)
+                .read()
+                .unwrap()
+                .into_iter()
+                .map(|it| match it.kind {
+                    Kind::Directory => format!("{} is a directory", it.path),
+                    Kind::Link(target) => format!("{} leads to {target}", it.path),
+                    Kind::File { bytes, .. } => format!("{} has {}", it.path, bytes.len()),
+                })
+                .filter(|it| !it.starts_with(&format!("{} ", before.trim_end_matches('/'))))
+                .collect();
+            found.sort();
+            let all = [
+                "bin is a directory",
+                "bin/tool has 1",
+                "link leads to /bin/tool",
+            ];
+            assert_eq!(found, all.map(|it| format!("{before}{it}")), "{name}");
         }
     }
 }

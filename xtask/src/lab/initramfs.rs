@@ -1,5 +1,6 @@
 //! The machine's file system: a cpio archive in the format that the kernel unpacks.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 
 use anyhow::{Context, Result, ensure};
@@ -11,7 +12,7 @@ use super::Usage;
 pub(super) struct Initramfs<W> {
     out: W,
     entries: u32,
-    directories: Vec<String>,
+    directories: HashSet<String>,
 }
 
 impl<W: Write> Initramfs<W> {
@@ -19,24 +20,34 @@ impl<W: Write> Initramfs<W> {
         Self {
             out,
             entries: 0,
-            directories: Vec::new(),
+            directories: HashSet::new(),
         }
     }
 
     /// A file at `path` (from the root, without `/` before it).
     pub(super) fn file(&mut self, path: &str, permissions: u32, content: &[u8]) -> Result<()> {
+        self.parents(path)?;
+        self.add(path, ModeFileType::Regular, permissions, content)
+    }
+
+    fn parents(&mut self, path: &str) -> Result<()> {
         for (end, _) in path.match_indices('/') {
             self.directory(&path[..end])?;
         }
-        self.add(path, ModeFileType::Regular, permissions, content)
+        Ok(())
+    }
+
+    /// A symbolic link.
+    pub(super) fn link(&mut self, path: &str, target: &str) -> Result<()> {
+        self.parents(path)?;
+        self.add(path, ModeFileType::Symlink, 0o777, target.as_bytes())
     }
 
     /// An empty directory.
     pub(super) fn directory(&mut self, path: &str) -> Result<()> {
-        if self.directories.iter().any(|it| it == path) {
+        if path.is_empty() || !self.directories.insert(path.to_owned()) {
             return Ok(());
         }
-        self.directories.push(path.to_owned());
         self.add(path, ModeFileType::Directory, 0o755, &[])
     }
 

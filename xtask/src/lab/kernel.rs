@@ -15,6 +15,8 @@ const MODULES: [&str; 2] = ["lib/modules", "usr/lib/modules"];
 pub(super) struct Kernel {
     pub(super) image: PathBuf,
     pub(super) release: String,
+    /// The directory with all its modules.
+    pub(super) tree: PathBuf,
     /// In the order in which they can be loaded.
     pub(super) modules: Vec<Module>,
 }
@@ -54,6 +56,7 @@ impl Kernel {
         Ok(Self {
             image,
             release,
+            tree: modules,
             modules: loaded,
         })
     }

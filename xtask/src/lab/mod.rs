@@ -37,6 +37,7 @@ use crate::packages::{self, Suite, bundles};
 use crate::ui::{Phase, Ui};
 use console::{Console, Report};
 use device::Placed;
+use file::{Content, Kind};
 use initramfs::Initramfs;
 use kernel::Kernel;
 use session::Limits;
@@ -52,7 +53,12 @@ pub(crate) struct Request {
     pub(crate) kernel: Option<Suite>,
     /// QEMU's `-device` texts, see [`device`].
     pub(crate) devices: Vec<String>,
+    /// With the directories that are to have all their files.
     pub(crate) files: Vec<FileSpec>,
+    /// Modules that are loaded after the machine's own.
+    pub(crate) modules: Vec<String>,
+    /// Whether every module of its kernel is where modprobe looks for it, as its package has it.
+    pub(crate) all_modules: bool,
     /// Whether the devices are bound to vfio-pci before the command.
     pub(crate) bind: bool,
     pub(crate) cpus: u32,
@@ -74,6 +80,8 @@ impl Request {
             kernel: None,
             devices: Vec::new(),
             files: Vec::new(),
+            modules: Vec::new(),
+            all_modules: false,
             bind: true,
             cpus: 1,
             memory: None,
@@ -109,13 +117,20 @@ impl std::error::Error for Usage {}
 pub(crate) fn boot(request: &Request, ui: &Ui, sink: &mut dyn FnMut(&[u8])) -> Result<i32> {
     let machine = request.machine;
     let devices = device::place(machine.slots, &request.devices)?;
-    let files = request
-        .files
-        .iter()
-        .map(FileSpec::read)
-        .collect::<Result<Vec<_>>>()?;
+    let files = request.files.iter().map(FileSpec::read);
+    let files = files.collect::<Result<Vec<_>>>()?;
+    let mut files: Vec<_> = files.into_iter().flatten().collect();
     let parts = Parts::get(machine, request.kernel, ui)?;
-    let kernel = Kernel::load(&parts.kernel, machine.modules)?;
+    let more = request.modules.iter().map(String::as_str);
+    let modules: Vec<_> = machine.modules.iter().copied().chain(more).collect();
+    let kernel = Kernel::load(&parts.kernel, &modules)?;
+    if request.all_modules {
+        let tree = FileSpec {
+            path: kernel.tree.clone(),
+            name: format!("/lib/modules/{}", kernel.release),
+        };
+        files.extend(tree.read()?);
+    }
 
     let mut console = Console::new();
     let settings = settings::settings(request, &devices, &kernel.modules, console.token());
@@ -185,7 +200,7 @@ impl Parts {
 }
 
 /// Writes the machine's file system into a file without a name.
-fn image(parts: &Parts, kernel: &Kernel, settings: &str, files: &[file::Content]) -> Result<File> {
+fn image(parts: &Parts, kernel: &Kernel, settings: &str, files: &[Content]) -> Result<File> {
     let read = |path: &PathBuf| fs::read(path).with_context(|| format!("read {}", path.display()));
 
     let mut image = Initramfs::new(BufWriter::new(tempfile::tempfile()?));
@@ -210,8 +225,12 @@ fn image(parts: &Parts, kernel: &Kernel, settings: &str, files: &[file::Content]
         0o755,
         &read(&parts.binaries.hardware_tests)?,
     )?;
-    for file in files {
-        image.file(&file.path, file.permissions, &file.bytes)?;
+    for Content { path, kind } in files {
+        match kind {
+            Kind::File { permissions, bytes } => image.file(path, *permissions, bytes)?,
+            Kind::Link(target) => image.link(path, target)?,
+            Kind::Directory => image.directory(path)?,
+        }
     }
     let mut out = image.finish()?;
     out.flush()?;

@@ -153,6 +153,24 @@ const fn gcc(
     }
 }
 
+/// What loads drivers on a Debian: udev, and modprobe, with their libraries.
+pub(crate) const UDEV_AMD64: Bundle = Bundle {
+    name: "udev-amd64",
+    suite: Suite::Bookworm,
+    arch: Arch::Amd64,
+    packages: &["udev", "kmod"],
+    dependencies: Dependencies::Unpack {
+        except: &[
+            "adduser",
+            "debconf",
+            "dpkg",
+            "perl-base",
+            "passwd",
+            "sysvinit-utils",
+        ],
+    },
+};
+
 /// Makes a bare Debian. It needs the host's wget and gpgv.
 pub(crate) const DEBOOTSTRAP: Bundle = Bundle {
     name: "debootstrap",

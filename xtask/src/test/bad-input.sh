@@ -1,32 +1,13 @@
 #!/bin/sh
 # What vfioctl says and answers when something is wrong, each thing produced for real. Runs in a machine
 # whose devices are not bound: $BDF and $BDF2 share a group, $BDF2 has a driver of the kernel's own, and
-# $BDF3 is alone in its group. Prints a line a case, as Rust's test runners do.
+# $BDF3 is alone in its group.
 
-failures=0
-
-# expect NAME STATUS WORDS COMMAND...: the exit status, and words that the output must have.
-expect() {
-    name=$1 status=$2 words=$3
-    shift 3
-    output=$("$@" 2>&1)
-    answered=$?
-    if [ "$answered" = "$status" ] && printf '%s\n' "$output" | grep -qF -- "$words"; then
-        echo "test $name ... ok"
-    else
-        echo "status $answered instead of $status, or not \"$words\", in: $output"
-        echo "test $name ... FAILED"
-        failures=$((failures + 1))
-    fi
-}
+. /root/expect.sh
 
 bind() {
     echo vfio-pci >"/sys/bus/pci/devices/$1/driver_override"
     echo "$1" >/sys/bus/pci/drivers_probe
-}
-
-group_of() {
-    basename "$(readlink "/sys/bus/pci/devices/$1/iommu_group")"
 }
 
 idle() {

@@ -267,13 +267,7 @@ pub(super) fn bad_input(tally: &mut Tally) -> Result<()> {
         "nvme,bus=bridge,addr=2",
         "edu",
     ];
-    let mut request = script("x86_64", &devices, "sh /root/bad-input.sh")?;
-    request.bind = false;
-    let file = workspace::root().join("xtask/src/test/bad-input.sh");
-    request.files = vec![FileSpec::parse(&format!(
-        "{}:/root/bad-input.sh",
-        file.display()
-    ))];
+    let request = unbound("x86_64", &devices, "bad-input.sh")?;
     record(tally, "bad input", &request);
 
     // What both say is only there if both say it.
@@ -414,6 +408,20 @@ pub(super) fn script(name: &str, devices: &[&str], text: &str) -> Result<Request
         timeout: LIMIT,
         ..Request::new(machine(name)?, ["sh", "-c", text])
     })
+}
+
+/// A machine whose devices are left to the kernel, with a script of this directory.
+pub(super) fn unbound(name: &str, devices: &[&str], file: &str) -> Result<Request> {
+    let directory = workspace::root().join("xtask/src/test");
+    let files = ["expect.sh", file].map(|name| FileSpec {
+        path: directory.join(name),
+        name: name.to_owned(),
+    });
+    let mut request = script(name, devices, "")?;
+    request.command = ["sh", file].map(str::to_owned).to_vec();
+    request.bind = false;
+    request.files = files.to_vec();
+    Ok(request)
 }
 
 /// Boots; answers the command's status and all that it said.

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that proves the project, in suites.
 
 mod at_once;
+mod bind;
 mod broken;
 mod captures;
 mod conformance;
@@ -209,6 +210,12 @@ const SUITES: &[Suite] = &[
         "bad-input",
         "what is wrong on a host, and what vfioctl says",
         machines::bad_input,
+    ),
+    suite(
+        Needs::Lab,
+        "bind",
+        "devices go to VFIO and back, and again at the next boot",
+        bind::run,
     ),
     suite(
         Needs::Lab,
