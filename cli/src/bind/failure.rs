@@ -111,6 +111,20 @@ pub(super) fn in_use(device: &PciDevice, uses: &[Use]) -> Finding {
     )
 }
 
+/// A device that the kernel cannot have back.
+pub(super) fn second_of_group(device: &PciDevice, other: &PciDevice) -> Finding {
+    plain(
+        "kernel-would-end",
+        format!(
+            "{}: this kernel does not survive a second device of the group going back to it after a program has used \
+             the group, and {} is one",
+            device.bdf, other.bdf
+        ),
+        "start this machine anew; --force does it all the same, and is safe if no program has used the group"
+            .to_owned(),
+    )
+}
+
 /// A driver that is not there.
 pub(super) fn not_loaded(driver: &str, why: &str) -> Failure {
     let mut finding = Finding::new(

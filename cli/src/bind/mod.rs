@@ -2,7 +2,7 @@
 //!
 //! - `plan`: the writes as data; `carry_out`: all of them, or none.
 //! - `choose`: which devices, and whether they may be had; `in_use`: what of the host would lose a device.
-//! - `modules`: the driver is loaded.
+//! - `modules`: the driver is loaded. `pseries`: what ends a kernel.
 //! - `record`, `persist`: what outlives this program, in files that `state` writes.
 //! - `failure`, `report`, `next`: what is told.
 
@@ -19,6 +19,7 @@ mod next;
 mod overlay;
 mod persist;
 mod plan;
+mod pseries;
 mod record;
 mod report;
 mod state;

@@ -401,6 +401,27 @@ fn a_device_that_a_process_has_open_is_not_unbound() {
 }
 
 #[test]
+fn a_kernel_that_would_end_is_not_given_a_second_device_back() {
+    let board = Board::new(machine());
+    board
+        .run(&format!("bind {DISK} {SIBLING} {EDU}"))
+        .says(0, &[]);
+    let calls = "/sys/firmware/devicetree/base/rtas/ibm,hypertas-functions";
+    let kernel: Arc<dyn Kernel> = Arc::new(Overlay::new(board.sim.clone()).file(calls, ""));
+    let answer = board.run_on(&kernel, &format!("unbind {DISK} {SIBLING}"));
+    answer.says(1, &["kernel-would-end", &format!("{DISK} is one")]);
+    assert_eq!(board.driver(DISK).as_deref(), Some("vfio-pci"));
+    board
+        .run_on(&kernel, &format!("unbind {DISK} {EDU}"))
+        .says(0, &[]);
+    let last = format!("unbind {SIBLING}");
+    board.run_on(&kernel, &last).says(1, &["kernel-would-end"]);
+    board
+        .run_on(&kernel, &format!("{last} --force"))
+        .says(0, &[]);
+}
+
+#[test]
 fn a_dry_run_prints_the_writes_and_changes_nothing() {
     let board = Board::new(machine());
     let before = board.state();

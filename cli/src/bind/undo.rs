@@ -6,14 +6,14 @@ use vfio_core::{Error, ErrorKind, Result};
 
 use super::carry_out::{Move, carry_out};
 use super::choose::refusal;
-use super::failure::{Failure, Outcome};
+use super::failure::{self, Failure, Outcome};
 use super::in_use::Uses;
 use super::next::renewal;
 use super::plan::{Binding, Goal, Taker, drivers, is_of_vfio};
 use super::record::{self, Record};
 use super::report::{Report, Row};
 use super::state::State;
-use super::{How, persist};
+use super::{How, persist, pseries};
 use crate::host::Host;
 use crate::output::Output;
 use crate::status::Status;
@@ -28,7 +28,8 @@ pub(crate) struct Args {
     /// The devices, as 0000:00:1f.2
     #[arg(required = true)]
     bdf: Vec<Bdf>,
-    /// Unbind a device that a process has open all the same: this waits until it is closed
+    /// Unbind all the same a device that a process has open, which waits until it is closed, and one that is not the first
+    /// of its group to go back to a kernel that would not survive it
     #[arg(long)]
     force: bool,
     /// Do not bind them when the host starts any more
@@ -82,6 +83,10 @@ pub(super) fn unbind(
         if let Some(planned) = planned {
             let uses = Uses::by_processes(kernel, device);
             findings.extend(refusal(device, uses, args.force, report));
+            let going_back: Vec<_> = moves.iter().map(|it: &Move| it.bdf).collect();
+            let other = pseries::second_of_group(kernel, device, &going_back);
+            let other = other.filter(|_| !args.force);
+            findings.extend(other.map(|other| failure::second_of_group(device, &other)));
             moves.push(planned);
         }
     }

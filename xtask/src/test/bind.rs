@@ -9,15 +9,28 @@ use super::tally::Tally;
 use crate::lab::FileSpec;
 use crate::packages::{self, bundles};
 
+const DISKS: &[&str] = &["nvme", "nvme"];
+/// Each behind a host bridge of its own, and so in a group of its own.
+const APART: &[&str] = &[
+    "nvme",
+    "spapr-pci-host-bridge,index=1,id=phb",
+    "nvme,bus=phb.0,addr=1",
+];
+
+/// What some kernels have as modules, and others have built in.
+const MODULES: &[&str] = &["nvme", "crc32c_generic", "ext4"];
+const BUILT_IN: &[&str] = &[];
+
 pub(super) fn run(tally: &mut Tally) -> Result<()> {
-    for name in ["x86_64", "aarch64", "pseries", "powernv9"] {
-        let mut request = unbound(name, &["nvme", "nvme"], "bind.sh")?;
-        // What the other kernels have built in.
-        if matches!(name, "pseries" | "powernv9") {
-            request.modules = ["nvme", "crc32c_generic", "ext4"]
-                .map(str::to_owned)
-                .to_vec();
-        }
+    for (name, devices, modules, append) in [
+        ("x86_64", DISKS, BUILT_IN, None),
+        ("aarch64", DISKS, BUILT_IN, None),
+        ("pseries", APART, MODULES, Some("disable_ddw")), // H13, H14
+        ("powernv9", DISKS, MODULES, None),
+    ] {
+        let mut request = unbound(name, devices, "bind.sh")?;
+        request.modules = modules.iter().map(ToString::to_string).collect();
+        request.append = append.map(str::to_owned);
         record(tally, &format!("bind on {name}"), &request);
     }
     refusals(tally)?;

@@ -88,10 +88,11 @@ impl Uses {
     /// Everything that uses a device.
     pub(super) fn of(kernel: &dyn Kernel, device: &PciDevice) -> Self {
         let mut uses = Self::default();
+        // The firmware's picture may be in the memory of a device that no driver has.
+        display::look(kernel, device.bdf, &mut uses);
         if device.driver.is_some() {
             disks::look(kernel, device.bdf, &mut uses);
             network::look(kernel, device.bdf, &mut uses);
-            display::look(kernel, device.bdf, &mut uses);
             virtual_functions(kernel, device.bdf, &mut uses);
             nodes::look(kernel, device, &mut uses);
         }
