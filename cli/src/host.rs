@@ -7,9 +7,9 @@ use std::sync::Arc;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use schemars::JsonSchema;
 use serde::Serialize;
-use vfio_core::Vfio;
 use vfio_core::iommu::Registry;
 use vfio_core::kernel::{Kernel, Linux};
+use vfio_core::{Error, Vfio};
 use vfio_sim::{Machine, SimKernel};
 
 use crate::output::Output;
@@ -55,30 +55,33 @@ pub(crate) struct About {
 
 impl Host {
     pub(crate) fn new(source: Source) -> anyhow::Result<Self> {
-        let mut simulated = None;
-        let mut captured = None;
-        let mut by_hand = false;
-        let kernel: Arc<dyn Kernel> = match source {
-            Source::This => Arc::new(Linux),
-            Source::Simulated(machine) => {
-                simulated = Some(machine.name.clone());
-                Arc::new(SimKernel::new(machine))
-            }
+        let vfio = |kernel| Ok::<_, Error>(Vfio::on(kernel, Registry::linked()?));
+        Ok(match source {
+            Source::This => Self::real(vfio(Arc::new(Linux))?),
+            Source::Simulated(machine) => Self {
+                simulated: Some(machine.name.clone()),
+                ..Self::real(vfio(Arc::new(SimKernel::new(machine)))?)
+            },
             Source::Captured(path) => {
                 let kernel = Captured::open(&path)?;
-                simulated.clone_from(&kernel.simulated);
-                by_hand = kernel.by_hand;
-                captured = Some(path.display().to_string());
-                Arc::new(kernel)
+                Self {
+                    simulated: kernel.simulated.clone(),
+                    captured: Some(path.display().to_string()),
+                    by_hand: kernel.by_hand,
+                    ..Self::real(vfio(Arc::new(kernel))?)
+                }
             }
-        };
-        let vfio = Vfio::on(kernel, Registry::linked()?);
-        Ok(Self {
-            vfio,
-            simulated,
-            captured,
-            by_hand,
         })
+    }
+
+    /// One that is neither simulated nor captured.
+    pub(crate) fn real(vfio: Vfio) -> Self {
+        Self {
+            vfio,
+            simulated: None,
+            captured: None,
+            by_hand: false,
+        }
     }
 
     /// Its kernel.

@@ -113,7 +113,7 @@ pub(super) fn in_use(device: &PciDevice, uses: &[Use]) -> Finding {
 
 /// A device that the kernel cannot have back.
 pub(super) fn second_of_group(device: &PciDevice, other: &PciDevice) -> Finding {
-    plain(
+    Finding::new(
         "kernel-would-end",
         format!(
             "{}: this kernel does not survive a second device of the group going back to it after a program has used \

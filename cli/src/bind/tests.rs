@@ -75,8 +75,8 @@ impl Board {
 
     fn run_on(&self, kernel: &Arc<dyn Kernel>, words: &str) -> Answer {
         let host = host::Host {
-            vfio: Vfio::on(Arc::clone(kernel), Registry::linked().unwrap()),
             simulated: Some("board".into()),
+            ..host::Host::real(Vfio::on(Arc::clone(kernel), Registry::linked().unwrap()))
         };
         let state = self.dir.path().display();
         let words = format!("vfioctl {words} --state {state}");

@@ -61,12 +61,8 @@ pub(crate) fn run(host: &Host, args: &Args) -> anyhow::Result<Status> {
 fn capture(host: &Host) -> Result<Capture> {
     let notes = Arc::new(Notes::default());
     let watched = Watched::new(Arc::clone(host.vfio.kernel()), Arc::clone(&notes));
-    let watched = Host {
-        vfio: Vfio::on(Arc::new(watched), Registry::linked()?),
-        simulated: host.simulated.clone(),
-        captured: host.captured.clone(),
-        by_hand: host.by_hand,
-    };
+    // What it is called is in the manifest.
+    let watched = Host::real(Vfio::on(Arc::new(watched), Registry::linked()?));
     ask_everything(&watched);
     let kernel = watched.kernel();
     look::at_contents(kernel);

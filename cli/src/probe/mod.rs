@@ -162,14 +162,7 @@ mod tests {
             },
         };
         let vfio = Vfio::on(Arc::new(sim.clone()), Registry::of([backend]).unwrap());
-        let simulated = None;
-        let host = Host {
-            vfio,
-            simulated,
-            captured: None,
-            by_hand: false,
-        };
-        (sim, host)
+        (sim, Host::real(vfio))
     }
 
     fn ready() -> [Group; 2] {
