@@ -46,14 +46,17 @@ pub(super) fn assemble(noted: Noted, host: &Host) -> Capture {
             left_out.push(path.clone());
         }
     }
+    let mut listed = BTreeSet::new();
     for (path, names) in &noted.lists {
         let Some(names) = processes.names(path, names) else {
             continue;
         };
-        if files.set_listed(path, names).is_err() {
-            left_out.push(path.clone());
+        match files.add_names(path, names) {
+            Ok(place) => drop(listed.insert(place)),
+            Err(_) => left_out.push(path.clone()),
         }
     }
+    files.mark(&listed);
     let refused = refusals(&noted, &files, &processes);
     Capture {
         manifest: manifest(noted, refused, host),
@@ -75,7 +78,10 @@ fn manifest(noted: Noted, refused: Vec<Refusal>, host: &Host) -> Manifest {
         page_size: kernel.page_size(),
         memlock_limit: kernel.memlock_limit(),
         container: noted.container,
-        nodes: nodes.map(|(path, node)| (path, node.into())).collect(),
+        nodes: nodes
+            .filter(|(path, _)| path.to_str().is_some())
+            .map(|(path, node)| (path, node.into()))
+            .collect(),
         refused,
     }
 }

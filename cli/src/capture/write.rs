@@ -22,7 +22,7 @@ pub(super) fn archive(capture: &Capture) -> anyhow::Result<(Vec<u8>, usize)> {
     let manifest = serde_json::to_string_pretty(&capture.manifest)? + "\n";
     writer.file(Path::new(MANIFEST), manifest.as_bytes(), 0o644)?;
     let root = PathBuf::from(ROOT);
-    writer.directory(&root, false)?;
+    writer.directory(&root)?;
     for (name, entry) in capture.files.entries() {
         writer.entry(&root.join(name), entry)?;
     }
@@ -54,16 +54,15 @@ impl<W: Write> Writer<W> {
     }
 
     fn tree(&mut self, path: &Path, directory: &Directory) -> io::Result<()> {
-        self.directory(path, directory.is_listed)?;
+        self.directory(path)?;
         for (name, entry) in directory.entries() {
             self.entry(&path.join(name), entry)?;
         }
         Ok(())
     }
 
-    fn directory(&mut self, path: &Path, is_listed: bool) -> io::Result<()> {
-        let mode = if is_listed { 0o755 } else { 0o711 };
-        let mut header = header(EntryType::Directory, mode);
+    fn directory(&mut self, path: &Path) -> io::Result<()> {
+        let mut header = header(EntryType::Directory, 0o755);
         self.tar.append_data(&mut header, path, io::empty())
     }
 

@@ -97,5 +97,5 @@ fn print_found(found: &Found, out: &mut Output) -> io::Result<()> {
         ))?;
         out.line("")?;
     }
-    out.line(found.page.trim_end())
+    out.text(found.page)
 }

@@ -91,7 +91,7 @@ fn add<R: Read>(tree: &mut Tree, entry: &mut TarEntry<'_, R>) -> Result<()> {
     let place = place(entry)?;
     let mode = entry.header().mode()?;
     let found = match kind {
-        EntryType::Directory => Entry::Directory(Directory::empty(is_read(mode))),
+        EntryType::Directory => Entry::Directory(Directory::default()),
         EntryType::Symlink => match entry.link_name()? {
             Some(target) => Entry::Link(target.into_owned()),
             None => bail!("it is a link to nowhere"),

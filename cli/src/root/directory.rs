@@ -59,8 +59,9 @@ impl HostDirectory {
 
     pub(crate) fn list(&self, path: &Path) -> Result<Vec<OsString>> {
         let (_, stat) = self.look(path, OFlags::empty())?;
-        if !is_read(stat.st_mode) {
-            return Err(Errno::NODATA);
+        if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && !is_read(stat.st_mode)
+        {
+            return Err(Errno::NODATA); // it may be one
         }
         let directory = self.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let mut names = Vec::new();

@@ -2,8 +2,8 @@
 //!
 //! A capture is an archive (`.tar.gz`), or a directory that one was unpacked into: `host.json`, the
 //! [manifest](manifest), and below `root` the files of sysfs and proc that were read. What was seen by its name alone can be
-//! read by nobody there (`----------`; a directory `drwx--x--x`), and answers `ENODATA`, as does everything else that the
-//! capture does not tell. A directory with `sys` and `proc` in it that was copied by hand will do, too; then there is no
+//! read by nobody there (`----------`), and answers `ENODATA`, as does a directory that nobody has listed (`(not listed)` is
+//! in it), and everything else that the capture does not tell. A directory with `sys` and `proc` in it that was copied by hand will do, too; then there is no
 //! manifest, and less is known.
 #![allow(unsafe_code)] // `Kernel` is a promise about memory, and there is none.
 
@@ -35,10 +35,12 @@ use tree::Tree;
 pub(crate) const MANIFEST: &str = "host.json";
 /// The directory that the files of the host are in.
 pub(crate) const ROOT: &str = "root";
+/// The name in a directory that says that there may be others: nobody has listed it.
+pub(crate) const NOT_LISTED: &str = "(not listed)";
 /// No file of sysfs or proc that anybody asks for has so many bytes.
 const LARGEST_FILE: u64 = 16 << 20;
 
-/// Whether somebody has looked into what has that mode.
+/// Whether somebody has looked into a file with that mode.
 fn is_read(mode: u32) -> bool {
     mode & 0o444 != 0
 }
@@ -258,7 +260,11 @@ unsafe impl Kernel for Captured {
 
     fn list(&self, path: &Path) -> Result<Vec<OsString>> {
         self.check(Operation::List, path)?;
-        self.files.list(path)
+        let names = self.files.list(path)?;
+        match names.iter().any(|name| name == NOT_LISTED) {
+            true => Err(Errno::NODATA),
+            false => Ok(names),
+        }
     }
 
     fn read_link(&self, path: &Path) -> Result<PathBuf> {
@@ -273,5 +279,91 @@ unsafe impl Kernel for Captured {
 
     fn write(&self, _: &Path, _: &[u8]) -> Result<()> {
         Err(Errno::ROFS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tree::Entry;
+
+    const MANIFEST: &str = r#"{
+        "schema_version": 1, "made_by": "a test", "architecture": "x86_64", "release": "6.12",
+        "page_size": 4096, "memlock_limit": null,
+        "container": { "api_version": { "returned": 0 }, "extensions": { "3": { "errno": 1 } } },
+        "nodes": { "/dev/vfio/1": { "mode": "0660", "owner": 0, "group": 7, "refused": 13 } },
+        "refused": [{ "path": "/sys/denied", "operation": "read", "errno": 13 }]
+    }"#;
+
+    fn host() -> Captured {
+        let mut tree = Tree::default();
+        for path in [
+            "/sys/listed/file",
+            "/sys/other/file",
+            "/sys/other/(not listed)",
+        ] {
+            let path = Path::new(path);
+            tree.insert(path, Entry::File(b"1".to_vec())).unwrap();
+        }
+        let manifest = Manifest::parse(MANIFEST.as_bytes()).unwrap();
+        Captured::labelled(Source::Archive(tree), manifest)
+    }
+
+    #[test]
+    fn what_was_not_asked_is_not_said_to_be_absent() {
+        let host = host();
+        assert_eq!(host.list("/sys/listed".as_ref()).unwrap(), ["file"]);
+        assert_eq!(host.list("/sys/other".as_ref()), Err(Errno::NODATA));
+        assert_eq!(host.read("/sys/other/file".as_ref()).unwrap(), b"1");
+        assert_eq!(host.read("/sys/denied".as_ref()), Err(Errno::ACCESS));
+        let node = host.node("/dev/vfio/1".as_ref()).unwrap();
+        assert_eq!((node.mode, node.group), (0o660, 7));
+        assert_eq!(node.access, Err(Errno::ACCESS));
+        assert_eq!(host.node("/dev/vfio/2".as_ref()), Err(Errno::NODATA));
+        let opened = host.open("/dev/vfio/1".as_ref());
+        assert_eq!(opened.unwrap_err(), Errno::NODATA);
+        assert_eq!(
+            host.write("/sys/listed/file".as_ref(), b"2"),
+            Err(Errno::ROFS)
+        );
+    }
+
+    #[test]
+    fn the_container_answers_what_was_captured() {
+        let host = host();
+        let fd = host.open(CONTAINER_NODE.as_ref()).unwrap();
+        let ask = |opcode, arg| {
+            use std::os::fd::AsFd;
+            // SAFETY: these calls take a number or nothing.
+            unsafe { host.ioctl(fd.as_fd(), opcode, arg) }
+        };
+        assert_eq!(ask(uapi::GET_API_VERSION, Arg::None), Ok(0));
+        assert_eq!(ask(uapi::CHECK_EXTENSION, Arg::Value(3)), Err(Errno::PERM));
+        assert_eq!(
+            ask(uapi::CHECK_EXTENSION, Arg::Value(7)),
+            Err(Errno::NODATA)
+        );
+        assert_eq!(ask(uapi::SET_IOMMU, Arg::Value(1)), Err(Errno::NODATA));
+        assert_eq!(host.mmap(4096), Err(Errno::NOSYS));
+    }
+
+    #[test]
+    fn a_manifest_that_makes_no_sense_is_refused() {
+        for (right, wrong) in [
+            ("\"schema_version\": 1", "\"schema_version\": 2"),
+            ("4096", "0"),
+            ("4096", "4097"),
+            ("4096", "1073741824"),
+            ("\"errno\": 13", "\"errno\": 0"),
+            ("\"errno\": 13", "\"errno\": -5"),
+            ("\"errno\": 13", "\"errno\": 4096"),
+            ("0660", "10000"),
+            ("0660", "rw"),
+            ("{", "["),
+        ] {
+            let text = MANIFEST.replacen(right, wrong, 1);
+            assert_ne!(text, MANIFEST);
+            assert!(Manifest::parse(text.as_bytes()).is_err(), "{wrong}");
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! A host's files in memory: what an archive unpacks to, and what a capture is put together in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
 
 use vfio_core::kernel::{Errno, Result};
+
+use super::NOT_LISTED;
 
 /// The kernel follows so many links, and no more.
 const MOST_LINKS: usize = 40;
@@ -24,11 +26,7 @@ pub(crate) enum Entry {
 
 /// The names in a directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Directory {
-    entries: BTreeMap<OsString, Entry>,
-    /// Whether these are all names that it has: somebody has listed it.
-    pub(crate) is_listed: bool,
-}
+pub(crate) struct Directory(BTreeMap<OsString, Entry>);
 
 /// The tree of a host. A path is absolute here whether it says so or not, and nothing leads out of the tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,10 +53,7 @@ impl Tree {
             Some(Entry::Unread) => return Err(Errno::NODATA), // it may be one
             Some(_) => return Err(Errno::NOTDIR),
         };
-        match directory.is_listed {
-            true => Ok(directory.entries.keys().cloned().collect()),
-            false => Err(Errno::NODATA),
-        }
+        Ok(directory.0.keys().cloned().collect())
     }
 
     pub(crate) fn read_link(&self, path: &Path) -> Result<PathBuf> {
@@ -90,31 +85,34 @@ impl Tree {
         }
     }
 
-    /// Says that the directory has no other names than those that it has here, and those that follow, which are put there as
-    /// what nobody has read.
+    /// Puts these names into a directory, and answers where that is; behind those that are new there, nobody has looked.
     ///
     /// # Errors
     /// Those of [`insert`](Self::insert); `ENOTDIR`.
-    pub(crate) fn set_listed(
+    pub(crate) fn add_names(
         &mut self,
         path: &Path,
         names: impl IntoIterator<Item = OsString>,
-    ) -> Result<()> {
+    ) -> Result<Vec<OsString>> {
         let place = self.place(path, true)?;
         let mut directory = &mut self.0;
-        for name in place {
-            directory = directory.enter(name)?;
+        for name in &place {
+            directory = directory.enter(name.clone())?;
         }
-        directory.is_listed = true;
         for name in names {
-            directory.entries.entry(name).or_insert(Entry::Unread);
+            directory.0.entry(name).or_insert(Entry::Unread);
         }
-        Ok(())
+        Ok(place)
+    }
+
+    /// Marks all directories but those as [not listed](NOT_LISTED).
+    pub(crate) fn mark(&mut self, listed: &BTreeSet<Vec<OsString>>) {
+        self.0.mark(&mut Vec::new(), listed);
     }
 
     /// Takes what is in a directory of the root as a tree of its own.
     pub(crate) fn take(&mut self, name: &str) -> Option<Tree> {
-        match self.0.entries.remove(OsStr::new(name))? {
+        match self.0.0.remove(OsStr::new(name))? {
             Entry::Directory(directory) => Some(Tree(directory)),
             _ => None,
         }
@@ -158,9 +156,9 @@ impl Tree {
                 }
             };
             let entry = match steps.last() {
-                None => self.0.entries.get(name),
+                None => self.0.0.get(name),
                 Some((_, None)) => None,
-                Some((_, Some(Entry::Directory(directory)))) => directory.entries.get(name),
+                Some((_, Some(Entry::Directory(directory)))) => directory.0.get(name),
                 Some((_, Some(Entry::Unread))) => return Err(Errno::NODATA),
                 Some((_, Some(_))) => return Err(Errno::NOTDIR),
             };
@@ -180,18 +178,21 @@ impl Tree {
 }
 
 impl Directory {
-    /// Without a name, until others are put there.
-    pub(crate) fn empty(is_listed: bool) -> Self {
-        Self {
-            is_listed,
-            ..Self::default()
-        }
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&OsStr, &Entry)> {
+        self.0.iter().map(|(name, entry)| (name.as_os_str(), entry))
     }
 
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (&OsStr, &Entry)> {
-        self.entries
-            .iter()
-            .map(|(name, entry)| (name.as_os_str(), entry))
+    fn mark(&mut self, place: &mut Vec<OsString>, listed: &BTreeSet<Vec<OsString>>) {
+        for (name, entry) in &mut self.0 {
+            if let Entry::Directory(directory) = entry {
+                place.push(name.clone());
+                directory.mark(place, listed);
+                place.pop();
+            }
+        }
+        if !listed.contains(place) {
+            self.0.insert(NOT_LISTED.into(), Entry::Unread);
+        }
     }
 
     fn insert(&mut self, parents: &[OsString], name: &OsStr, entry: Entry) -> Result<()> {
@@ -199,12 +200,10 @@ impl Directory {
         for parent in parents {
             directory = directory.enter(parent.clone())?;
         }
-        match (directory.entries.get_mut(name), entry) {
-            (Some(Entry::Directory(there)), Entry::Directory(new)) => {
-                there.is_listed |= new.is_listed;
-            }
+        match (directory.0.get(name), entry) {
+            (Some(Entry::Directory(_)), Entry::Directory(_)) => {}
             (_, entry) => {
-                directory.entries.insert(name.to_owned(), entry);
+                directory.0.insert(name.to_owned(), entry);
             }
         }
         Ok(())
@@ -212,7 +211,7 @@ impl Directory {
 
     /// A directory in this one, which is made if nothing is there, or nobody has looked behind its name.
     fn enter(&mut self, name: OsString) -> Result<&mut Directory> {
-        let there = self.entries.entry(name).or_insert(Entry::Unread);
+        let there = self.0.entry(name).or_insert(Entry::Unread);
         if *there == Entry::Unread {
             *there = Entry::Directory(Directory::default());
         }
@@ -278,11 +277,10 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_looked_at_is_not_said_to_be_absent_or_empty() {
+    fn what_nobody_has_looked_behind_is_not_said_to_be_absent_or_empty() {
         let mut tree = tree(&[("/sys/a/known", file("1"))]);
-        assert_eq!(tree.list("/sys/a".as_ref()), Err(Errno::NODATA));
         let names = ["known", "other"].map(OsString::from);
-        tree.set_listed("/sys/a".as_ref(), names.clone()).unwrap();
+        tree.add_names("/sys/a".as_ref(), names.clone()).unwrap();
         assert_eq!(tree.list("/sys/a".as_ref()), Ok(names.to_vec()));
         let other = Path::new("/sys/a/other");
         assert_eq!(tree.read(other), Err(Errno::NODATA));
@@ -302,10 +300,10 @@ mod tests {
             b"1"
         );
         assert_eq!(tree.read(vendor).unwrap(), b"1");
-        tree.set_listed("/sys/class".as_ref(), ["iommu".into()])
+        tree.add_names("/sys/class".as_ref(), ["iommu".into()])
             .unwrap();
         let within = Path::new("/sys/class/iommu");
-        tree.set_listed(within, ["dmar0".into()]).unwrap();
+        tree.add_names(within, ["dmar0".into()]).unwrap();
         assert_eq!(tree.list(within), Ok(vec!["dmar0".into()]));
         let exact = ["sys", "bus", "card", "x"].map(OsString::from);
         assert_eq!(tree.insert_exactly(&exact, file("2")), Err(Errno::NOTDIR));
