@@ -78,11 +78,15 @@ enum Command {
 }
 
 impl Command {
-    /// What a captured host cannot answer: it has no device to open, and nothing happens there.
+    /// What a captured host cannot answer: it has no device to open and to bind, and nothing happens there.
     fn needs_the_host(&self) -> Option<&'static str> {
         match self {
             Self::Probe(args) => args.opens_a_group().then_some("probe --verify"),
             Self::Device(args) => args.opens_the_device().then_some("device --open"),
+            Self::Bind(args) => args.changes_the_host().then_some("bind without --dry-run"),
+            Self::Unbind(args) => args
+                .changes_the_host()
+                .then_some("unbind without --dry-run"),
             Self::Watch(_) => Some("watch"),
             Self::Selftest(_) => Some("selftest"),
             _ => None,

@@ -89,10 +89,19 @@ struct How {
     state: Option<PathBuf>,
 }
 
+impl Args {
+    /// Whether it is done, and not only shown.
+    pub(crate) fn changes_the_host(&self) -> bool {
+        !self.how.dry_run
+    }
+}
+
 impl How {
-    /// Where files are kept. A simulated machine ends with this program, and has nowhere to keep any.
+    /// Where files are kept. A simulated machine ends with this program, and has nowhere to keep any; those of a captured
+    /// host are elsewhere.
     fn state(&self, host: &Host) -> Option<State> {
-        let on_host = || host.simulated.is_none().then(|| PathBuf::from("/"));
+        let is_here = host.simulated.is_none() && host.captured.is_none();
+        let on_host = || is_here.then(|| PathBuf::from("/"));
         self.state.clone().or_else(on_host).map(State)
     }
 }

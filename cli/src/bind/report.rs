@@ -116,7 +116,7 @@ impl Report {
     /// Tells what was done, and what is in the way.
     pub(super) fn tell(&self, host: &Host, out: &mut Output, json: bool) -> anyhow::Result<()> {
         if json {
-            out.line(serde_json::to_string_pretty(self)?)?;
+            out.json(self)?;
             return Ok(());
         }
         for warning in &self.warnings {

@@ -39,6 +39,13 @@ pub(crate) struct Args {
     how: How,
 }
 
+impl Args {
+    /// Whether it is done, and not only shown.
+    pub(crate) fn changes_the_host(&self) -> bool {
+        !self.how.dry_run
+    }
+}
+
 pub(crate) fn run(host: &Host, out: &mut Output, args: &Args) -> anyhow::Result<Status> {
     let mut report = Report::new(host);
     let mut commands = Vec::new();

@@ -103,6 +103,9 @@ fn what_opens_a_device_is_a_wrong_command_line() {
         &["probe", "--verify"],
         &["device", "0000:00:01.0", "--open"],
         &["selftest", "0000:00:01.0"],
+        &["bind", "0000:00:01.0"],
+        &["unbind", "0000:00:01.0"],
+        &["watch"],
     ] {
         let output = vfioctl(&[&["--root", "/nowhere"], args].concat());
         assert_eq!(output.status.code(), Some(2), "{args:?}");
