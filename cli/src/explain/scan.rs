@@ -9,6 +9,7 @@ use vfio_core::host::Bdf;
 
 use super::messages::MESSAGES;
 use super::page::Page;
+use crate::output::Visible;
 
 /// A longer line is taken for several, so that a text needs no more memory than this.
 const LONGEST_LINE: u64 = 64 * 1024;
@@ -161,21 +162,13 @@ fn device(names: &Regex, line: &[u8]) -> Option<String> {
     Some(bdf.to_string())
 }
 
-/// The beginning of a line, with control characters and what else a terminal obeys as escapes.
+/// The beginning of a line.
 fn quote(line: &[u8]) -> String {
     let line = String::from_utf8_lossy(line);
-    let mut quoted = String::new();
-    for (count, char) in line.chars().enumerate() {
-        match char {
-            _ if count == LONGEST_QUOTE => {
-                quoted.push_str(" ...");
-                break;
-            }
-            '"' | '\'' | '\\' => quoted.push(char),
-            _ => quoted.extend(char.escape_debug()),
-        }
+    match line.char_indices().nth(LONGEST_QUOTE) {
+        Some((end, _)) => Visible(format_args!("{} ...", &line[..end])).to_string(),
+        None => Visible(line).to_string(),
     }
-    quoted
 }
 
 #[cfg(test)]
