@@ -97,13 +97,8 @@ pub(crate) fn complain(error: &anyhow::Error, kernel: &dyn Kernel) {
     if let Some(error) = error.downcast_ref::<Error>() {
         text.push_str(&advice(error, kernel));
     }
-    say(text);
-}
-
-/// Writes to standard error.
-pub(crate) fn say(text: impl fmt::Display) {
     // Nobody is left to tell if standard error is gone.
-    let _ = io::stderr().write_all(text.to_string().as_bytes());
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// What an error is and what to do, as far as that is known.

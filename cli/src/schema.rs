@@ -4,7 +4,7 @@ use schemars::{Schema, schema_for};
 
 use crate::output::Output;
 use crate::status::Status;
-use crate::{device, doctor, explain, groups, probe};
+use crate::{bind, device, doctor, explain, groups, probe};
 
 /// Print the JSON Schema of what a command prints with --json
 ///
@@ -21,11 +21,13 @@ pub(crate) struct Args {
 type Row = (&'static str, fn() -> Schema);
 
 /// Every command that prints JSON.
-const SCHEMAS: [Row; 5] = [
+const SCHEMAS: [Row; 7] = [
     ("probe", || schema_for!(probe::report::Report)),
     ("groups", || schema_for!(groups::report::Report)),
     ("device", || schema_for!(device::report::Report)),
     ("doctor", || schema_for!(doctor::report::Report)),
+    ("bind", || schema_for!(bind::report::Report)),
+    ("unbind", || schema_for!(bind::report::Report)),
     ("explain", || schema_for!(explain::explanation::Explanation)),
 ];
 

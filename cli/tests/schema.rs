@@ -7,7 +7,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
-const COMMANDS: [&str; 5] = ["probe", "groups", "device", "doctor", "explain"];
+const COMMANDS: [&str; 7] = [
+    "probe", "groups", "device", "doctor", "bind", "unbind", "explain",
+];
 
 fn vfioctl(args: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_vfioctl"))
@@ -50,7 +52,7 @@ fn every_answer_of_every_machine_is_valid() {
             let more: &[&str] = match command {
                 "probe" => &["--verify", "--guest-memory", "1T"],
                 "device" if machine != "noiommu" => &[bdf, "--open"],
-                "device" | "doctor" => &[bdf],
+                "device" | "doctor" | "bind" | "unbind" => &[bdf],
                 "explain" => &["vfio 0000:01:00.0: group 1 is not viable"],
                 _ => &[],
             };
@@ -89,10 +91,20 @@ fn no_field_of_a_version_goes_away() {
             1,
             "architecture devices findings kernel ready unknown",
         ),
+        (
+            "bind",
+            1,
+            "architecture devices findings kernel loaded next warnings",
+        ),
+        (
+            "unbind",
+            1,
+            "architecture devices findings kernel loaded next warnings",
+        ),
         ("explain", 1, "found"),
     ] {
         let more: &[&str] = match command {
-            "device" => &["0000:00:05.0"],
+            "device" | "bind" | "unbind" => &["0000:00:05.0"],
             "explain" => &["VFIO-04"],
             _ => &[],
         };

@@ -120,8 +120,7 @@ pub(super) fn second_of_group(device: &PciDevice, other: &PciDevice) -> Finding 
              the group, and {} is one",
             device.bdf, other.bdf
         ),
-        "start this machine anew; --force does it all the same, and is safe if no program has used the group"
-            .to_owned(),
+        "start this machine anew; --force does it all the same, and is safe if no program has used the group",
     )
 }
 

@@ -21,7 +21,7 @@ mod persist;
 mod plan;
 mod pseries;
 mod record;
-mod report;
+pub(crate) mod report;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -34,6 +34,7 @@ use vfio_core::host::Bdf;
 use vfio_core::kernel::Kernel;
 use vfio_core::{Error, Result};
 
+use crate::bdf;
 use crate::host::Host;
 use crate::output::Output;
 use crate::status::Status;
@@ -53,10 +54,10 @@ pub(crate) use undo::{Args as UnbindArgs, run as run_unbind};
 ///
 /// A bridge is refused, and so is a device that the host uses: a mounted disk, swap, a route, the display, an open node.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: vfioctl bind --group 0000:03:00.0")]
+#[command(after_help = "Example:\n  vfioctl --sim x86_64 bind --group 0000:00:05.0")]
 pub(crate) struct Args {
     /// The devices, as 0000:00:1f.2
-    #[arg(required = true)]
+    #[arg(required = true, add = bdf::completer())]
     bdf: Vec<Bdf>,
     /// The driver: a variant of vfio-pci for that device
     #[arg(long, value_name = "NAME", default_value = "vfio-pci", value_parser = vfio_driver)]
@@ -123,12 +124,16 @@ pub(crate) fn run(host: &Host, out: &mut Output, args: &Args) -> anyhow::Result<
     let mut report = Report::new(host);
     let mut commands = Vec::new();
     let outcome = bind(host, args, &mut report, &mut commands);
-    for command in &commands {
-        out.line(command)?;
-    }
+    print(out, &commands)?;
     let (status, report) = report.close(outcome);
     report.tell(host, out, args.how.json)?;
     Ok(status)
+}
+
+/// Prints the shell's commands, some of which have several lines.
+fn print(out: &mut Output, commands: &[String]) -> std::io::Result<()> {
+    let mut lines = commands.iter().flat_map(|it| it.lines());
+    lines.try_for_each(|line| out.line(line))
 }
 
 impl Args {

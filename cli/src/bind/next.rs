@@ -1,10 +1,9 @@
 //! What remains to be done.
 
-use vfio_core::host;
+use vfio_core::host::{self, Distribution};
 use vfio_core::kernel::Kernel;
 
 use super::choose::is_bridge;
-use super::persist;
 
 /// What remains until a user can have a group.
 pub(super) fn for_group(kernel: &dyn Kernel, id: u32) -> Vec<String> {
@@ -29,8 +28,12 @@ pub(super) fn for_group(kernel: &dyn Kernel, id: u32) -> Vec<String> {
 
 /// What is to be done about the initramfs after the rule was changed.
 pub(super) fn renewal(kernel: &dyn Kernel) -> String {
-    let command = persist::initramfs_command(kernel);
-    let command = command.unwrap_or("as this distribution does it");
+    let command = match Distribution::of(kernel) {
+        Distribution::Debian => "update-initramfs -u",
+        Distribution::Fedora | Distribution::Suse => "dracut -f",
+        Distribution::Arch => "mkinitcpio -P",
+        Distribution::Other => "as this distribution does it",
+    };
     format!(
         "an initramfs may have the device's own driver, and a copy of udev's rules: renew it, if there is one: {command}"
     )

@@ -4,7 +4,6 @@ use std::fmt;
 use std::path::Path;
 
 use vfio_core::host::{Bdf, PciDevice};
-use vfio_core::kernel::Kernel;
 use vfio_core::{Error, ErrorKind, Result};
 
 use super::state::State;
@@ -127,23 +126,6 @@ pub(super) fn change(state: &State, add: &[Entry], remove: &[Bdf]) -> Result<()>
         file.put(state)?;
     }
     Ok(())
-}
-
-/// How the initramfs is made anew, as this distribution does it.
-pub(super) fn initramfs_command(kernel: &dyn Kernel) -> Option<&'static str> {
-    let release = kernel.read("/etc/os-release".as_ref()).ok()?;
-    let release = String::from_utf8_lossy(&release);
-    let values = release.lines().filter_map(|line| {
-        let (key, value) = line.split_once('=')?;
-        matches!(key, "ID" | "ID_LIKE").then(|| value.trim_matches('"'))
-    });
-    let mut names = values.flat_map(str::split_whitespace);
-    names.find_map(|name| match name {
-        "debian" | "ubuntu" => Some("update-initramfs -u"),
-        "fedora" | "rhel" | "centos" | "suse" | "opensuse" => Some("dracut -f"),
-        "arch" => Some("mkinitcpio -P"),
-        _ => None,
-    })
 }
 
 fn read(state: &State) -> Result<Vec<Entry>> {

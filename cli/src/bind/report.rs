@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use vfio_core::group_node;
 use vfio_core::host::{self, PciDevice};
@@ -12,17 +13,16 @@ use super::carry_out::Drivers;
 use super::failure::Outcome;
 use super::plan::is_of_vfio;
 use crate::finding::Finding;
-use crate::host::Host;
-use crate::output::{Output, say};
+use crate::host::{About, Host};
+use crate::output::{Output, remark};
 use crate::status::Status;
 
-/// Fields are only ever added.
-#[derive(Debug, Serialize)]
-pub(super) struct Report {
+/// What became of the devices.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Report {
     schema_version: u32,
-    /// The name of the machine, if it is a simulated one; absent where the host is real.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    simulated: Option<String>,
+    #[serde(flatten)]
+    about: About,
     /// Modules that were loaded.
     pub(super) loaded: Vec<String>,
     pub(super) devices: Vec<Row>,
@@ -32,16 +32,18 @@ pub(super) struct Report {
     pub(super) warnings: Vec<String>,
     /// What remains to be done, in words.
     pub(super) next: Vec<String>,
+    /// Why nothing was done.
     findings: Vec<Finding>,
 }
 
 /// A device.
-#[derive(Debug, Serialize)]
-pub(super) struct Row {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Row {
     bdf: String,
     pub(super) group: Option<u32>,
     /// The driver that it had.
     from: Option<String>,
+    /// The driver that it has now.
     driver: Option<String>,
     /// Its group's node in `/dev/vfio`.
     node: Option<PathBuf>,
@@ -91,7 +93,7 @@ impl Report {
     pub(super) fn new(host: &Host) -> Self {
         Self {
             schema_version: 1,
-            simulated: host.simulated.clone(),
+            about: host.about(),
             loaded: Vec::new(),
             devices: Vec::new(),
             persistent: None,
@@ -120,7 +122,7 @@ impl Report {
             return Ok(());
         }
         for warning in &self.warnings {
-            say(format_args!("warning: {warning}\n"));
+            remark(format_args!("warning: {warning}"));
         }
         if !self.devices.is_empty() {
             host.announce(out)?;
@@ -135,7 +137,8 @@ impl Report {
             out.line(format_args!("next: {next}"))?;
         }
         for finding in &self.findings {
-            say(format_args!("vfioctl: {finding}"));
+            let text = format!("vfioctl: {finding}");
+            text.lines().for_each(remark);
         }
         Ok(())
     }

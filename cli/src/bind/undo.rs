@@ -14,6 +14,7 @@ use super::record::{self, Record};
 use super::report::{Report, Row};
 use super::state::State;
 use super::{How, persist, pseries};
+use crate::bdf;
 use crate::host::Host;
 use crate::output::Output;
 use crate::status::Status;
@@ -23,10 +24,10 @@ use crate::status::Status;
 /// Each device goes back to the driver and the driver_override that it had when `vfioctl bind` took it; one that something
 /// else has bound goes to whichever driver of the kernel's own takes it. Either all devices go, or none.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: vfioctl unbind 0000:03:00.0")]
+#[command(after_help = "Example:\n  vfioctl --sim x86_64 unbind 0000:00:05.0")]
 pub(crate) struct Args {
     /// The devices, as 0000:00:1f.2
-    #[arg(required = true)]
+    #[arg(required = true, add = bdf::completer())]
     bdf: Vec<Bdf>,
     /// Unbind all the same a device that a process has open, which waits until it is closed, and one that is not the first
     /// of its group to go back to a kernel that would not survive it
@@ -50,9 +51,7 @@ pub(crate) fn run(host: &Host, out: &mut Output, args: &Args) -> anyhow::Result<
     let mut report = Report::new(host);
     let mut commands = Vec::new();
     let outcome = unbind(host, args, &mut report, &mut commands);
-    for command in &commands {
-        out.line(command)?;
-    }
+    super::print(out, &commands)?;
     let (status, report) = report.close(outcome);
     report.tell(host, out, args.how.json)?;
     Ok(status)

@@ -79,8 +79,7 @@ impl fmt::Display for Use {
                 pid, name, node, ..
             }) => format!("{name} (process {pid}) has {} open", node.display()),
         };
-        // Whoever names a mount point or a process may put a terminal's commands in it.
-        f.write_str(&printable(&text))
+        f.write_str(&text)
     }
 }
 
@@ -162,13 +161,4 @@ fn of_device(kernel: &dyn Kernel, class: &str, bdf: Bdf) -> Vec<String> {
     let members = members(kernel, class).into_iter();
     let below = members.filter(|(_, place)| is_below(place, &device));
     below.map(|(name, _)| name).collect()
-}
-
-/// The same without characters that a terminal obeys.
-fn printable(text: &str) -> String {
-    let shown = |c: char| match c.is_control() {
-        true => c.escape_default().to_string(),
-        false => c.to_string(),
-    };
-    text.chars().map(shown).collect()
 }
