@@ -126,11 +126,18 @@ pub(super) fn writes(bdf: Bdf, now: &Binding, goal: &Goal) -> Vec<Write> {
         let text = text.to_owned();
         writes.push(Write { path, text });
     };
-    if now.only != goal.only {
-        let only = goal.only.as_deref().unwrap_or_default();
+    let moves = !now.is_taken_by(&goal.taker);
+    // A driver takes no device that is meant for another one: that is said when it has it.
+    let meant_for_another = match (&goal.taker, &goal.only) {
+        (Taker::Driver(driver), Some(only)) => moves && driver != only,
+        _ => false,
+    };
+    let on_the_way = goal.only.clone().filter(|_| !meant_for_another);
+    if now.only != on_the_way {
+        let only = on_the_way.as_deref().unwrap_or_default();
         push(dir.join("driver_override"), only);
     }
-    if !now.is_taken_by(&goal.taker) {
+    if moves {
         if now.driver.is_some() {
             push(dir.join("driver/unbind"), &name);
         }
@@ -142,6 +149,10 @@ pub(super) fn writes(bdf: Bdf, now: &Binding, goal: &Goal) -> Vec<Write> {
             }
             Taker::Driver(_) | Taker::Own => push(Path::new(BUS).join("drivers_probe"), &name),
         }
+    }
+    if on_the_way != goal.only {
+        let only = goal.only.as_deref().unwrap_or_default();
+        push(dir.join("driver_override"), only);
     }
     writes
 }
@@ -212,6 +223,16 @@ mod tests {
             [clear, leave, "echo 0000:03:00.0 > drivers/nvme/bind"]
         );
         assert_eq!(back(None, None), [clear, leave]);
+        // It was meant for VFIO, and its own driver had it all the same.
+        assert_eq!(
+            back(Some("nvme"), Some("vfio-pci")),
+            [
+                clear,
+                leave,
+                "echo 0000:03:00.0 > drivers/nvme/bind",
+                "echo vfio-pci > devices/0000:03:00.0/driver_override",
+            ]
+        );
         let own = Goal {
             taker: Taker::Own,
             only: None,

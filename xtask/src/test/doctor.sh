@@ -59,10 +59,9 @@ node_of() {
 healthy_kernel() {
     echo 'somebody:x:1000:1000::/:/bin/sh' >>/etc/passwd
     found "not bound" VFIO-09 1 vfioctl doctor "$BDF3"
-    echo vfio-pci >"/sys/bus/pci/devices/$BDF2/driver_override"
-    found "meant and not bound" VFIO-16 1 vfioctl doctor "$BDF2"
-    unbind "$BDF2"
-
+    echo vfio-pci >"/sys/bus/pci/devices/$BDF3/driver_override"
+    found "meant and not bound" VFIO-16 1 vfioctl doctor "$BDF3"
+    echo >"/sys/bus/pci/devices/$BDF3/driver_override"
     bind "$BDF3"
     found "healthy" "" 0 vfioctl doctor "$BDF3"
     bind "$BDF"
