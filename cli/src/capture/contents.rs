@@ -84,6 +84,8 @@ const FILES: &[(&str, &[&str], Keep)] = &[
             "#size-cells",
             "device_type",
             "ranges",
+            "ibm,ddw-applicable",
+            "ibm,dma-window",
             "ibm,opal-m64-window",
         ],
         Keep::Whole,

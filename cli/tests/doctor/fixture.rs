@@ -87,7 +87,8 @@ fn unpack(name: &str, directory: &Path) {
         .unwrap();
 }
 
-/// `file PATH TEXT`, `link PATH TARGET` or `gone PATH`; `\n` in a text ends a line.
+/// `file PATH TEXT`, `bytes PATH HEXADECIMAL`, `link PATH TARGET`, `directory PATH` or `gone PATH`; `\n` in a text ends a
+/// line.
 fn edit(root: &Path, line: &str) {
     let mut words = line.splitn(3, ' ');
     let (what, path) = (words.next().unwrap(), words.next().unwrap());
@@ -103,9 +104,17 @@ fn edit(root: &Path, line: &str) {
     fs::create_dir_all(place.parent().unwrap()).unwrap();
     match what {
         "file" => fs::write(place, rest.replace("\\n", "\n")).unwrap(),
+        "bytes" => fs::write(place, bytes(rest)).unwrap(),
         "link" => symlink(rest, place).unwrap(),
         "directory" => fs::create_dir(place).unwrap(),
         "gone" => {}
         other => panic!("{other} is no edit"),
     }
+}
+
+fn bytes(hexadecimal: &str) -> Vec<u8> {
+    let bytes = hexadecimal.split_whitespace();
+    bytes
+        .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+        .collect()
 }

@@ -33,27 +33,32 @@ const fn case(
 }
 
 /// The NVMe disk of the healthy host that is alone in its group.
-const DISK: &[&str] = &["0000:00:03.0"];
+const DISK: &[&str] = &["0000:00:04.0"];
 
 const CASES: [Case; 20] = [
     case("VFIO-01", "no-IOMMU", "healthy", DISK),
     case("VFIO-02", "not-viable", "viable", &["0000:00:05.0"]),
     case("VFIO-03", "behind-a-bridge", "healthy", &["0000:01:01.0"]),
-    case("VFIO-04", "little-memory", "the-user's-node", DISK),
+    case("VFIO-04", "little-memory", "the-users-node", DISK),
     case("VFIO-05", "no-remapping", "healthy", DISK),
     case("VFIO-06", "VFIO-06", "healthy", DISK),
     case("VFIO-07", "VFIO-07", "healthy", DISK),
-    case("VFIO-08", "another's-node", "the-user's-node", DISK),
+    case("VFIO-08", "anothers-node", "the-users-node", DISK),
     case("VFIO-09", "not-bound", "healthy", DISK),
     case("VFIO-10", "busy", "healthy", DISK),
-    case("VFIO-11", "no-reset", "healthy", DISK),
+    case("VFIO-11", "no-reset", "healthy", &["0000:00:06.0"]),
     case("VFIO-12", "VFIO-12", "healthy", DISK),
     case("VFIO-13", "VFIO-13", "healthy", DISK),
-    case("VFIO-14", "a-large-guest", "a-guest-that-fits", DISK),
+    case(
+        "VFIO-14",
+        "a-large-guest",
+        "a-guest-that-fits",
+        &["0000:00:04.0", "--guest-memory", "1T"],
+    ),
     case("VFIO-15", "few-mappings", "healthy", DISK),
     case("VFIO-16", "meant-and-not-bound", "healthy", DISK),
     case("VFIO-17", "VFIO-17", "healthy", DISK),
-    case("VFIO-18", "a-token", "healthy", DISK),
+    case("VFIO-18", "a-token", "healthy", &["0000:00:14.0"]),
     case("VFIO-19", "no-windows", "windows", DISK),
     case("VFIO-20", "VFIO-20", "healthy", DISK),
 ];

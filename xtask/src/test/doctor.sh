@@ -32,7 +32,7 @@ found() {
 # keep NAME: the host as it is now, for somebody who asks for it.
 keep() {
     [ -n "$CAPTURE" ] || return 0
-    file=$(echo "$1" | tr ' ' '-')
+    file=$(echo "$1" | tr ' ' '-' | tr -d "'")
     echo "capture $file"
     $AS_USER vfioctl capture - 2>/dev/null | base64
     echo "captured $file"

@@ -14,6 +14,7 @@ const ACCEPTED: &[&str] = &[
     "BSL-1.0",
     "ISC",
     "MIT",
+    "MIT-0",
     "Unicode-3.0",
     "Unlicense",
     "Zlib",
