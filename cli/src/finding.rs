@@ -25,6 +25,8 @@ pub(crate) struct Finding {
     pub(crate) evidence: Vec<Evidence>,
     /// What to do, the safest first.
     pub(crate) remedies: Vec<Remedy>,
+    /// The page of the project's documentation on it, if it is one of the catalogue's.
+    pub(crate) page: Option<String>,
 }
 
 /// How much a finding is in the way.
@@ -90,6 +92,7 @@ impl Finding {
             error: None,
             evidence: Vec::new(),
             remedies: vec![Remedy::safe(remedy)],
+            page: None,
         }
     }
 
@@ -138,6 +141,7 @@ impl From<Diagnosis> for Finding {
             error: None,
             evidence: evidence.collect(),
             remedies: diagnosis.remedies.into_iter().map(Remedy::from).collect(),
+            page: Some(format!("docs/diagnoses/{}.md", diagnosis.code)),
         }
     }
 }
@@ -222,6 +226,9 @@ impl fmt::Display for Finding {
                 RemedyDanger::Unsafe => "  [UNSAFE]",
             };
             writeln!(f, "  {number}. {}{danger}", Visible(&remedy.what))?;
+        }
+        if let Some(code) = self.code {
+            writeln!(f, "  more: vfioctl explain {code}")?;
         }
         Ok(())
     }

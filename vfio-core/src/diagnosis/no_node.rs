@@ -23,7 +23,7 @@ fn diagnose(error: &Error, kernel: &dyn Kernel) -> Option<Diagnosis> {
     let diagnosis = match (error.kind(), error.errno(), error.operation()) {
         (ErrorKind::NoVfio, ..) => no_vfio(kernel),
         (ErrorKind::NotBound, ..) => match error.device() {
-            Some(bdf) => device_not_bound(bdf, error.reason()?),
+            Some(bdf) => device_not_bound(&host::device(kernel, bdf).ok()?),
             None => group_not_bound(&host::group(kernel, error.group()?).ok()?),
         },
         (_, Some(Errno::NOENT), "open") => {
@@ -58,13 +58,7 @@ fn examine(patient: &Patient<'_>, examination: &mut Examination) {
         return;
     };
     if !device.is_bound_to_vfio() {
-        let why = match &device.driver {
-            Some(driver) => format!("it is bound to {driver}, which is no VFIO driver"),
-            None => "it is bound to no driver".to_owned(),
-        };
-        examination
-            .findings
-            .push(device_not_bound(device.bdf, &why));
+        examination.findings.push(device_not_bound(device));
     } else if let Some(group) = patient.group {
         let node = group_node(group.id);
         if interfaces.container && kernel.node(&node).is_err() && !is_noiommu(kernel, group.id) {
@@ -118,11 +112,19 @@ fn no_container_node() -> Diagnosis {
     )
 }
 
-fn device_not_bound(bdf: Bdf, why: &str) -> Diagnosis {
+fn device_not_bound(device: &PciDevice) -> Diagnosis {
+    let bdf = device.bdf;
+    let (has, driver) = match &device.driver {
+        Some(driver) => (
+            format!("bound to {driver}, which is no driver of VFIO's"),
+            driver.as_str(),
+        ),
+        None => ("bound to no driver".to_owned(), "not there"),
+    };
     ENTRY.found(
         Weight::Blocks,
-        format!("{bdf} is no device of VFIO's: {why}"),
-        vec![Evidence::new(attribute_file(bdf, "driver"), why)],
+        format!("{bdf} is {has}"),
+        vec![Evidence::new(attribute_file(bdf, "driver"), driver)],
         vec![bind([bdf])],
     )
 }
