@@ -69,7 +69,6 @@ fn links_lead_to_directories() {
         "numa_node",
         "power",
         "power_state",
-        "reset_method",
         "resource",
         "vendor",
     ];
