@@ -147,7 +147,7 @@ pub(super) const MESSAGES: &[Message] = &[
 
     message("VFIO-16", "a shell", r"vfio\S*/new_id\b.*File exists"),
     message("VFIO-16", "a shell", r"/driver_override\b.*No such file or directory"),
-    message("VFIO-16", "the kernel", r"vfio\S* \S+: Cannot bind to PF with SRIOV enabled"),
+    message("VFIO-16", "the kernel", r"vfio\S* \S+: Cannot bind to PF with SR-?IOV enabled"),
     message("VFIO-16", "DPDK", r"bind failed for \S+ - Cannot .*vfio"),
 
     message("VFIO-17", "the kernel", r"Adding kernel taint for vfio-noiommu group on device"),

@@ -259,6 +259,10 @@ pub(crate) const MESSAGES: &[(&str, &str)] = &[
     ),
     (
         "VFIO-16",
+        "vfio-pci 0000:00:1c.0: Cannot bind to PF with SR-IOV enabled",
+    ),
+    (
+        "VFIO-16",
         "Error: bind failed for 0000:01:00.0 - Cannot bind to driver vfio-pci: [Errno 19] No such device",
     ),
     (

@@ -42,7 +42,7 @@ expect "bound" 0 vfio-pci driver_of "$BDF"
 expect "what it had is written down" 0 "\"driver\":\"$own\"" cat "/run/vfioctl/$BDF"
 expect "bind again" 0 "vfio-pci, as before" vfioctl bind "$BDF"
 expect "the rest of its group" 0 "" vfioctl bind --group "$BDF"
-expect "probe" 0 "ready  $BDF" vfioctl probe
+expect "probe" 0 "ready       $BDF" vfioctl probe
 expect "selftest" 0 "ok  release" vfioctl selftest "$BDF"
 
 exec 9<>"/dev/vfio/$(group_of "$BDF")"
