@@ -67,6 +67,12 @@ pub(super) const PATIENTS: &[Patient] = &[
     },
     Patient {
         part: "windows",
+        machine: "pseries",
+        devices: &["nvme"],
+        ..HEALTHY
+    },
+    Patient {
+        part: "windows",
         machine: "powernv9",
         devices: &["nvme"],
         ..HEALTHY
