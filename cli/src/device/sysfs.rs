@@ -7,7 +7,7 @@ use vfio_core::kernel::{Errno, Kernel};
 use crate::answer::Answer;
 use crate::groups::report::{DeviceRow, rows};
 use crate::host::Host;
-use crate::names::{Names, subsystem};
+use crate::names::Names;
 
 use super::report::{
     BarRow, MemberRow, NodeRow, PowerRow, Report, ReservedRow, ResetRow, SubsystemRow, VfioRow,
@@ -27,7 +27,7 @@ pub(super) fn ask(host: &Host, bdf: Bdf, vfio: VfioRow) -> vfio_core::Result<Rep
     Ok(Report {
         schema_version: 1,
         about: host.about(),
-        subsystem: subsystem_row(kernel, &device),
+        subsystem: subsystem_row(kernel, &device, &names),
         driver_override: attribute("driver_override").filter(|name| name != "(null)"),
         group: group.and_then(|group| rows(&[group], &names).pop()),
         node: device
@@ -73,7 +73,7 @@ pub(super) fn ask(host: &Host, bdf: Bdf, vfio: VfioRow) -> vfio_core::Result<Rep
     })
 }
 
-fn subsystem_row(kernel: &dyn Kernel, device: &PciDevice) -> Option<SubsystemRow> {
+fn subsystem_row(kernel: &dyn Kernel, device: &PciDevice, names: &Names) -> Option<SubsystemRow> {
     let number = |name| {
         let text = host::attribute(kernel, device.bdf, name)?;
         u16::from_str_radix(text.trim_start_matches("0x"), 16).ok()
@@ -82,7 +82,7 @@ fn subsystem_row(kernel: &dyn Kernel, device: &PciDevice) -> Option<SubsystemRow
     Some(SubsystemRow {
         vendor,
         device: id,
-        name: subsystem(device, vendor, id),
+        name: names.card(device, vendor, id).map(str::to_owned),
     })
 }
 

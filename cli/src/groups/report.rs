@@ -68,7 +68,7 @@ impl DeviceRow {
             device: device.device,
             class: device.class,
             name: names.device(device),
-            class_name: crate::names::class(device.class),
+            class_name: names.class(device.class).map(str::to_owned),
             driver: device.driver.clone(),
             in_the_way: device.spoils_its_group(),
         }
