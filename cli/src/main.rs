@@ -34,12 +34,13 @@ use vfio_sim::Machine;
 use {iommu_spapr as _, iommu_type1 as _};
 
 use host::{Host, Source};
-use output::Output;
+use output::{ColorWhen, Output};
 use status::Status;
 
 /// What this host's IOMMU can do, why a device cannot be assigned, and what to do now
 ///
 /// Exit status: 0 answered and fine; 1 findings; 2 usage; 3 not permitted; 4 kernel or I/O error.
+/// A finding that only limits what a device can do leaves the status 0.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
@@ -55,6 +56,16 @@ struct Args {
         conflicts_with = "sim"
     )]
     root: Option<PathBuf>,
+
+    /// Whether answers for people are coloured
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        value_name = "WHEN"
+    )]
+    color: ColorWhen,
 
     #[command(subcommand)]
     command: Command,
@@ -99,7 +110,13 @@ fn main() -> ExitCode {
     CompleteEnv::with_factory(Args::command)
         .var(completions::VARIABLE)
         .complete();
-    let Args { sim, root, command } = Args::parse();
+    let Args {
+        sim,
+        root,
+        color,
+        command,
+    } = Args::parse();
+    color.obey();
     if let (Some(_), Some(what)) = (&root, command.needs_the_host()) {
         let why = format!("{what} needs the host itself, and --root is one that was captured");
         let kind = clap::error::ErrorKind::ArgumentConflict;

@@ -3,16 +3,54 @@
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
+use anstream::AutoStream;
+use anstyle::{AnsiColor, Effects, Style};
+use clap::ValueEnum;
 use serde::Serialize;
 use vfio_core::Error;
 use vfio_core::kernel::Kernel;
 
-use crate::finding::{self, Finding};
+use crate::finding::{self, Finding, Severity};
+
+/// When there are colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorWhen {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    Always,
+    Never,
+}
+
+impl ColorWhen {
+    /// From now on, everywhere.
+    pub(crate) fn obey(self) {
+        let choice = match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::Always,
+            Self::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
+    }
+}
+
+const RED: Style = AnsiColor::Red.on_default().effects(Effects::BOLD);
+const YELLOW: Style = AnsiColor::Yellow.on_default();
+const CYAN: Style = AnsiColor::Cyan.on_default();
+const GREEN: Style = AnsiColor::Green.on_default();
 
 /// Standard output. A reader that has gone away is not an error.
-#[derive(Debug, Default)]
 pub(crate) struct Output {
+    stdout: AutoStream<io::Stdout>,
     closed: bool,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self {
+            stdout: anstream::stdout(),
+            closed: false,
+        }
+    }
 }
 
 impl Output {
@@ -25,7 +63,7 @@ impl Output {
         if self.closed {
             return Ok(());
         }
-        match writeln!(io::stdout(), "{text}") {
+        match writeln!(self.stdout, "{text}") {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.closed = true,
             written => written?,
         }
@@ -51,7 +89,25 @@ impl Output {
     /// Writes a finding, over several lines.
     pub(crate) fn finding(&mut self, finding: &Finding) -> io::Result<()> {
         let text = finding.to_string();
-        text.lines().try_for_each(|line| self.line(line))
+        let mut lines = text.lines();
+        let style = match finding.severity {
+            Severity::Blocks => RED,
+            Severity::Limits => YELLOW,
+            Severity::Harmless => CYAN,
+        };
+        if let Some(head) = lines.next() {
+            self.styled(style, head)?;
+        }
+        lines.try_for_each(|line| self.line(line))
+    }
+
+    /// Writes a line that says that something is good, or that it is not.
+    pub(crate) fn verdict(&mut self, good: bool, line: impl fmt::Display) -> io::Result<()> {
+        self.styled(if good { GREEN } else { RED }, line)
+    }
+
+    fn styled(&mut self, style: Style, line: impl fmt::Display) -> io::Result<()> {
+        self.write(&format_args!("{style}{}{style:#}", Visible(line)))
     }
 }
 

@@ -182,3 +182,31 @@ fn help_names_the_commands_and_the_exit_statuses() {
         assert!(help.contains(words), "{words:?} in {help}");
     }
 }
+
+#[test]
+fn there_are_colours_where_they_are_wanted_and_nowhere_else() {
+    let doctor = |more: &[&str], variables: &[(&str, &str)]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_vfioctl"))
+            .args(["--sim", "x86_64", "doctor", "0000:00:04.0"])
+            .args(more)
+            .env_remove("NO_COLOR")
+            .env_remove("CLICOLOR_FORCE")
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        text(&output.stdout)
+    };
+    let plain = doctor(&[], &[]);
+    assert!(!plain.contains('\x1b'), "{plain:?}");
+    let coloured = doctor(&["--color", "always"], &[]);
+    assert!(coloured.contains("\x1b[33mVFIO-11"), "{coloured:?}");
+    assert_eq!(doctor(&[], &[("CLICOLOR_FORCE", "1")]), coloured);
+    let both = [("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")];
+    assert_eq!(doctor(&[], &both), plain);
+    assert_eq!(
+        doctor(&["--color", "never"], &[("CLICOLOR_FORCE", "1")]),
+        plain
+    );
+    let json = doctor(&["--color", "always", "--json"], &[]);
+    assert!(!json.contains('\x1b'), "{json:?}");
+}

@@ -41,12 +41,13 @@ fn print_device(report: &DeviceReport, out: &mut Output) -> io::Result<()> {
     ))?;
     findings(&report.findings, &report.unknown, out)?;
     match &report.command {
-        None => out.line("not ready"),
+        None => out.verdict(false, "not ready"),
         Some(command) => {
-            out.line(match report.is_limited() {
+            let ready = match report.is_limited() {
                 true => "ready, with what is said above",
                 false => "ready",
-            })?;
+            };
+            out.verdict(true, ready)?;
             out.line(format_args!("  to try it: vfioctl selftest {}", device.bdf))?;
             out.line(format_args!("  to use it: {command}"))
         }

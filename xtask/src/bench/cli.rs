@@ -42,37 +42,24 @@ pub(super) fn measure(ui: &Ui) -> Result<Vec<Measured>> {
     let mut pairs = Vec::new();
     let (mut starts, mut probes) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
-        starts.push((time(&mut ours(&["--version"]))?, 0));
-        probes.push((time(&mut ours(&["probe"]))?, 0));
+        starts.push(time(&mut ours(&["--version"]))?);
+        probes.push(time(&mut ours(&["probe"]))?);
         pairs.push((
             time(&mut ours(&large))?,
             time(&mut lspci(&pciutils, host.path()))?,
         ));
     }
-    let alone = |name: &str, unit, pairs: &[(u64, u64)], goal| {
-        Measured::of_pairs(name, unit, pairs, "nobody", goal)
+    // Beside its limit.
+    let alone = |name: &str, unit, ours: &[u64], limit: u64| {
+        let pairs: Vec<_> = ours.iter().map(|ours| (*ours, limit)).collect();
+        Measured::of_pairs(name, unit, &pairs, "the limit", Goal::Below(limit))
     };
-    let whole = pairs.iter().map(|(ours, _)| (*ours, 0)).collect::<Vec<_>>();
+    let whole: Vec<_> = pairs.iter().map(|(ours, _)| *ours).collect();
     Ok(vec![
-        alone(
-            "vfioctl, stripped",
-            "bytes",
-            &[(size, 0)],
-            Goal::Below(6_000_000),
-        ),
-        alone("vfioctl --version", "us", &starts, Goal::Below(3_000)),
-        alone(
-            "vfioctl probe, this host",
-            "us",
-            &probes,
-            Goal::Below(10_000),
-        ),
-        alone(
-            "vfioctl probe, 4096 devices",
-            "us",
-            &whole,
-            Goal::Below(150_000),
-        ),
+        alone("vfioctl, stripped", "bytes", &[size], 6_000_000),
+        alone("vfioctl --version", "us", &starts, 3_000),
+        alone("vfioctl probe, this host", "us", &probes, 10_000),
+        alone("vfioctl probe, 4096 devices", "us", &whole, 150_000),
         Measured::of_pairs(
             "vfioctl probe, 4096 devices",
             "us",
