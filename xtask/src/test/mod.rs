@@ -25,6 +25,7 @@ use clap::Args;
 
 use crate::platform;
 use crate::ui::Ui;
+use at_once::at_once;
 pub(crate) use captures::renew as renew_captures;
 use tally::Tally;
 
@@ -62,8 +63,23 @@ enum Needs {
     Nothing,
     /// The lab.
     Lab,
+    /// The lab's machines and no more: two such suites run at once.
+    Machines,
     /// Much time: these run when they are asked for.
     Time,
+}
+
+impl Needs {
+    fn lab(self) -> bool {
+        matches!(self, Self::Lab | Self::Machines)
+    }
+}
+
+impl Suite {
+    fn run(&self, tally: &mut Tally) -> Result<()> {
+        tally.ui.note(format_args!("{}: {}", self.name, self.what));
+        (self.run)(tally).with_context(|| format!("suite {}", self.name))
+    }
 }
 
 const SUITES: &[Suite] = &[
@@ -122,61 +138,61 @@ const SUITES: &[Suite] = &[
         machines::uapi,
     ),
     suite(
-        Needs::Lab,
+        Needs::Machines,
         "lab",
         "the lab says what happened to a machine",
         machines::lab,
     ),
     suite(
-        Needs::Lab,
+        Needs::Machines,
         "probe",
         "what each machine's IOMMU can do",
         machines::probe,
     ),
     suite(
-        Needs::Lab,
+        Needs::Machines,
         "x86_64",
         "hardware suite: type1 over VT-d",
         machines::x86_64,
     ),
     suite(
-        Needs::Lab,
+        Needs::Machines,
         "type1",
         "hardware suite: type1 version 1, VT-d with 39 bits, virtio-iommu, AMD-Vi; every mapping",
         machines::type1,
     ),
     suite(
-        Needs::Lab,
+        Needs::Machines,
         "aarch64",
         "hardware suite: type1 over an SMMU",
         machines::aarch64,
     ),
     suite(
-        Needs::Lab,
+        Needs::Machines,
         "pseries",
         "hardware suite: sPAPR under a hypervisor",
         machines::pseries,
     ),
     suite(
-        Needs::Lab,
+        Needs::Machines,
         "powernv9",
         "hardware suite: sPAPR on bare metal",
         machines::powernv9,
     ),
     suite(
-        Needs::Lab,
+        Needs::Machines,
         "spapr",
         "hardware suite: sPAPR of both versions with 4 KiB pages; huge pages",
         machines::spapr,
     ),
     suite(
-        Needs::Lab,
+        Needs::Machines,
         "kvm",
         "KVM beside VFIO: groups of VMs everywhere, tables that guests fill on POWER",
         machines::kvm,
     ),
     suite(
-        Needs::Lab,
+        Needs::Machines,
         "programs",
         "a driver in thirty lines; a process without rights and its broker; a live update",
         machines::programs,
@@ -200,25 +216,25 @@ const SUITES: &[Suite] = &[
         machines::bench,
     ),
     suite(
-        Needs::Lab,
+        Needs::Machines,
         "fallback",
         "a backend that is advertised and refused",
         machines::fallback,
     ),
     suite(
-        Needs::Lab,
+        Needs::Machines,
         "bad-input",
         "what is wrong on a host, and what vfioctl says",
         machines::bad_input,
     ),
     suite(
-        Needs::Lab,
+        Needs::Machines,
         "bind",
         "devices go to VFIO and back, and again at the next boot",
         bind::run,
     ),
     suite(
-        Needs::Lab,
+        Needs::Machines,
         "doctor",
         "hosts that are broken in each way that can be, and what the doctor says",
         doctor::run,
@@ -276,13 +292,21 @@ pub(crate) fn run(args: &TestArgs, ui: &Ui) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let suites = select(args)?;
-    if suites.iter().any(|suite| suite.needs == Needs::Lab) {
+    if suites.iter().any(|suite| suite.needs.lab()) {
         platform::require_lab()?;
     }
     let mut tally = Tally::new(ui);
-    for suite in suites {
-        ui.note(format_args!("{}: {}", suite.name, suite.what));
-        (suite.run)(&mut tally).with_context(|| format!("suite {}", suite.name))?;
+    let (machines, alone): (Vec<_>, _) = suites
+        .into_iter()
+        .partition(|suite| suite.needs == Needs::Machines);
+    for suite in alone {
+        suite.run(&mut tally)?;
+    }
+    for one in at_once(&machines, |suite| {
+        let mut tally = Tally::new(ui);
+        suite.run(&mut tally).map(|()| tally)
+    }) {
+        tally.add(one?);
     }
     let green = tally.is_green();
     ui.last_line(tally.close());
@@ -302,7 +326,7 @@ fn select(args: &TestArgs) -> Result<Vec<&'static Suite>> {
     let Some(name) = name else {
         let wanted = |suite: &&Suite| match suite.needs {
             Needs::Nothing => true,
-            Needs::Lab => !args.quick,
+            Needs::Lab | Needs::Machines => !args.quick,
             Needs::Time => args.long && suite.name != "fresh",
         };
         return Ok(SUITES.iter().filter(wanted).collect());

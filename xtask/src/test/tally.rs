@@ -141,6 +141,13 @@ impl<'a> Tally<'a> {
         }
     }
 
+    /// Takes over what another one has recorded.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed.extend(other.failed);
+        self.skipped.extend(other.skipped);
+    }
+
     /// Whether nothing failed.
     pub(crate) fn is_green(&self) -> bool {
         self.failed.is_empty()
