@@ -115,6 +115,7 @@ const DIRECTORIES: &[(&str, &[&str])] = &[
     ("/sys/class/iommu/*", &["devices"]),
     ("/sys/class/misc", &["vfio", "iommu"]),
     ("/sys/class/vfio-dev", &["*"]),
+    ("/sys/bus/pci/devices/*", &["vfio-dev"]),
     ("/sys/firmware/acpi", &["tables"]),
     ("/dev/vfio", &["devices"]),
 ];

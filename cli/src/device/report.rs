@@ -19,6 +19,8 @@ pub(crate) struct Report {
     pub(crate) driver_override: Option<String>,
     pub(crate) group: Option<GroupRow>,
     pub(crate) node: Option<NodeRow>,
+    /// The node of its own, which iommufd wants; there only where it is bound and the kernel has such nodes.
+    pub(crate) cdev: Option<NodeRow>,
     pub(crate) numa_node: Option<u32>,
     /// The bridges between it and the host bridge, the nearest first.
     pub(crate) bridges: Vec<String>,

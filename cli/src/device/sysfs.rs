@@ -1,5 +1,7 @@
 //! What sysfs says of a device, which needs no rights and changes nothing.
 
+use std::path::PathBuf;
+
 use vfio_core::group_node;
 use vfio_core::host::{self, Bdf, HostBar, PciDevice};
 use vfio_core::kernel::{Errno, Kernel};
@@ -32,7 +34,8 @@ pub(super) fn ask(host: &Host, bdf: Bdf, vfio: VfioRow) -> vfio_core::Result<Rep
         group: group.and_then(|group| rows(&[group], &names).pop()),
         node: device
             .group
-            .map(|id| node(kernel, id, device.is_bound_to_vfio())),
+            .map(|id| node(kernel, group_node(id), device.is_bound_to_vfio())),
+        cdev: host::device_node(kernel, bdf).map(|path| node(kernel, path, true)),
         numa_node: device.numa_node,
         bridges: host::bridges_above(kernel, bdf)
             .iter()
@@ -86,8 +89,7 @@ fn subsystem_row(kernel: &dyn Kernel, device: &PciDevice, names: &Names) -> Opti
     })
 }
 
-fn node(kernel: &dyn Kernel, group: u32, is_bound: bool) -> NodeRow {
-    let path = group_node(group);
+fn node(kernel: &dyn Kernel, path: PathBuf, is_bound: bool) -> NodeRow {
     let found = kernel.node(&path);
     let may_open = match &found {
         Ok(node) => match node.access {

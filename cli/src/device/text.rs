@@ -7,7 +7,7 @@ use vfio_core::address::Size;
 
 use crate::output::Output;
 
-use super::report::{BarRow, MemberRow, Report, VfioRow};
+use super::report::{BarRow, MemberRow, NodeRow, Report, VfioRow};
 
 pub(super) fn print(report: &Report, out: &mut Output) -> io::Result<()> {
     let device = &report.device;
@@ -49,17 +49,10 @@ pub(super) fn print(report: &Report, out: &mut Output) -> io::Result<()> {
             fact("group", &format_args!("{}, {with}{viable}", group.id))?;
         }
     }
-    if let Some(node) = &report.node {
-        let whose = match (&node.mode, node.owner, node.group) {
-            (Some(mode), Some(owner), Some(group)) => {
-                format!(" mode {mode} user {owner} group {group};")
-            }
-            _ => String::new(),
-        };
-        fact(
-            "node",
-            &format_args!("{}{whose} may be opened: {}", node.path, node.may_open),
-        )?;
+    for (name, node) in [("node", &report.node), ("", &report.cdev)] {
+        if let Some(node) = node {
+            fact(name, &describe_node(node))?;
+        }
     }
     if let Some(node) = report.numa_node {
         fact("NUMA node", &node)?;
@@ -134,6 +127,16 @@ fn print_vfio(
         fact("hot reset", &members(set))?;
     }
     Ok(())
+}
+
+fn describe_node(node: &NodeRow) -> String {
+    let whose = match (&node.mode, node.owner, node.group) {
+        (Some(mode), Some(owner), Some(group)) => {
+            format!(" mode {mode} user {owner} group {group};")
+        }
+        _ => String::new(),
+    };
+    format!("{}{whose} may be opened: {}", node.path, node.may_open)
 }
 
 fn members(members: &[MemberRow]) -> String {

@@ -36,9 +36,15 @@ pub(crate) fn print(groups: &[GroupRow], out: &mut Output) -> io::Result<()> {
 
 /// Whether it can be given away, and if not, that its lines say why.
 fn state(group: &GroupRow) -> &'static str {
+    const BRIDGE: u32 = 0x06;
+    let has_endpoint = group
+        .devices
+        .iter()
+        .any(|device| device.class >> 16 != BRIDGE);
     match (group.viable, group.ready) {
         (_, true) => "ready",
-        (true, false) => "viable",
+        (true, false) if has_endpoint => "viable",
+        (true, false) => "", // nothing in it can be given away
         (false, _) => "not viable",
     }
 }

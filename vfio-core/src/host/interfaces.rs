@@ -1,7 +1,11 @@
 //! The ways in to VFIO that the running kernel has. Asking opens nothing: opening a node can load a module.
 
+use std::path::{Path, PathBuf};
+
 use crate::kernel::Kernel;
 
+use super::Bdf;
+use super::power::attribute_file;
 use super::text::{exists, names, text};
 
 /// Which interfaces of VFIO are there now.
@@ -32,6 +36,13 @@ impl Interfaces {
             pci_driver: exists(kernel, "/sys/bus/pci/drivers/vfio-pci"),
         }
     }
+}
+
+/// The node of a device that is bound to VFIO, by itself, which iommufd wants: `/dev/vfio/devices/vfio0`. Whether the
+/// kernel has such nodes, another question answers; sysfs names them all the same.
+pub fn device_node(kernel: &dyn Kernel, bdf: Bdf) -> Option<PathBuf> {
+    let names = names(kernel, attribute_file(bdf, "vfio-dev")).ok()?;
+    Some(Path::new("/dev/vfio/devices").join(names.first()?))
 }
 
 /// What a parameter of a loaded module says; `None` if the module or the parameter is not there, or may not be read.

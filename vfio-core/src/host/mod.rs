@@ -26,7 +26,7 @@ pub use distribution::Distribution;
 pub use group::{IommuGroup, group, groups};
 pub use holders::{Holder, Holders, holders};
 pub(crate) use interfaces::parameter_file;
-pub use interfaces::{Interfaces, module_parameter};
+pub use interfaces::{Interfaces, device_node, module_parameter};
 pub(crate) use iommu::is_x86;
 pub use iommu::{
     boot_arguments, firmware_table, interrupt_remapping, iommu_kind, iommus, vtd_address_bits,

@@ -71,7 +71,12 @@ healthy_kernel() {
 
     bind "$BDF5" "$BDF6"
     found "behind a bridge" VFIO-03 0 vfioctl doctor "$BDF5"
+    vfioctl watch --changes 2 >/root/watched &
+    until grep -q watching: /root/watched; do :; done
     bind "$BDF4"
+    wait $!
+    verdict "watch: a driver and a node" "$(grep -q "$BDF4  no driver in group .* -> vfio-pci in group" /root/watched &&
+        grep -q "$(node_of "$BDF4")  came: mode 0600" /root/watched && echo yes)" "$(cat /root/watched)"
     found "no reset" VFIO-11 0 vfioctl doctor "$BDF4"
 
     limit=/sys/module/vfio_iommu_type1/parameters/dma_entry_limit

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use vfio_core::group_node;
-use vfio_core::host::{PciDevice, holders};
+use vfio_core::host::{self, PciDevice, holders};
 use vfio_core::kernel::Kernel;
 
 use super::disks::disks;
-use super::{Use, Uses, directory, names, of_device, word};
+use super::{Use, Uses, of_device, word};
 
 /// The classes whose drivers wait, or whose users lose something.
 const CLASSES: [&str; 3] = ["drm", "nvme", "sound"];
@@ -29,14 +29,9 @@ pub(super) fn look(kernel: &dyn Kernel, device: &PciDevice, uses: &mut Uses) {
 
 fn nodes(kernel: &dyn Kernel, device: &PciDevice) -> Vec<PathBuf> {
     if device.is_bound_to_vfio() {
-        let own = names(kernel, &directory(device.bdf).join("vfio-dev")).into_iter();
-        let own = own.map(|name| Path::new("/dev/vfio/devices").join(name));
-        return device
-            .group
-            .map(group_node)
-            .into_iter()
-            .chain(own)
-            .collect();
+        let group = device.group.map(group_node);
+        let own = host::device_node(kernel, device.bdf);
+        return group.into_iter().chain(own).collect();
     }
     let of_class = |class: &'static str| {
         let members = of_device(kernel, class, device.bdf).into_iter();
