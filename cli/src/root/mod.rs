@@ -1,7 +1,7 @@
 //! A host that somebody has captured, as a kernel that answers as that one did.
 //!
 //! A capture is an archive (`.tar.gz`), or a directory that one was unpacked into: `host.json`, the
-//! [manifest](manifest), and below `root` the files of sysfs and proc that were read. What was seen by its name alone can be
+//! [`manifest`], and below `root` the files of sysfs and proc that were read. What was seen by its name alone can be
 //! read by nobody there (`----------`), and answers `ENODATA`, as does a directory that nobody has listed (`(not listed)` is
 //! in it), and everything else that the capture does not tell. A directory with `sys` and `proc` in it that was copied by hand will do, too; then there is no
 //! manifest, and less is known.
