@@ -141,6 +141,12 @@ fn reorders(letter: char) -> bool {
     matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// The same as it stands between the quotation marks of Prometheus and graphviz, which know no other escapes.
+pub(crate) fn escaped(text: &str) -> String {
+    let shown = Visible(text).to_string();
+    shown.replace('\\', "\\\\").replace('"', "\\\"")
+}
+
 /// Says something beside the answer, on standard error.
 pub(crate) fn remark(text: impl fmt::Display) {
     // Nobody is left to tell if standard error is gone.
@@ -175,5 +181,11 @@ mod tests {
         let shown = Visible(hostile).to_string();
         assert_eq!(shown, "a\\u{1b}[2Jb\\nc\\td\\u{9b}31m\\u{202e}e\\u{7f}");
         assert_eq!(Visible("größe é 大").to_string(), "größe é 大");
+    }
+
+    #[test]
+    fn a_quotation_ends_where_it_should() {
+        let hostile = "a\\b\"c\nd\u{202e}e";
+        assert_eq!(escaped(hostile), r#"a\\b\"c\\nd\\u{202e}e"#);
     }
 }

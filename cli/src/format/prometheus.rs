@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::answer::Answer;
-use crate::output::Output;
+use crate::output::{Output, escaped};
 
 /// A gauge with its samples.
 pub(crate) struct Gauge {
@@ -64,29 +64,4 @@ pub(crate) fn print(gauges: &[Gauge], out: &mut Output) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// A label's value: a backslash, a quotation mark and the end of a line have escapes; other controls are left out.
-fn escaped(value: &str) -> String {
-    let mut text = String::new();
-    for letter in value.chars() {
-        match letter {
-            '\\' => text.push_str("\\\\"),
-            '"' => text.push_str("\\\""),
-            '\n' => text.push_str("\\n"),
-            letter if letter.is_control() => {}
-            letter => text.push(letter),
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_would_end_a_value_is_escaped() {
-        assert_eq!(escaped("a\\b\"c\nd\x1b[31me"), "a\\\\b\\\"c\\nd[31me");
-    }
 }

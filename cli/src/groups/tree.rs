@@ -7,7 +7,7 @@ use vfio_core::host::{self, Bdf, PciDevice};
 use vfio_core::kernel::Kernel;
 
 use crate::names::Names;
-use crate::output::Output;
+use crate::output::{Output, escaped};
 
 use super::report::DeviceRow;
 
@@ -100,8 +100,11 @@ impl Topology {
             for device in devices {
                 let row = DeviceRow::new(device, names);
                 let driver = row.driver.as_deref().unwrap_or("no driver");
-                let label = quoted(&format!("{}\n{}\n{driver}", device.bdf, row.title()));
-                out.line(format_args!("    \"{}\" [label={label}];", device.bdf))?;
+                let (title, driver) = (escaped(&row.title()), escaped(driver));
+                out.line(format_args!(
+                    "    \"{bdf}\" [label=\"{bdf}\\n{title}\\n{driver}\"];",
+                    bdf = device.bdf
+                ))?;
             }
             if group.is_some() {
                 out.line("  }")?;
@@ -122,10 +125,4 @@ fn group_name(device: &PciDevice) -> String {
     device
         .group
         .map_or("no group".to_owned(), |id| format!("group {id}"))
-}
-
-/// A string as graphviz reads it.
-fn quoted(text: &str) -> String {
-    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
-    format!("\"{}\"", escaped.replace('\n', "\\n"))
 }

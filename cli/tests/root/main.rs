@@ -4,5 +4,6 @@
 mod answers;
 mod archives;
 mod hosts;
+mod names;
 mod secrets;
 mod trees;

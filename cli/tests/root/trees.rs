@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::hosts::{self, DEVICE, Host, capture, json, probe, text};
+use crate::hosts::{self, DEVICE, Host, capture, probe, text};
 
 #[test]
 fn links_are_followed_inside_the_root_alone() {
@@ -68,27 +68,6 @@ fn a_huge_file_is_not_read() {
     assert_eq!(output.status.code(), Some(4));
     let stderr = text(&output.stderr);
     assert!(stderr.contains("File too large"), "{stderr}");
-}
-
-#[test]
-fn names_give_the_terminal_no_orders() {
-    let host = Host::with_device();
-    let driver = host.place(&format!("{DEVICE}/driver"));
-    for (name, shown) in [
-        ("a\u{1b}[2Jb", "a\\u{1b}[2Jb"),
-        ("a\nbroken: line", "a\\nbroken: line"),
-        ("a\u{9b}31m", "a\\u{9b}31m"),
-    ] {
-        let _ = fs::remove_file(&driver);
-        symlink(format!("../../drivers/{name}"), &driver).unwrap();
-        for place in [host.path().into(), host.archive()] as [String; 2] {
-            let stdout = text(&probe(Path::new(&place)).stdout);
-            assert!(stdout.contains(shown), "{stdout}");
-            assert!(!stdout.contains(name), "{stdout}");
-        }
-    }
-    let report = json(&["--root", host.path(), "probe", "--json"]);
-    assert_eq!(report["groups"][0]["devices"][0]["driver"], "a\u{9b}31m");
 }
 
 #[test]
