@@ -7,6 +7,8 @@ use crate::output::Output;
 
 /// Labels have no more letters in their name, and none in their value.
 const MOST: usize = 63;
+/// What each name begins with. NFD gives names without a namespace its own, and says that it will no longer.
+const NAMESPACE: &str = "feature.node.kubernetes.io/";
 
 /// The features of a host.
 #[derive(Default)]
@@ -35,7 +37,9 @@ impl Features {
     pub(crate) fn print(&self, out: &mut Output) -> io::Result<()> {
         for line in &self.0 {
             match line {
-                Line::Label(name, value) => out.line(format_args!("vfio.{name}={value}"))?,
+                Line::Label(name, value) => {
+                    out.line(format_args!("{NAMESPACE}vfio.{name}={value}"))?
+                }
                 Line::Unknown(name, why) => {
                     out.line(format_args!("# vfio.{name} is unknown: {why}"))?;
                 }
