@@ -69,6 +69,8 @@ fn render(page: &Command) -> anyhow::Result<Vec<u8>> {
     let mut text = Vec::new();
     Man::new(page.clone().disable_help_subcommand(true))
         .title(title(page))
+        .date(" ") // as old as the program; without any, what comes next is taken for it
+        .source(concat!("vfioctl ", env!("CARGO_PKG_VERSION")))
         .render(&mut text)
         .context("make the page")?;
     Ok(text)

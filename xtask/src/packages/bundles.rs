@@ -197,3 +197,20 @@ pub(crate) const VALGRIND: Bundle = Bundle {
     packages: &["valgrind"],
     dependencies: Dependencies::Ignore,
 };
+
+/// What reads the output of `vfioctl`: `promtool`, `mandoc`, and graphviz's `nop` with its libraries (`dot` would load
+/// many more). They run with the host's own C library.
+pub(crate) const READERS: Bundle = Bundle {
+    name: "readers",
+    suite: Suite::Bookworm,
+    arch: Arch::Amd64,
+    packages: &[
+        "prometheus",
+        "mandoc",
+        "zlib1g",
+        "graphviz",
+        "libcgraph6",
+        "libcdt5",
+    ],
+    dependencies: Dependencies::Ignore,
+};

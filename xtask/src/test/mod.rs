@@ -7,6 +7,7 @@ mod captures;
 mod conformance;
 mod differential;
 mod doctor;
+mod formats;
 mod fresh;
 mod licences;
 mod long;
@@ -226,6 +227,12 @@ const SUITES: &[Suite] = &[
         "bad-input",
         "what is wrong on a host, and what vfioctl says",
         machines::bad_input,
+    ),
+    suite(
+        Needs::Lab,
+        "formats",
+        "what other programs make of vfioctl's output",
+        formats::run,
     ),
     suite(
         Needs::Machines,
