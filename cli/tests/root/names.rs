@@ -25,7 +25,11 @@ fn host() -> Host {
     host.file("proc/cmdline", "iommu=\u{1b}[2J\u{202e}\n");
     host.file("sys/class/iommu/dmar0\u{1b}[2J\u{202e}/version", "1:0\n");
     let (vendor, device) = NAME.split_once(' ').unwrap();
-    host.file("pci.ids", format!("1234  {vendor}\n\t5678  {device}\n"));
+    let class = "C 02  \u{1b}[2J\u{202e}";
+    host.file(
+        "pci.ids",
+        format!("1234  {vendor}\n\t5678  {device}\n{class}\n"),
+    );
     host
 }
 

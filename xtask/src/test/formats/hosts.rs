@@ -19,9 +19,10 @@ const HOSTILE: &str = "a\"b\\c\\N{d}\u{1b}[2J\n# TYPE \u{202e}e";
 /// The simulated machines, of which the program's help has a list.
 pub(super) fn simulated(vfioctl: &Vfioctl) -> Result<Vec<Host>> {
     let help = vfioctl.ask(&["--help"])?;
-    let list = help.split_once("[possible values: ");
-    let list = list.and_then(|(_, rest)| rest.split_once(']'));
-    let (names, _) = list.context("the help lists no machines")?;
+    let option = help.split_once("--sim ");
+    let list = option.and_then(|(_, rest)| rest.split_once("[possible values: "));
+    let names = list.and_then(|(_, rest)| rest.split_once(']'));
+    let (names, _) = names.context("the help lists no machines")?;
     let host = |name: &str| ["--sim".to_owned(), name.to_owned()];
     Ok(names.split(", ").map(host).collect())
 }
