@@ -1,35 +1,47 @@
-//! The file of features that `--format nfd` prints, held to the rules of those who read it.
+//! Inventories, held to the rules of those who read them, as far as no program of theirs does it: those are asked by
+//! `cargo xtask test --suite formats`.
 //!
-//! They are those of Node Feature Discovery's "Customization guide", section "Local feature source", and of Kubernetes'
-//! "Labels and Selectors", section "Syntax and character set". There is no program for them in Debian; those who read the other
-//! forms are asked by `cargo xtask test --suite formats`.
+//! The rules for `--format nfd` are those of Node Feature Discovery's "Customization guide", section "Local feature source", and
+//! of Kubernetes' "Labels and Selectors", section "Syntax and character set". Debian has no program for them.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test that cannot go on has failed.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use proptest::prelude::*;
 use vfio_sim::Machine;
 
-/// The features of a host.
-fn features(about: &str, host: &Path, query: &str) -> String {
+/// How the program is told which host is meant, and which.
+type Host = (&'static str, PathBuf);
+
+/// Every simulated machine, and the captured hosts that the doctor is tested with.
+fn hosts() -> Vec<Host> {
+    let machines = Machine::all().map(|machine| ("--sim", machine.name.into()));
+    let captures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hosts");
+    let captures = fs::read_dir(captures).unwrap();
+    let captures = captures.map(|entry| ("--root", entry.unwrap().path()));
+    let captures = captures.filter(|(_, path)| path.extension().is_some_and(|it| it == "gz"));
+    machines.into_iter().chain(captures).collect()
+}
+
+/// What a query of that host answers in that form.
+fn ask((about, host): &Host, query: &str, form: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_vfioctl"))
         .arg(about)
         .arg(host)
-        .args(query.split(' '))
-        .args(["--format", "nfd"])
-        .env("VFIOCTL_PCI_IDS", "/dev/null") // no feature has a device's name
+        .args([query, "--format", form])
+        .env("VFIOCTL_PCI_IDS", "/dev/null") // no inventory has a device's name
         .output()
         .unwrap();
     assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Whether it is a file that is read, and each line of it one that becomes a label.
-fn check(file: &str) {
+/// Whether it is a file of features that is read, and each line of it one that becomes a label.
+fn check_features(file: &str) {
     assert!(file.len() <= 64 << 10, "a file of {} bytes", file.len());
     let mut names = BTreeSet::new();
     for line in file.lines() {
@@ -59,19 +71,28 @@ fn is_label(text: &str) -> bool {
 
 #[test]
 fn the_features_of_every_host_become_labels() {
-    for machine in Machine::all() {
-        for query in ["probe", "probe --verify", "groups"] {
-            check(&features("--sim", Path::new(&machine.name), query));
+    for host in hosts() {
+        for query in ["probe", "groups"] {
+            check_features(&ask(&host, query, "nfd"));
         }
     }
-    let captures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hosts");
-    let captures = fs::read_dir(captures)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    for capture in captures.filter(|path| path.extension().is_some_and(|it| it == "gz")) {
-        for query in ["probe", "groups"] {
-            check(&features("--root", &capture, query));
+}
+
+/// It would refuse the whole file.
+#[test]
+fn a_collector_of_both_inventories_takes_no_sample_twice() {
+    for host in hosts() {
+        let both = ["probe", "groups"].map(|query| ask(&host, query, "prometheus"));
+        let mut seen = BTreeSet::new();
+        for line in both.iter().flat_map(|text| text.lines()) {
+            // Of a metric, its description; of a sample, what is before its value.
+            let what = match line.starts_with('#') {
+                true => line.split(' ').take(3).collect::<Vec<_>>().join(" "),
+                false => line.rsplit_once(' ').unwrap().0.to_owned(),
+            };
+            assert!(seen.insert(what), "{host:?}: {line}");
         }
+        assert!(!seen.is_empty());
     }
 }
 
@@ -112,8 +133,9 @@ proptest! {
         symlink(Path::new("../../drivers").join(driver), device.join("driver")).unwrap();
         symlink("/sys/kernel/iommu_groups/1", device.join("iommu_group")).unwrap();
         symlink("/sys/bus/pci/devices/0000:00:01.0", group.join("0000:00:01.0")).unwrap();
+        let host = ("--root", host.path().to_owned());
         for query in ["probe", "groups"] {
-            check(&features("--root", host.path(), query));
+            check_features(&ask(&host, query, "nfd"));
         }
     }
 }
