@@ -43,7 +43,11 @@ impl Fixture {
                 _unpacked: None,
             };
         }
-        let edits = fs::read_to_string(hosts().join(format!("{name}.edits"))).unwrap();
+        Self::edited(&fs::read_to_string(hosts().join(format!("{name}.edits"))).unwrap())
+    }
+
+    /// `base NAME`, a capture, and below that an edit a line.
+    pub(crate) fn edited(edits: &str) -> Self {
         let directory = TempDir::new().unwrap();
         let (base, edits) = edits.split_once('\n').unwrap();
         let base = base.strip_prefix("base ").unwrap();

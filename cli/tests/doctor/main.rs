@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // A test that cannot go on has failed.
 
 mod fixture;
+mod other_hosts;
 
 use fixture::Fixture;
 use serde_json::Value;
@@ -90,6 +91,22 @@ fn the_doctor_finds_exactly_what_is_wrong() {
         let answer: Value = serde_json::from_str(&mended.stdout).unwrap();
         assert_eq!(codes(&answer), [""; 0], "{}: {mended:?}", case.mended);
         assert_eq!(mended.status, 0, "{mended:?}");
+    }
+}
+
+#[test]
+fn what_is_safe_is_told_before_what_is_not() {
+    const DANGERS: [&str; 3] = ["none", "disrupts", "unsafe"];
+    for case in &CASES {
+        let json = Fixture::open(case.broken).doctor(case.arguments, true);
+        let answer: Value = serde_json::from_str(&json.stdout).unwrap();
+        let own = answer["devices"][0]["findings"].as_array().unwrap().iter();
+        for finding in answer["findings"].as_array().unwrap().iter().chain(own) {
+            let remedies = finding["remedies"].as_array().unwrap().iter();
+            let dangers =
+                remedies.map(|it| DANGERS.iter().position(|known| it["danger"] == *known));
+            assert!(dangers.is_sorted(), "{finding:#}");
+        }
     }
 }
 
