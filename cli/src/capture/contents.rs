@@ -81,6 +81,7 @@ const FILES: &[(&str, &[&str], Keep)] = &[
         "/sys/firmware/devicetree/base/**",
         &[
             "#address-cells",
+            "#iommu-cells",
             "#size-cells",
             "device_type",
             "ranges",

@@ -37,6 +37,7 @@ fn a_device_without_a_group_is_not_ready_because_noiommu_mode_is_on() {
         "base healthy\n\
          gone /sys/devices/pci0000:00/0000:00:04.0/iommu_group\n\
          gone /sys/devices/pci0000:00/0000:00:04.0/driver\n\
+         file /sys/devices/pci0000:00/0000:00:04.0/driver_override (null)\\n\n\
          file /sys/module/vfio/parameters/enable_unsafe_noiommu_mode Y\\n\n",
     );
     assert_eq!(codes, ["VFIO-17"], "{said}");

@@ -50,7 +50,7 @@ fn examine(patient: &Patient<'_>, examination: &mut Examination) {
                         names.join(", ")
                     ),
                     vec![Evidence::new(config, "no ACS capability")],
-                    remedies(),
+                    remedies(device.bdf),
                 ));
                 return;
             }
@@ -58,9 +58,11 @@ fn examine(patient: &Patient<'_>, examination: &mut Examination) {
     }
 }
 
-fn remedies() -> Vec<Remedy> {
+fn remedies(bdf: Bdf) -> Vec<Remedy> {
     vec![
-        Remedy::disrupts("give the whole group away, to one program: vfioctl bind --group"),
+        Remedy::disrupts(format!(
+            "give the whole group away, to one program: vfioctl bind --group {bdf}"
+        )),
         Remedy::disrupts("use another slot: those at the processor often have ports with ACS"),
         Remedy::disrupts("switch ACS on in the firmware's setup, if it has such a switch"),
         Remedy::gives_up_safety(

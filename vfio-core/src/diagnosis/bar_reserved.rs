@@ -5,13 +5,18 @@ use crate::host::{attribute, attribute_file, text};
 use super::{Entry, Evidence, Examination, Patient, Remedy, Weight, of_no_error};
 
 const IOMEM: &str = "/proc/iomem";
-/// What the kernel calls the framebuffers that the firmware has left it, in lower case.
-const FRAMEBUFFERS: [&str; 5] = [
+/// What the kernel calls the framebuffers that the firmware has left it, or their drivers, in lower case.
+const FRAMEBUFFERS: [&str; 10] = [
     "bootfb",
     "efifb",
     "vesafb",
     "simplefb",
     "simple-framebuffer",
+    "simpledrm",
+    "efidrm",
+    "vesadrm",
+    "offb",
+    "ofdrm",
 ];
 
 pub(super) const ENTRY: Entry = Entry {

@@ -38,11 +38,11 @@ fn examine(patient: &Patient<'_>, examination: &mut Examination) {
             Evidence::new(attribute_file(bdf, "driver"), driver),
         ],
         vec![
+            Remedy::safe(format!("the kernel's log says what {wanted} had against it: dmesg | grep {bdf}")),
             Remedy::disrupts(format!(
                 "vfioctl bind {bdf}, which loads {wanted} if it is not, and says why it did not take"
             )),
-            Remedy::safe(format!("the kernel's log says what {wanted} had against it: dmesg | grep {bdf}")),
-            Remedy::safe(format!("or leave it to its own driver: vfioctl unbind {bdf}")),
+            Remedy::disrupts(format!("or leave it to its own driver: vfioctl unbind {bdf}")),
         ],
     ));
 }

@@ -60,8 +60,8 @@ fn finding(node: &Path, holders: &[Holder]) -> Diagnosis {
         cause,
         evidence,
         vec![
-            Remedy::disrupts("stop that process; a group can be opened once"),
             Remedy::safe(format!("to see every holder: fuser -v {}", node.display())),
+            Remedy::disrupts("stop that process; a group can be opened once"),
         ],
     )
 }

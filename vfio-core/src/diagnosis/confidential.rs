@@ -37,8 +37,8 @@ fn examine(patient: &Patient<'_>, examination: &mut Examination) {
         evidence,
         vec![
             Remedy::safe("load it, as root: modprobe iommufd"),
-            Remedy::disrupts("or a kernel with CONFIG_IOMMUFD and CONFIG_VFIO_DEVICE_CDEV"),
             Remedy::safe("for other guests it does not matter"),
+            Remedy::disrupts("if it is not there: a kernel with CONFIG_IOMMUFD and CONFIG_VFIO_DEVICE_CDEV"),
         ],
     ));
 }

@@ -11,14 +11,10 @@ use super::{
 const GROUPS: &str = "/sys/kernel/iommu_groups";
 const IOMMUS: &str = "/sys/class/iommu";
 const ACPI_TABLES: &str = "/sys/firmware/acpi/tables";
+const DEVICE_TREE: &str = "/sys/firmware/devicetree/base";
 
 /// What switches an IOMMU on or off at boot.
-const SWITCHES: [&str; 4] = [
-    "intel_iommu",
-    "amd_iommu",
-    "iommu",
-    "arm-smmu.disable_bypass",
-];
+const SWITCHES: [&str; 3] = ["intel_iommu", "amd_iommu", "iommu"];
 
 pub(super) const ENTRY: Entry = Entry {
     code: "VFIO-01",
@@ -58,16 +54,13 @@ fn examine(patient: &Patient<'_>, examination: &mut Examination) {
 fn finding(kernel: &dyn Kernel, no_groups: bool) -> Diagnosis {
     let (arch, _) = kernel.identity();
     let table = host::firmware_table(kernel);
-    let off: Vec<_> = host::boot_arguments(kernel, &SWITCHES)
-        .into_iter()
-        .filter(|argument| argument.ends_with("=off") || argument.ends_with("=0"))
-        .collect();
+    let off = host::switched_off(kernel, &SWITCHES);
     let mut evidence = vec![listing(kernel, GROUPS), listing(kernel, IOMMUS)];
-    if is_x86(&arch) || table.is_some() {
-        let found = table.map_or("no DMAR, IVRS or IORT".to_owned(), |name| {
-            format!("{name} is there")
-        });
-        evidence.push(Evidence::new(ACPI_TABLES, found));
+    match table {
+        Some("device tree") => evidence.push(Evidence::new(DEVICE_TREE, "it describes an IOMMU")),
+        Some(name) => evidence.push(Evidence::new(ACPI_TABLES, format!("{name} is there"))),
+        None if is_x86(&arch) => evidence.push(Evidence::new(ACPI_TABLES, "no DMAR, IVRS or IORT")),
+        None => {}
     }
     if !off.is_empty() {
         evidence.push(Evidence::new("/proc/cmdline", off.join(" ")));
@@ -106,9 +99,15 @@ fn remedies(kernel: &dyn Kernel, arch: &str, table: Option<&str>, off: &[String]
     }
     if is_x86(arch) && off.is_empty() {
         let how = Distribution::of(kernel).add_boot_argument("intel_iommu=on");
-        remedies.push(Remedy::disrupts(format!(
-            "Intel (AMD needs no argument): {how}"
-        )));
+        match table {
+            Some("DMAR") => remedies.push(Remedy::disrupts(how)),
+            Some("IVRS") => remedies.push(Remedy::safe(
+                "AMD needs no argument: the kernel's log says what it has against it: dmesg | grep AMD-Vi",
+            )),
+            _ => remedies.push(Remedy::disrupts(format!(
+                "Intel (AMD needs no argument): {how}"
+            ))),
+        }
     }
     remedies.push(Remedy::disrupts(
         "in a virtual machine: give the machine a virtual IOMMU (QEMU: -device intel-iommu, \

@@ -47,7 +47,9 @@ fn examine(patient: &Patient<'_>, examination: &mut Examination) {
     }
     let interfaces = Interfaces::of(kernel);
     let has_a_way_in = interfaces.container || interfaces.cdev || interfaces.iommufd;
-    if !has_a_way_in || !interfaces.pci_driver {
+    // A variant of vfio-pci needs none beside it.
+    let has_a_driver = interfaces.pci_driver || patient.bound().is_some();
+    if !has_a_way_in || !has_a_driver {
         examination.findings.push(no_vfio(kernel));
         return;
     }

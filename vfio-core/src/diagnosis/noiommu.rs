@@ -22,16 +22,18 @@ pub(super) fn is_on(kernel: &dyn Kernel) -> bool {
 fn examine(patient: &Patient<'_>, examination: &mut Examination) {
     let kernel = patient.kernel;
     let mut evidence = Vec::new();
-    if let Some(group) = patient.group {
-        let file = format!("{GROUPS}/{}/name", group.id);
-        if host::text(kernel, &file).as_deref() == Ok("vfio-noiommu") {
+    match (patient.device, patient.group) {
+        (_, Some(group)) => {
+            let file = format!("{GROUPS}/{}/name", group.id);
+            if host::text(kernel, &file).as_deref() != Ok("vfio-noiommu") {
+                return;
+            }
             evidence.push(Evidence::new(file, "vfio-noiommu"));
         }
-    } else if !host::iommus(kernel).is_empty() || !is_on(kernel) {
-        return;
-    }
-    if patient.group.is_some() && evidence.is_empty() {
-        return;
+        // It gets such a group when it is bound, even if there is an IOMMU in front of others.
+        (Some(_), None) if is_on(kernel) => {}
+        (None, None) if is_on(kernel) && host::iommus(kernel).is_empty() => {}
+        _ => return,
     }
     if is_on(kernel) {
         evidence.push(Evidence::new(parameter_file(MODULE.0, MODULE.1), "Y"));

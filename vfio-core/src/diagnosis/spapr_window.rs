@@ -54,13 +54,13 @@ fn finding(fixed: Option<std::path::PathBuf>, cause: String) -> Diagnosis {
         cause,
         evidence.collect(),
         vec![
-            Remedy::disrupts(
-                "have the hypervisor offer them: QEMU has ddw=on as a property of its host bridge; on PowerVM the slot \
-                 or its firmware decides",
-            ),
             Remedy::safe(
                 "`vfioctl probe --verify` tries each page size and says which windows can be had; huge pages need memory \
                  of huge pages",
+            ),
+            Remedy::disrupts(
+                "have the hypervisor offer them: QEMU has ddw=on as a property of its host bridge; on PowerVM the slot \
+                 or its firmware decides",
             ),
         ],
     )

@@ -1,15 +1,13 @@
 //! VFIO-05: the IOMMU does not remap interrupts, so the kernel refuses to give a device away.
 
 use crate::error::Error;
-use crate::host::{self, Distribution, parameter_file};
+use crate::host::{self, parameter_file};
 use crate::kernel::{Errno, Kernel};
 
 use super::{Diagnosis, Entry, Evidence, Examination, Patient, Remedy, Weight};
 
 const MODULE: &str = "vfio_iommu_type1";
 const SWITCH: &str = "allow_unsafe_interrupts";
-/// What switches remapping off at boot.
-const ARGUMENTS: [&str; 2] = ["intremap", "nointremap"];
 
 pub(super) const ENTRY: Entry = Entry {
     code: "VFIO-05",
@@ -54,16 +52,16 @@ fn finding(kernel: &dyn Kernel) -> Diagnosis {
     if let Some(switch) = host::module_parameter(kernel, MODULE, SWITCH) {
         evidence.push(Evidence::new(parameter_file(MODULE, SWITCH), switch));
     }
-    let off = host::boot_arguments(kernel, &ARGUMENTS);
+    let mut off = host::switched_off(kernel, &["intremap"]);
+    off.extend(host::boot_arguments(kernel, &["nointremap"]));
     let mut remedies = Vec::new();
     if off.is_empty() {
         remedies.push(Remedy::disrupts(
             "switch interrupt remapping on in the firmware's setup (VT-d with x2APIC; AMD: IOMMU)",
         ));
-        let how = Distribution::of(kernel).add_boot_argument("intremap=on");
-        remedies.push(Remedy::disrupts(format!(
-            "{how}; in a virtual machine: intel-iommu,intremap=on"
-        )));
+        remedies.push(Remedy::disrupts(
+            "in a virtual machine: -device intel-iommu,intremap=on with -machine q35,kernel-irqchip=split",
+        ));
     } else {
         evidence.push(Evidence::new("/proc/cmdline", off.join(" ")));
         remedies.push(Remedy::disrupts(format!(

@@ -45,7 +45,11 @@ impl Distribution {
                 "add {argument} to GRUB_CMDLINE_LINUX in /etc/default/grub, run update-grub, reboot"
             ),
             Self::Fedora => format!("grubby --update-kernel=ALL --args={argument}, and reboot"),
-            Self::Suse | Self::Arch => format!(
+            Self::Suse => format!(
+                "add {argument} to GRUB_CMDLINE_LINUX in /etc/default/grub, run grub2-mkconfig -o /boot/grub2/grub.cfg, \
+                 reboot"
+            ),
+            Self::Arch => format!(
                 "add {argument} to GRUB_CMDLINE_LINUX in /etc/default/grub, run grub-mkconfig -o /boot/grub/grub.cfg, \
                  reboot"
             ),

@@ -2,11 +2,11 @@
 
 use crate::kernel::Kernel;
 
-use super::text::{exists, hex, names, text};
+use super::text::{hex, names, text};
 
 const IOMMUS: &str = "/sys/class/iommu";
 const ACPI_TABLES: &str = "/sys/firmware/acpi/tables";
-const DEVICE_TREE: &str = "/proc/device-tree";
+const DEVICE_TREE: &str = "/sys/firmware/devicetree/base";
 const INTERRUPTS: &str = "/proc/interrupts";
 
 /// The IOMMUs that the kernel has a driver for, by name: `dmar0`, `ivhd0`, `smmu3.0x...`, `iommu-phb0000`. Linux before 6.9
@@ -42,7 +42,24 @@ pub fn firmware_table(kernel: &dyn Kernel) -> Option<&'static str> {
     let found = acpi
         .into_iter()
         .find(|name| tables.iter().any(|it| it == name));
-    found.or_else(|| exists(kernel, DEVICE_TREE).then_some("device tree"))
+    found.or_else(|| tree_describes_one(kernel).then_some("device tree"))
+}
+
+/// Whether the device tree has an IOMMU. That there is a tree says nothing: since 6.9 Linux makes an empty one where the
+/// firmware has none.
+fn tree_describes_one(kernel: &dyn Kernel) -> bool {
+    let children = |dir: &str| {
+        let names = names(kernel, dir).unwrap_or_default().into_iter();
+        names
+            .map(|name| format!("{dir}/{name}"))
+            .collect::<Vec<_>>()
+    };
+    let is_one = |node: &String| kernel.read(format!("{node}/#iommu-cells").as_ref()).is_ok();
+    let nodes = children(DEVICE_TREE);
+    // Every host bridge of POWER is one, and an IOMMU of others is at the top or on a bus there.
+    is_power(&kernel.identity().0) && !nodes.is_empty()
+        || nodes.iter().any(is_one)
+        || nodes.iter().any(|node| children(node).iter().any(is_one))
 }
 
 /// Whether the interrupts of devices are remapped, by the names of the chips in `/proc/interrupts`; `None` where that
@@ -86,12 +103,23 @@ fn address_bits(capabilities: u64) -> Option<u32> {
     Some(widest.map_or(taken, |(_, bits)| taken.min(*bits)))
 }
 
+/// The words of the kernel's command line that switch one of these off: `iommu=pt,off`.
+pub(crate) fn switched_off(kernel: &dyn Kernel, names: &[&str]) -> Vec<String> {
+    let mut words = boot_arguments(kernel, names);
+    words.retain(|word| {
+        word.split_once('=')
+            .is_some_and(|(_, values)| values.split(',').any(|value| value == "off"))
+    });
+    words
+}
+
 /// The words of the kernel's command line that begin with one of these.
 pub fn boot_arguments(kernel: &dyn Kernel, names: &[&str]) -> Vec<String> {
     let line = text(kernel, "/proc/cmdline").unwrap_or_default();
     let wanted = |word: &&str| {
-        let name = word.split('=').next().unwrap_or(word);
-        names.contains(&name)
+        // To the kernel `-` and `_` are the same in a name.
+        let name = word.split('=').next().unwrap_or(word).replace('-', "_");
+        names.iter().any(|known| known.replace('-', "_") == name)
     };
     line.split_whitespace()
         .filter(wanted)
@@ -101,6 +129,10 @@ pub fn boot_arguments(kernel: &dyn Kernel, names: &[&str]) -> Vec<String> {
 
 pub(crate) fn is_x86(arch: &str) -> bool {
     matches!(arch, "x86_64" | "i686")
+}
+
+fn is_power(arch: &str) -> bool {
+    matches!(arch, "ppc64le" | "ppc64")
 }
 
 #[cfg(test)]

@@ -27,10 +27,10 @@ pub use group::{IommuGroup, group, groups};
 pub use holders::{Holder, Holders, holders};
 pub(crate) use interfaces::parameter_file;
 pub use interfaces::{Interfaces, device_node, module_parameter};
-pub(crate) use iommu::is_x86;
 pub use iommu::{
     boot_arguments, firmware_table, interrupt_remapping, iommu_kind, iommus, vtd_address_bits,
 };
+pub(crate) use iommu::{is_x86, switched_off};
 pub use pci::{PciDevice, device};
 pub(crate) use power::attribute_file;
 pub use power::{attribute, is_dead, reset_methods};
