@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use vfio_core::diagnosis::{Question, examine};
+use vfio_core::diagnosis::{Examiner, Question};
 use vfio_core::iommu::Registry;
 use vfio_core::{Result, Vfio, host};
 use vfio_sim::wrap::Watched;
@@ -76,17 +76,15 @@ fn capture(host: &Host) -> Result<Capture> {
 fn ask_everything(host: &Host) {
     let kernel = host.kernel();
     let _ = probe::ask(host, None, None);
+    let examiner = Examiner::of(kernel);
     let devices = host::devices(kernel).into_iter().map(Some);
     for device in devices.chain([None]) {
         // However large the guest is, the same is read.
         let guest_memory = Some(1 << 30);
-        let _ = examine(
-            kernel,
-            Question {
-                device,
-                guest_memory,
-            },
-        );
+        let _ = examiner.examine(Question {
+            device,
+            guest_memory,
+        });
     }
 }
 

@@ -3,7 +3,7 @@
 pub(crate) mod report;
 mod text;
 
-use vfio_core::diagnosis::{Examination, Question, examine};
+use vfio_core::diagnosis::{Examination, Examiner, Question};
 use vfio_core::host::{self, Bdf, PciDevice};
 
 use crate::bdf;
@@ -55,15 +55,13 @@ pub(crate) fn ask(
     guest_memory: Option<Bytes>,
 ) -> vfio_core::Result<Report> {
     let kernel = host.kernel();
+    let examiner = Examiner::of(kernel);
     let examine = |device| {
         let guest_memory = guest_memory.map(|bytes| bytes.0);
-        examine(
-            kernel,
-            Question {
-                device,
-                guest_memory,
-            },
-        )
+        examiner.examine(Question {
+            device,
+            guest_memory,
+        })
     };
     let devices = match bdf {
         Some(bdf) => vec![host::device(kernel, bdf)?],

@@ -1,7 +1,7 @@
 //! VFIO-13: a device's BAR cannot be mapped for other devices.
 
 use crate::error::Error;
-use crate::host::{self, Interfaces, kernel_version};
+use crate::host::kernel_version;
 use crate::kernel::{Errno, Kernel};
 
 use super::{Diagnosis, Entry, Evidence, Examination, Patient, Remedy, Weight};
@@ -29,15 +29,13 @@ fn diagnose(error: &Error, _: &dyn Kernel) -> Option<Diagnosis> {
 
 fn examine(patient: &Patient<'_>, examination: &mut Examination) {
     let kernel = patient.kernel;
-    let interfaces = Interfaces::of(kernel);
+    let interfaces = patient.surroundings.interfaces();
     let release = kernel.identity().1;
     let is_old = kernel_version(&release).is_none_or(|version| version < MAPS_BARS);
     if interfaces.container || !interfaces.cdev || !is_old {
         return;
     }
-    let groups = host::groups(kernel).unwrap_or_default();
-    let devices = groups.iter().flat_map(|group| &group.devices);
-    if devices.filter(|device| device.is_bound_to_vfio()).count() < 2 {
+    if patient.surroundings.bound() < 2 {
         return; // nobody could reach another's
     }
     examination.findings.push(finding(

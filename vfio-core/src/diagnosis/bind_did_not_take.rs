@@ -1,6 +1,6 @@
 //! VFIO-16: a device is meant for VFIO, and another driver has it, or none.
 
-use crate::host::{Interfaces, attribute, attribute_file};
+use crate::host::{attribute, attribute_file};
 
 use super::{Entry, Evidence, Examination, Patient, Remedy, Weight, of_no_error};
 
@@ -21,7 +21,7 @@ fn examine(patient: &Patient<'_>, examination: &mut Examination) {
     let (Some(device), Some(wanted)) = (patient.device, meant_for(patient)) else {
         return;
     };
-    if !Interfaces::of(patient.kernel).pci_driver {
+    if !patient.surroundings.interfaces().pci_driver {
         return; // nothing could take it
     }
     let bdf = device.bdf;

@@ -30,13 +30,12 @@ fn examine(patient: &Patient<'_>, examination: &mut Examination) {
         return;
     };
     let node = group_node(group);
-    let holders = holders(patient.kernel, std::slice::from_ref(&node));
-    if !holders.found.is_empty() {
-        examination.findings.push(finding(&node, &holders.found));
-    } else if holders.unseen > 0 {
+    let (found, unseen) = patient.surroundings.holders(&node);
+    if !found.is_empty() {
+        examination.findings.push(finding(&node, &found));
+    } else if unseen > 0 {
         let why = format!(
-            "{} processes of others may have {} open; as root it can be seen",
-            holders.unseen,
+            "{unseen} processes of others may have {} open; as root it can be seen",
             node.display()
         );
         examination.unknown.push(ENTRY.unknown(why));

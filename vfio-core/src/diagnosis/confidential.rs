@@ -1,6 +1,6 @@
 //! VFIO-20: guests whose memory the host cannot read are given devices through iommufd alone.
 
-use crate::host::{self, Interfaces, parameter_file};
+use crate::host::{self, parameter_file};
 
 use super::{Entry, Evidence, Examination, Patient, Remedy, Weight, of_no_error};
 
@@ -16,7 +16,7 @@ pub(super) const ENTRY: Entry = Entry {
 
 fn examine(patient: &Patient<'_>, examination: &mut Examination) {
     let kernel = patient.kernel;
-    if Interfaces::of(kernel).iommufd {
+    if patient.surroundings.interfaces().iommufd {
         return;
     }
     let on = SWITCHES.into_iter().filter(|(module, name)| {

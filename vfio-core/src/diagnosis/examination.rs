@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::host::{self, Bdf, IommuGroup, PciDevice};
 use crate::kernel::Kernel;
 
+use super::surroundings::Surroundings;
 use super::{CATALOGUE, Diagnosis, Weight};
 
 /// What is to be found out.
@@ -56,6 +57,7 @@ pub struct Unknown {
 #[derive(Debug)]
 pub(super) struct Patient<'a> {
     pub(super) kernel: &'a dyn Kernel,
+    pub(super) surroundings: &'a Surroundings<'a>,
     pub(super) device: Option<&'a PciDevice>,
     /// The device's.
     pub(super) group: Option<&'a IommuGroup>,
@@ -81,20 +83,42 @@ impl Patient<'_> {
 /// # Errors
 /// [`NoSuchDevice`](crate::ErrorKind::NoSuchDevice); what the kernel answered of the device or its group.
 pub fn examine(kernel: &dyn Kernel, question: Question) -> Result<Examination> {
-    let device = question.device.map(|bdf| host::device(kernel, bdf));
-    let device = device.transpose()?;
-    let id = device.as_ref().and_then(|device| device.group);
-    let group = id.map(|id| host::group(kernel, id)).transpose()?;
-    let patient = Patient {
-        kernel,
-        device: device.as_ref(),
-        group: group.as_ref(),
-        guest_memory: question.guest_memory,
-    };
-    let mut examination = Examination::default();
-    for entry in &CATALOGUE {
-        (entry.examine)(&patient, &mut examination);
+    Examiner::of(kernel).examine(question)
+}
+
+/// Looks at several devices of a host. What is the same for all of them is asked once, so that an examiner is for one
+/// answer, and not kept while the host changes.
+#[derive(Debug)]
+pub struct Examiner<'a>(Surroundings<'a>);
+
+impl<'a> Examiner<'a> {
+    /// For that host.
+    pub fn of(kernel: &'a dyn Kernel) -> Self {
+        Self(Surroundings::of(kernel))
     }
-    examination.findings.sort_by_key(|it| it.weight);
-    Ok(examination)
+
+    /// As [`examine`].
+    ///
+    /// # Errors
+    /// Those of [`examine`].
+    pub fn examine(&self, question: Question) -> Result<Examination> {
+        let kernel = self.0.kernel();
+        let device = question.device.map(|bdf| host::device(kernel, bdf));
+        let device = device.transpose()?;
+        let id = device.as_ref().and_then(|device| device.group);
+        let group = id.map(|id| host::group(kernel, id)).transpose()?;
+        let patient = Patient {
+            kernel,
+            surroundings: &self.0,
+            device: device.as_ref(),
+            group: group.as_ref(),
+            guest_memory: question.guest_memory,
+        };
+        let mut examination = Examination::default();
+        for entry in &CATALOGUE {
+            (entry.examine)(&patient, &mut examination);
+        }
+        examination.findings.sort_by_key(|it| it.weight);
+        Ok(examination)
+    }
 }

@@ -42,6 +42,7 @@ mod not_viable;
 mod permission;
 mod remedy;
 mod spapr_window;
+mod surroundings;
 mod unsafe_interrupts;
 mod vf_token;
 
@@ -51,7 +52,7 @@ use crate::error::Error;
 use crate::kernel::Kernel;
 
 use examination::Patient;
-pub use examination::{Examination, Question, Unknown, examine};
+pub use examination::{Examination, Examiner, Question, Unknown, examine};
 pub use remedy::{Danger, Remedy};
 
 /// A cause that is known, with what shows it and what helps.

@@ -3,7 +3,7 @@
 use crate::container::CONTAINER_NODE;
 use crate::error::{Error, ErrorKind};
 use crate::group::group_node;
-use crate::host::{self, Bdf, Interfaces, IommuGroup, PciDevice, attribute_file};
+use crate::host::{self, Bdf, IommuGroup, PciDevice, attribute_file};
 use crate::kernel::{Errno, Kernel};
 
 use super::bind_did_not_take::meant_for;
@@ -45,7 +45,7 @@ fn examine(patient: &Patient<'_>, examination: &mut Examination) {
     if no_groups || patient.device.is_some_and(|device| device.group.is_none()) {
         return; // without an IOMMU, that is what is wrong
     }
-    let interfaces = Interfaces::of(kernel);
+    let interfaces = patient.surroundings.interfaces();
     let has_a_way_in = interfaces.container || interfaces.cdev || interfaces.iommufd;
     // A variant of vfio-pci needs none beside it.
     let has_a_driver = interfaces.pci_driver || patient.bound().is_some();

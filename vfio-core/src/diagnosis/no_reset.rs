@@ -21,7 +21,7 @@ fn diagnose(error: &Error, kernel: &dyn Kernel) -> Option<Diagnosis> {
         && (error.kind() == ErrorKind::Unsupported
             || matches!(error.errno(), Some(Errno::INVAL | Errno::NOTTY)));
     let bdf = error.device().filter(|_| refused)?;
-    Some(finding(kernel, bdf))
+    Some(finding(kernel, bdf, &reset_with_the_bus(kernel, bdf)))
 }
 
 fn examine(patient: &Patient<'_>, examination: &mut Examination) {
@@ -34,31 +34,31 @@ fn examine(patient: &Patient<'_>, examination: &mut Examination) {
     }
     let release = kernel.identity().1;
     match host::kernel_version(&release) {
-        Some(version) if version >= SAYS_IT => examination.findings.push(finding(kernel, bdf)),
+        Some(version) if version >= SAYS_IT => {
+            let with_it = patient.surroundings.reset_with_the_bus(bdf);
+            examination.findings.push(finding(kernel, bdf, &with_it));
+        }
         _ => examination
             .unknown
             .push(ENTRY.unknown("kernels before 5.15 do not say how a device can be reset")),
     }
 }
 
-fn finding(kernel: &dyn Kernel, bdf: Bdf) -> Diagnosis {
+fn finding(kernel: &dyn Kernel, bdf: Bdf, with_it: &[Bdf]) -> Diagnosis {
     let mut evidence = vec![Evidence::new(attribute_file(bdf, "reset_method"), "none")];
     let mut remedies = vec![Remedy::safe(
         "for many devices that is harmless: their drivers set them up anew; what the last user has left in it, the \
          next one finds",
     )];
-    let others: Vec<_> = reset_with_the_bus(kernel, bdf)
-        .into_iter()
-        .filter(|other| *other != bdf)
-        .collect();
+    let others: Vec<_> = with_it.iter().filter(|other| **other != bdf).collect();
     let cause = if others.is_empty() {
         format!("the kernel knows no way to reset {bdf}")
     } else {
         let names: Vec<_> = others.iter().map(ToString::to_string).collect();
         evidence.extend(others.iter().map(|other| {
-            let group = host::device(kernel, *other).ok().and_then(|it| it.group);
+            let group = host::device(kernel, **other).ok().and_then(|it| it.group);
             let group = group.map_or("no group".to_owned(), |id| format!("group {id}"));
-            Evidence::new(attribute_file(*other, "iommu_group"), group)
+            Evidence::new(attribute_file(**other, "iommu_group"), group)
         }));
         remedies.push(Remedy::disrupts(format!(
             "give all of them to the same program, and it can reset the bus: vfioctl bind {}",

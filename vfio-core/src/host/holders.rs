@@ -28,10 +28,17 @@ pub struct Holders {
 
 /// Looks for processes that have one of these nodes open.
 pub fn holders(kernel: &dyn Kernel, nodes: &[PathBuf]) -> Holders {
+    let mut holders = holders_of(kernel, &|node| nodes.iter().any(|it| it == node));
+    holders.found.dedup_by_key(|it| it.pid);
+    holders
+}
+
+/// Looks for processes that have such nodes open: each once a node.
+pub(crate) fn holders_of(kernel: &dyn Kernel, is_wanted: &dyn Fn(&Path) -> bool) -> Holders {
     let mut holders = Holders::default();
     let names = kernel.list(Path::new("/proc")).unwrap_or_default();
     for pid in names.iter().filter_map(|name| name.to_str()?.parse().ok()) {
-        match holder(kernel, pid, nodes) {
+        match held_by(kernel, pid, is_wanted) {
             Ok(found) => holders.found.extend(found),
             Err(Errno::ACCESS | Errno::PERM) => holders.unseen += 1,
             Err(_) => {} // it has ended
@@ -40,21 +47,33 @@ pub fn holders(kernel: &dyn Kernel, nodes: &[PathBuf]) -> Holders {
     holders
 }
 
-fn holder(kernel: &dyn Kernel, pid: u32, nodes: &[PathBuf]) -> Result<Option<Holder>, Errno> {
+fn held_by(
+    kernel: &dyn Kernel,
+    pid: u32,
+    is_wanted: &dyn Fn(&Path) -> bool,
+) -> Result<Vec<Holder>, Errno> {
     let dir = PathBuf::from(format!("/proc/{pid}/fd"));
-    let fds = kernel.list(&dir)?;
-    let found = fds.iter().map(|fd| dir.join(fd)).find_map(|fd| {
-        let target = kernel.read_link(&fd).ok()?;
-        nodes.contains(&target).then_some((target, fd))
-    });
-    Ok(found.map(|(node, fd)| {
-        let name = kernel.read(format!("/proc/{pid}/comm").as_ref());
-        let name = name.unwrap_or_default();
-        Holder {
-            pid,
-            name: String::from_utf8_lossy(&name).trim().to_owned(),
-            node,
-            fd,
+    let mut held: Vec<Holder> = Vec::new();
+    for fd in kernel.list(&dir)? {
+        let fd = dir.join(fd);
+        let Ok(node) = kernel.read_link(&fd) else {
+            continue;
+        };
+        if is_wanted(&node) && held.iter().all(|it| it.node != node) {
+            held.push(Holder {
+                pid,
+                name: name(kernel, pid),
+                node,
+                fd,
+            });
         }
-    }))
+    }
+    Ok(held)
+}
+
+fn name(kernel: &dyn Kernel, pid: u32) -> String {
+    let name = kernel.read(format!("/proc/{pid}/comm").as_ref());
+    String::from_utf8_lossy(&name.unwrap_or_default())
+        .trim()
+        .to_owned()
 }

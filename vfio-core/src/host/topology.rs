@@ -24,8 +24,22 @@ pub fn reset_with_the_bus(kernel: &dyn Kernel, bdf: Bdf) -> Vec<Bdf> {
     let Some(bridge) = bridges_above(kernel, bdf).first().copied() else {
         return Vec::new();
     };
-    let is_below = |other: &Bdf| bridges_above(kernel, *other).contains(&bridge);
-    devices(kernel).into_iter().filter(is_below).collect()
+    below(&with_bridges(kernel), bridge)
+}
+
+/// A device, and the bridges that it is behind.
+pub(crate) type Placed = (Bdf, Vec<Bdf>);
+
+/// Every PCI device of the host, with its bridges.
+pub(crate) fn with_bridges(kernel: &dyn Kernel) -> Vec<Placed> {
+    let all = devices(kernel).into_iter();
+    all.map(|bdf| (bdf, bridges_above(kernel, bdf))).collect()
+}
+
+/// Those of them that are below a bridge.
+pub(crate) fn below(devices: &[Placed], bridge: Bdf) -> Vec<Bdf> {
+    let below = devices.iter().filter(|(_, above)| above.contains(&bridge));
+    below.map(|(bdf, _)| *bdf).collect()
 }
 
 /// The physical function that a device is a virtual one of.

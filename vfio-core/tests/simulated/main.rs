@@ -16,6 +16,7 @@ mod halfway;
 mod handover;
 mod isolation;
 mod live_update;
+mod many_devices;
 mod overlay;
 mod own_way;
 mod probing;
