@@ -35,7 +35,7 @@ fn diagnose(error: &Error, kernel: &dyn Kernel) -> Option<Diagnosis> {
 
 fn examine(patient: &Patient<'_>, examination: &mut Examination) {
     let kernel = patient.kernel;
-    let no_groups = names(kernel, GROUPS).is_empty();
+    let no_groups = !patient.surroundings.has_groups();
     let lacks_one = |device: &host::PciDevice| device.group.is_none();
     if !(no_groups || patient.device.is_some_and(lacks_one)) || noiommu::is_on(kernel) {
         return;

@@ -7,7 +7,7 @@ use crate::host::{self, Bdf, IommuGroup, PciDevice, attribute_file};
 use crate::kernel::{Errno, Kernel};
 
 use super::bind_did_not_take::meant_for;
-use super::{Diagnosis, Entry, Evidence, Examination, Patient, Remedy, Weight, names};
+use super::{Diagnosis, Entry, Evidence, Examination, Patient, Remedy, Weight};
 
 /// The base class of bridges, which vfio-pci does not take.
 const BRIDGE: u32 = 0x06;
@@ -41,7 +41,7 @@ fn diagnose(error: &Error, kernel: &dyn Kernel) -> Option<Diagnosis> {
 
 fn examine(patient: &Patient<'_>, examination: &mut Examination) {
     let kernel = patient.kernel;
-    let no_groups = names(kernel, "/sys/kernel/iommu_groups").is_empty();
+    let no_groups = !patient.surroundings.has_groups();
     if no_groups || patient.device.is_some_and(|device| device.group.is_none()) {
         return; // without an IOMMU, that is what is wrong
     }

@@ -8,6 +8,8 @@ use crate::host::{
 };
 use crate::kernel::Kernel;
 
+use super::names;
+
 /// A host has thousands of devices and of processes: what is of all of them is not asked again for each device.
 #[derive(Debug)]
 pub(super) struct Surroundings<'a> {
@@ -17,6 +19,7 @@ pub(super) struct Surroundings<'a> {
     holders: OnceCell<Holders>,
     devices: OnceCell<Vec<Placed>>,
     bound: OnceCell<usize>,
+    has_groups: OnceCell<bool>,
 }
 
 impl<'a> Surroundings<'a> {
@@ -27,6 +30,7 @@ impl<'a> Surroundings<'a> {
             holders: OnceCell::new(),
             devices: OnceCell::new(),
             bound: OnceCell::new(),
+            has_groups: OnceCell::new(),
         }
     }
 
@@ -52,6 +56,12 @@ impl<'a> Surroundings<'a> {
         let bridge = host::bridges_above(self.kernel, bdf).first().copied();
         let devices = || self.devices.get_or_init(|| with_bridges(self.kernel));
         bridge.map_or_else(Vec::new, |bridge| below(devices(), bridge))
+    }
+
+    /// Whether there is any IOMMU group.
+    pub(super) fn has_groups(&self) -> bool {
+        let has = || !names(self.kernel, "/sys/kernel/iommu_groups").is_empty();
+        *self.has_groups.get_or_init(has)
     }
 
     /// How many devices VFIO has.

@@ -43,7 +43,12 @@ fn what_is_of_the_whole_host_is_asked_once() {
             .unwrap();
     }
     let listed = listed.0.lock().unwrap();
-    for of_all in ["/proc", "/sys/class/vfio-dev", "/sys/bus/pci/devices"] {
+    for of_all in [
+        "/proc",
+        "/sys/class/vfio-dev",
+        "/sys/bus/pci/devices",
+        "/sys/kernel/iommu_groups",
+    ] {
         let count = listed.get(of_all.as_ref() as &std::path::Path).copied();
         assert!(count.unwrap_or(0) <= 1, "{of_all}: {count:?}");
     }
