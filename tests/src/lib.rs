@@ -26,6 +26,7 @@ mod engine;
 pub mod exit;
 pub mod guest;
 mod mirror;
+pub mod numbers;
 mod output;
 mod random;
 pub mod recording;

@@ -1,8 +1,11 @@
-//! What this process may do, for a while.
+//! What this process may do: for a while, or for good.
 
 use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set,
+    set_capabilities,
+};
 
 /// Only so much memory may be locked, until this is dropped.
 #[derive(Debug)]
@@ -42,6 +45,23 @@ impl Drop for Limited {
         let _ = set_capabilities(None, self.capabilities);
         let _ = setrlimit(Resource::Memlock, self.limit);
     }
+}
+
+/// From now on this thread and the programs that it starts may lock so many bytes, and have no right to more.
+pub(crate) fn limit_for_good(bytes: u64) -> Result<()> {
+    let limit = Rlimit {
+        current: Some(bytes),
+        maximum: Some(bytes),
+    };
+    setrlimit(Resource::Memlock, limit).context("setrlimit(RLIMIT_MEMLOCK)")?;
+    // Root would have it again in each program that it starts.
+    remove_capability_from_bounding_set(CapabilitySet::IPC_LOCK)
+        .context("prctl(PR_CAPBSET_DROP)")?;
+    let mut fewer = capabilities(None).context("capget")?;
+    fewer.effective.remove(CapabilitySet::IPC_LOCK);
+    fewer.permitted.remove(CapabilitySet::IPC_LOCK);
+    fewer.inheritable.remove(CapabilitySet::IPC_LOCK);
+    set_capabilities(None, fewer).context("capset")
 }
 
 /// What this process has locked, as the kernel counts it, in bytes.

@@ -402,6 +402,10 @@ unsafe impl Kernel for SimKernel {
                 let rights = self.world().processes.rights(self.process);
                 Ok(rights.status(locked).into_bytes())
             }
+            Some("/proc/self/limits") => {
+                let rights = self.world().processes.rights(self.process);
+                Ok(rights.limits().into_bytes())
+            }
             // Memory is this process's.
             Some("/proc/self/maps") => Linux.read(path),
             _ => self.world().host.read(path),

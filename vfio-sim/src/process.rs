@@ -46,6 +46,17 @@ impl Rights {
             locked / 1024
         )
     }
+
+    /// What proc says of its limits.
+    pub(crate) fn limits(self) -> String {
+        let memlock = self
+            .memlock
+            .map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        format!(
+            "Limit                     Soft Limit           Hard Limit           Units     \n\
+             Max locked memory         {memlock:<20} {memlock:<20} bytes     \n"
+        )
+    }
 }
 
 /// A process by the order of its coming.

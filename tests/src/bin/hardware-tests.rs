@@ -19,7 +19,7 @@ use vfio_tests::contract::{self, Which};
 use vfio_tests::devices::Model;
 use vfio_tests::differential::Comparison;
 use vfio_tests::suites::{self, Rig};
-use vfio_tests::{compared, exit, header, recording, simulated};
+use vfio_tests::{compared, exit, header, numbers, recording, simulated};
 
 // Linked in to be chosen.
 use iommu_spapr as _;
@@ -39,7 +39,7 @@ use iommu_type1 as _;
 #[command(version)]
 struct Args {
     /// A device, such as 0000:00:04.0; on a simulated machine, without it, every device that is bound to VFIO
-    #[arg(long = "device", value_name = "BDF", required_unless_present_any = ["sim", "compare", "conformance", "check"])]
+    #[arg(long = "device", value_name = "BDF", required_unless_present_any = ["sim", "compare", "conformance", "check", "numbers"])]
     devices: Vec<Bdf>,
 
     /// Test a simulated machine instead of this host: no hardware, no rights and no VFIO are needed
@@ -68,6 +68,11 @@ struct Args {
     /// device that is bound to a VFIO driver takes part; with --sim, the simulated machine is asked alone
     #[arg(long, conflicts_with_all = ["compare", "devices"])]
     conformance: bool,
+
+    /// As root, compare every number and every yes or no that `vfioctl probe` prints on this host with what the kernel
+    /// says. The program must be in PATH, and a device bound to a VFIO driver and used by nobody
+    #[arg(long, conflicts_with_all = ["sim", "devices", "compare", "conformance", "check", "record"])]
+    numbers: bool,
 
     /// The simulated machine that this host is compared with
     #[arg(long, value_name = "MACHINE", value_parser = machine_parser())]
@@ -163,6 +168,14 @@ fn run(args: &Args) -> Result<u8> {
     }
     if let Some(file) = &args.check {
         return check(file);
+    }
+    if args.numbers {
+        let arguments = suites::arguments(args.filter.as_deref());
+        let conclusion = libtest_mimic::run(&arguments, numbers::trials("vfioctl"));
+        return Ok(match conclusion.has_failed() {
+            true => exit::FINDINGS,
+            false => exit::PASSED,
+        });
     }
     let kernel: Arc<dyn Kernel> = match &args.sim {
         Some(machine) => {

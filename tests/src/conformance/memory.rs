@@ -13,7 +13,7 @@ use super::rig::Open;
 
 /// Whole pages of a machine.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     kernel: Arc<dyn Kernel>,
     start: NonNull<u8>,
     len: usize,
@@ -22,7 +22,7 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    pub(super) fn new(kernel: &Arc<dyn Kernel>, pages: usize) -> Self {
+    pub(crate) fn new(kernel: &Arc<dyn Kernel>, pages: usize) -> Self {
         let len = pages * kernel.page_size();
         Self::from(kernel, kernel.mmap(len).unwrap(), len)
     }
@@ -79,11 +79,11 @@ impl Memory {
     }
 
     /// Its address, as the kernel is told it.
-    pub(super) fn at(&self) -> u64 {
+    pub(crate) fn at(&self) -> u64 {
         self.start.as_ptr() as u64
     }
 
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.len as u64
     }
 

@@ -15,7 +15,7 @@ pub(super) const READ: u32 = uapi::DMA_MAP_FLAG_READ;
 pub(super) const WRITE: u32 = uapi::DMA_MAP_FLAG_WRITE;
 pub(super) const BOTH: u32 = READ | WRITE;
 
-pub(super) fn ioctl(
+pub(crate) fn ioctl(
     kernel: &dyn Kernel,
     fd: &impl AsFd,
     opcode: Opcode,
@@ -27,7 +27,7 @@ pub(super) fn ioctl(
 }
 
 /// A call with a struct that is read and written.
-pub(super) fn call<T: FromBytes + IntoBytes + Immutable>(
+pub(crate) fn call<T: FromBytes + IntoBytes + Immutable>(
     kernel: &dyn Kernel,
     fd: &impl AsFd,
     opcode: Opcode,
@@ -36,24 +36,24 @@ pub(super) fn call<T: FromBytes + IntoBytes + Immutable>(
     ioctl(kernel, fd, opcode, Arg::InOut(value.as_mut_bytes()))
 }
 
-pub(super) fn extension(kernel: &dyn Kernel, container: &OwnedFd, number: u32) -> u32 {
+pub(crate) fn extension(kernel: &dyn Kernel, container: &OwnedFd, number: u32) -> u32 {
     let number = Arg::Value(number as usize);
     ioctl(kernel, container, uapi::CHECK_EXTENSION, number).unwrap()
 }
 
-pub(super) fn set_iommu(kernel: &dyn Kernel, container: &OwnedFd, number: u32) -> Result<u32> {
+pub(crate) fn set_iommu(kernel: &dyn Kernel, container: &OwnedFd, number: u32) -> Result<u32> {
     let number = Arg::Value(number as usize);
     ioctl(kernel, container, uapi::SET_IOMMU, number)
 }
 
 /// The status flags of a group.
-pub(super) fn status(kernel: &dyn Kernel, group: &OwnedFd) -> Result<u32> {
+pub(crate) fn status(kernel: &dyn Kernel, group: &OwnedFd) -> Result<u32> {
     let mut status = uapi::GroupStatus { argsz: 8, flags: 0 };
     call(kernel, group, uapi::GROUP_GET_STATUS, &mut status)?;
     Ok(status.flags)
 }
 
-pub(super) fn join(kernel: &dyn Kernel, group: &OwnedFd, container: &OwnedFd) -> Result<u32> {
+pub(crate) fn join(kernel: &dyn Kernel, group: &OwnedFd, container: &OwnedFd) -> Result<u32> {
     join_number(kernel, group, container.as_raw_fd())
 }
 
@@ -90,7 +90,7 @@ pub(super) fn map(
 }
 
 /// What is answered, and what is in `size` then.
-pub(super) fn unmap(
+pub(crate) fn unmap(
     kernel: &dyn Kernel,
     container: &OwnedFd,
     (iova, size): (u64, u64),

@@ -102,7 +102,7 @@ pub(super) fn kvm(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// What each machine's IOMMU can do, as a person asks for it.
+/// What each machine's IOMMU can do, as a person asks for it; and every number of that is what the kernel says.
 pub(super) fn probe(tally: &mut Tally) -> Result<()> {
     const TYPE1: &[&str] = &["type1v2  verified", "type1    verified"];
     for (name, words) in [
@@ -127,7 +127,11 @@ pub(super) fn probe(tally: &mut Tally) -> Result<()> {
             ],
         ),
     ] {
-        let request = script(name, &["nvme"], "vfioctl probe --verify")?;
+        let request = script(
+            name,
+            &["nvme"],
+            "vfioctl probe --verify && hardware-tests --numbers",
+        )?;
         expect(tally, &format!("probe on {name}"), &request, 0, words);
     }
     Ok(())
