@@ -284,19 +284,18 @@ const BREAKS: &[Break] = &[
         seen_by: VFIOCTL,
     },
     Break {
-<<<<<<< HEAD
         name: "a name that turns text round costs Prometheus the file",
         file: "cli/src/output.rs",
         find: "let shown = Visible(text).to_string();",
         replace: "let shown = text.to_owned();",
         seen_by: VFIOCTL,
-=======
+    },
+    Break {
         name: "probe prints how many levels a table has for how many windows there are",
         file: "cli/src/probe/backend.rs",
         find: "most: windows.count,",
         replace: "most: windows.levels,",
         seen_by: NUMBERS,
->>>>>>> b717c8a (Every number that probe prints is compared with what the kernel says)
     },
 ];
 
