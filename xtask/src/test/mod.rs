@@ -42,9 +42,9 @@ pub(crate) struct TestArgs {
     /// Run the demo in a bare Debian with an empty cache, and nothing else (as root)
     #[arg(long, conflicts_with = "suite")]
     fresh: bool,
-    /// Run this suite alone; `list` names them
-    #[arg(long, value_name = "NAME")]
-    suite: Option<String>,
+    /// Run this suite alone, or these with commas between them; `list` names them
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    suite: Vec<String>,
 }
 
 /// A part of the tests that can be run alone.
@@ -294,7 +294,7 @@ const fn suite(needs: Needs, name: &'static str, what: &'static str, run: Run) -
 }
 
 pub(crate) fn run(args: &TestArgs, ui: &Ui) -> Result<ExitCode> {
-    if args.suite.as_deref() == Some("list") {
+    if args.suite == ["list"] {
         ui.last_line(names());
         return Ok(ExitCode::SUCCESS);
     }
@@ -325,23 +325,25 @@ pub(crate) fn run(args: &TestArgs, ui: &Ui) -> Result<ExitCode> {
 }
 
 fn select(args: &TestArgs) -> Result<Vec<&'static Suite>> {
-    let name = if args.fresh {
-        Some("fresh")
-    } else {
-        args.suite.as_deref()
+    if args.fresh {
+        return Ok(vec![find("fresh")?]);
+    }
+    if !args.suite.is_empty() {
+        return args.suite.iter().map(|name| find(name)).collect();
+    }
+    let wanted = |suite: &&Suite| match suite.needs {
+        Needs::Nothing => true,
+        Needs::Lab | Needs::Machines => !args.quick,
+        Needs::Time => args.long && suite.name != "fresh",
     };
-    let Some(name) = name else {
-        let wanted = |suite: &&Suite| match suite.needs {
-            Needs::Nothing => true,
-            Needs::Lab | Needs::Machines => !args.quick,
-            Needs::Time => args.long && suite.name != "fresh",
-        };
-        return Ok(SUITES.iter().filter(wanted).collect());
-    };
+    Ok(SUITES.iter().filter(wanted).collect())
+}
+
+fn find(name: &str) -> Result<&'static Suite> {
     let Some(suite) = SUITES.iter().find(|suite| suite.name == name) else {
         bail!("there is no suite {name}; there are\n{}", names());
     };
-    Ok(vec![suite])
+    Ok(suite)
 }
 
 /// The suites, a line each.
