@@ -45,13 +45,14 @@ use status::Status;
 #[command(version)]
 struct Args {
     /// Answer for a simulated machine instead of this host: no hardware, no rights and no VFIO are needed
-    #[arg(long, global = true, value_name = "MACHINE", value_parser = host::machine_parser())]
+    #[arg(long, global = true, help_heading = "Which host, and how", value_name = "MACHINE", value_parser = host::machine_parser())]
     sim: Option<Machine>,
 
     /// Answer for the host that `vfioctl capture` has written there: the archive, or a directory that it was unpacked into
     #[arg(
         long,
         global = true,
+        help_heading = "Which host, and how",
         value_name = "FILE-or-DIR",
         conflicts_with = "sim"
     )]
@@ -61,6 +62,7 @@ struct Args {
     #[arg(
         long,
         global = true,
+        help_heading = "Which host, and how",
         value_enum,
         default_value = "auto",
         value_name = "WHEN"

@@ -13,6 +13,8 @@ const GROUPS: &str = "/sys/kernel/iommu_groups";
 const DEVICES: &str = "/sys/bus/pci/devices";
 const DRIVERS: &str = "/sys/bus/pci/drivers";
 const IOMMUS: &str = "/sys/class/iommu";
+const ACPI_TABLES: &str = "/sys/firmware/acpi/tables";
+const DEVICE_TREE: &str = "/sys/firmware/devicetree/base";
 const VFIO: &str = "/sys/class/misc/vfio";
 const TYPE1: &str = "/sys/module/vfio_iommu_type1/parameters";
 
@@ -72,12 +74,17 @@ impl HostTree {
         let name = match hardware {
             Hardware::Type1(type1) => {
                 self.insert_type1(type1);
-                match machine.arch.as_str() {
-                    "x86_64" => format!("dmar{number}"),
-                    _ => format!("smmu3.{number}"),
-                }
+                let (name, table) = match machine.arch.as_str() {
+                    "x86_64" => (format!("dmar{number}"), "DMAR"),
+                    _ => (format!("smmu3.{number}"), "IORT"),
+                };
+                self.file(format!("{ACPI_TABLES}/{table}"), "");
+                name
             }
-            Hardware::Spapr(_) => format!("iommu-phb{number:04x}"),
+            Hardware::Spapr(_) => {
+                self.file(format!("{DEVICE_TREE}/#address-cells"), [0, 0, 0, 2]);
+                format!("iommu-phb{number:04x}")
+            }
             Hardware::None => {
                 let switch = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode";
                 self.file(switch, "Y\n");

@@ -72,7 +72,7 @@ pub(crate) fn run(host: &Host, out: &mut Output, args: &Args) -> anyhow::Result<
             if !report.without_group.is_empty() {
                 let count = report.without_group.len();
                 out.line(format_args!(
-                    "{count} devices have no IOMMU in front of them"
+                    "{count} devices have no IOMMU in front of them: `vfioctl doctor` says why"
                 ))?;
             }
         }

@@ -7,6 +7,7 @@ mod memlock;
 pub(crate) mod report;
 mod text;
 
+use vfio_core::diagnosis::{self, Question};
 use vfio_core::host::{self, Interfaces, IommuGroup};
 use vfio_core::iommu::BackendReport;
 use vfio_core::{CONTAINER_NODE, Error, ErrorKind, Result, Vfio};
@@ -69,16 +70,22 @@ pub(crate) fn ask(
     let groups = host::groups(kernel)?;
     let memory = guest_memory.map(|bytes| bytes.0);
     let mut report = Report::new(host.about(), kernel, &groups, memory);
+    let general = diagnosis::examine(
+        kernel,
+        Question {
+            device: None,
+            guest_memory: memory,
+        },
+    )?;
     let mut backends = match ask_backends(vfio) {
         Ok(backends) => backends,
         Err(error) => {
             report.no_container(kernel, vfio.registry().iter().map(|r| r.name), &error);
+            report.examined(general);
             return Ok(report);
         }
     };
-    if groups.is_empty() {
-        report.no_iommu(kernel);
-    }
+    report.examined(general);
     // What the kernel does not advertise, it refuses to every group.
     let verify = verify.filter(|_| !backends.iter().all(is_absent));
     if let Some(group) = verify {

@@ -2,10 +2,11 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use vfio_core::diagnosis::{Examination, Weight};
 use vfio_core::host::IommuGroup;
 use vfio_core::iommu::{BackendReport, Support};
 use vfio_core::kernel::Kernel;
-use vfio_core::{CONTAINER_NODE, Error, ErrorKind};
+use vfio_core::{CONTAINER_NODE, Error};
 
 use crate::finding::{Finding, KERNEL_LOG};
 use crate::groups::report::{GroupRow, rows};
@@ -73,9 +74,14 @@ impl Report {
         }
     }
 
-    /// Adds a finding, once; the first decides the status.
+    /// Adds a finding, each diagnosis once; the first that is not fine decides the status.
     fn find(&mut self, finding: Finding, status: Status) {
-        if !self.findings.contains(&finding) {
+        let mut known = self.findings.iter();
+        let is_known = match finding.code {
+            Some(code) => known.any(|it| it.code == Some(code)),
+            None => known.any(|it| *it == finding),
+        };
+        if !is_known {
             self.findings.push(finding);
         }
         if self.status == Status::FINE {
@@ -88,11 +94,14 @@ impl Report {
         self.find(Finding::of_error(error, kernel), error.kind().into());
     }
 
-    /// There are no groups: no IOMMU is at work.
-    pub(super) fn no_iommu(&mut self, kernel: &dyn Kernel) {
-        let error = Error::new(ErrorKind::NoGroup, "probe", "this host");
-        if let Some(diagnosis) = error.diagnose(kernel) {
-            self.find(diagnosis.into(), Status::FINDINGS);
+    /// What the doctor says of the whole host.
+    pub(super) fn examined(&mut self, examination: Examination) {
+        for diagnosis in examination.findings {
+            let status = match diagnosis.weight {
+                Weight::Blocks => Status::FINDINGS,
+                Weight::Limits | Weight::Harmless => Status::FINE,
+            };
+            self.find(diagnosis.into(), status);
         }
     }
 
@@ -111,7 +120,8 @@ impl Report {
             }
         }
         let hope = |backend: &BackendReport| matches!(backend.support, Support::Advertised);
-        if !one_works && self.findings.is_empty() && !backends.iter().any(hope) {
+        let is_explained = self.status != Status::FINE;
+        if !one_works && !is_explained && !backends.iter().any(hope) {
             self.no_backend(backends.iter().all(is_absent));
         }
     }

@@ -31,7 +31,7 @@ fn examine(patient: &Patient<'_>, examination: &mut Examination) {
     for bridge in bridges_above(kernel, device.bdf) {
         let config = attribute_file(bridge, "config");
         match acs(kernel, bridge) {
-            Acs::Present => {}
+            Acs::Apart => {}
             Acs::Unknown => {
                 let why = format!(
                     "whether {bridge} has ACS is in {config}, of which only root is shown enough"
@@ -39,7 +39,7 @@ fn examine(patient: &Patient<'_>, examination: &mut Examination) {
                 examination.unknown.push(ENTRY.unknown(why));
                 return;
             }
-            Acs::Absent => {
+            Acs::Together => {
                 let names: Vec<_> = strangers.iter().map(ToString::to_string).collect();
                 examination.findings.push(ENTRY.found(
                     Weight::Limits,
@@ -49,7 +49,7 @@ fn examine(patient: &Patient<'_>, examination: &mut Examination) {
                         group.id,
                         names.join(", ")
                     ),
-                    vec![Evidence::new(config, "no ACS capability")],
+                    vec![Evidence::new(config, "no ACS, or not on")],
                     remedies(device.bdf),
                 ));
                 return;

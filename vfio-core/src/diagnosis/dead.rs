@@ -29,10 +29,7 @@ fn examine(patient: &Patient<'_>, examination: &mut Examination) {
     if is_dead(kernel, bdf) != Some(true) {
         return;
     }
-    let mut evidence = vec![Evidence::new(
-        attribute_file(bdf, "config"),
-        "ones, or not to be read",
-    )];
+    let mut evidence = vec![Evidence::new(attribute_file(bdf, "config"), "ones")];
     evidence.extend(ATTRIBUTES.iter().filter_map(|name| {
         let value = attribute(kernel, bdf, name)?;
         Some(Evidence::new(attribute_file(bdf, name), value))

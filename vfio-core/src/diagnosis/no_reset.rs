@@ -45,12 +45,19 @@ fn examine(patient: &Patient<'_>, examination: &mut Examination) {
 }
 
 fn finding(kernel: &dyn Kernel, bdf: Bdf, with_it: &[Bdf]) -> Diagnosis {
-    let mut evidence = vec![Evidence::new(attribute_file(bdf, "reset_method"), "none")];
+    let mut evidence = vec![Evidence::new(
+        attribute_file(bdf, "reset_method"),
+        "not there, or empty",
+    )];
     let mut remedies = vec![Remedy::safe(
         "for many devices that is harmless: their drivers set them up anew; what the last user has left in it, the \
          next one finds",
     )];
+    /// More of them are counted.
+    const MOST: usize = 16;
     let others: Vec<_> = with_it.iter().filter(|other| **other != bdf).collect();
+    let more = others.len().saturating_sub(MOST);
+    let others: Vec<_> = others.into_iter().take(MOST).collect();
     let cause = if others.is_empty() {
         format!("the kernel knows no way to reset {bdf}")
     } else {
@@ -65,8 +72,12 @@ fn finding(kernel: &dyn Kernel, bdf: Bdf, with_it: &[Bdf]) -> Diagnosis {
             names.join(" ")
         )));
         format!(
-            "{bdf} is reset only together with its bus, that is with {}",
-            names.join(", ")
+            "{bdf} is reset only together with its bus, that is with {}{}",
+            names.join(", "),
+            match more {
+                0 => String::new(),
+                more => format!(", and {more} others"),
+            }
         )
     };
     ENTRY.found(Weight::Limits, cause, evidence, remedies)

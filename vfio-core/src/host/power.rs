@@ -25,12 +25,9 @@ pub fn reset_methods(kernel: &dyn Kernel, bdf: Bdf) -> Vec<String> {
 /// Whether a device is on and answers nothing but ones, as one that has fallen off its bus does. `None`: it is asleep, and
 /// reading would wake it up; or that cannot be read.
 pub fn is_dead(kernel: &dyn Kernel, bdf: Bdf) -> Option<bool> {
-    if attribute(kernel, bdf, "power/runtime_status").as_deref() == Some("error") {
-        return Some(true);
-    }
     let is_on = matches!(
         attribute(kernel, bdf, "power/runtime_status").as_deref(),
-        Some("active" | "unsupported")
+        Some("active" | "unsupported" | "error")
     );
     if !is_on {
         return None;

@@ -26,6 +26,8 @@ impl User {
         let effective = |name| numbers(name)?.get(1).copied();
         let mut groups = vec![effective("Gid:")?];
         groups.extend(numbers("Groups:").unwrap_or_default());
+        groups.sort_unstable();
+        groups.dedup();
         Some(Self {
             id: effective("Uid:")?,
             groups,

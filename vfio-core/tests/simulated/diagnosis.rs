@@ -45,6 +45,7 @@ fn without_iommu(arch: &str) -> Machine {
         arch: arch.into(),
         container_node: Err(Errno::NOENT),
         groups: Vec::new(),
+        iommus: Vec::new(),
         ungrouped: vec![Device::edu(BDF)],
         ..Machine::x86_64()
     }

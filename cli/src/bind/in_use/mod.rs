@@ -40,6 +40,9 @@ pub(super) enum Use {
     Open(Holder),
 }
 
+/// Where the host's own programs are, and what starts it.
+const VITAL: [&str; 6] = ["/", "/usr", "/var", "/etc", "/boot", "/boot/efi"];
+
 /// What uses a device, and what could not be found out.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Uses {
@@ -51,8 +54,9 @@ impl Use {
     /// Whether the host does not live on without it, so that nobody would be left to give it back.
     pub(super) fn is_vital(&self) -> bool {
         match self {
-            Self::Mounted { at, .. } => at == "/",
-            Self::Swap { .. } => true,
+            Self::Mounted { at, .. } => VITAL.contains(&at.as_str()),
+            // What it is a part of may be the root file system.
+            Self::Swap { .. } | Self::PartOf { .. } => true,
             _ => false,
         }
     }
