@@ -161,7 +161,10 @@
 //! - **KVM**, on a machine [that has it](Machine::with_kvm): VMs, their VFIO device (F92), and on POWER TCE tables (D59),
 //!   which a test fills as a guest does, by its [hypercall](SimKernel::guest_put_tce). As in Linux, user space does not
 //!   come to know.
-//! - **sysfs**: groups, PCI devices with their ids, drivers and groups, as far as [`vfio_core::host`] reads them.
+//! - **sysfs and proc**: groups with their reserved ranges, PCI devices with ids, drivers, BARs, config space, power and
+//!   resets, IOMMUs, tables of the firmware, parameters of modules, as far as [`vfio_core::host`] and
+//!   [`vfio_core::diagnosis`] read them. Which driver a device has can be written: `driver_override`, `unbind`, `bind`,
+//!   `drivers_probe`.
 //!
 //! Every fd is a real one, of a socket: it can be duplicated, sent to another process and polled, and the
 //! object behind it is closed when the last duplicate is. The kernel notices that at its next call and
