@@ -12,6 +12,7 @@ const COMMAND: u64 = 0x04;
 const STATUS: u64 = 0x06;
 const REVISION: u64 = 0x08;
 const HEADER_TYPE: u64 = 0x0e;
+const BARS: u16 = 0x10;
 const CAPABILITIES: u64 = 0x34;
 
 /// In the status register: there is a list of capabilities.
@@ -125,6 +126,16 @@ impl ConfigSpace {
     /// Those of [`capabilities`](Self::capabilities).
     pub fn capability(&self, id: CapabilityId) -> Result<Option<Capability>> {
         Ok(self.capabilities()?.into_iter().find(|one| one.id == id))
+    }
+
+    /// The register of a BAR, 0 to 5, as VFIO shows it.
+    pub(crate) fn bar(&self, number: u8) -> Result<u32> {
+        self.dword(BARS + 4 * u16::from(number))
+    }
+
+    /// Four bytes at an offset that is a multiple of 4.
+    pub(crate) fn dword(&self, offset: u16) -> Result<u32> {
+        self.0.read(offset.into()).map(u32::from_le)
     }
 
     fn set_command(&self, command: Command) -> Result<()> {

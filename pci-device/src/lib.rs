@@ -1,5 +1,6 @@
-//! What PCI itself defines of a device that user space owns through VFIO: its config space.
+//! What PCI itself defines of a device that user space owns through VFIO: its config space, and its BARs.
 
+pub mod bar;
 mod capability;
 mod config;
 
