@@ -15,7 +15,7 @@ fn overlaps(one: &Option<Range<u64>>, other: &Range<u64>) -> bool {
 
 /// Whether the kernel and the VMM let this page be mapped.
 fn can_be_mapped(shape: &BarShape, page: &Range<u64>) -> bool {
-    let whole = vec![0..shape.region_size];
+    let whole: Vec<_> = std::iter::once(0..shape.region_size).collect();
     let areas = shape.areas.as_ref().unwrap_or(&whole);
     // The kernel maps a last page that the region has but a part of.
     let inside = |area: &Range<u64>| {
@@ -153,7 +153,7 @@ proptest! {
             size,
             region_size,
             mappable: true,
-            areas: Some(vec![area.0..area.1]),
+            areas: Some(std::iter::once(area.0..area.1).collect()),
             table: Some(table.0..table.1),
             ..BarShape::default()
         };
