@@ -9,12 +9,18 @@ pub struct CapabilityId(pub u8);
 impl CapabilityId {
     /// Power management.
     pub const POWER_MANAGEMENT: Self = Self(0x01);
+    /// What a device says of itself in words (Vital Product Data).
+    pub const VITAL_PRODUCT_DATA: Self = Self(0x03);
     /// Message signalled interrupts.
     pub const MSI: Self = Self(0x05);
+    /// Registers of the vendor's.
+    pub const VENDOR: Self = Self(0x09);
     /// PCI Express.
     pub const PCI_EXPRESS: Self = Self(0x10);
     /// Message signalled interrupts with a table in a BAR.
     pub const MSI_X: Self = Self(0x11);
+    /// A function level reset for devices that are not on PCI Express.
+    pub const ADVANCED_FEATURES: Self = Self(0x13);
 }
 
 /// A capability and its place.
@@ -28,25 +34,31 @@ pub struct Capability {
 
 /// The standard header ends here, and what the device adds begins.
 const HEADER_END: u8 = 0x40;
-/// More than so many capabilities of 4 bytes each do not fit behind the header.
-const MOST: usize = (0x100 - HEADER_END as usize) / 4;
 
-/// Follows the list from `first`, the pointer in the header, to its end.
+/// What a list has up to its end, or up to where it makes no sense any more.
+pub(crate) struct Walked<T> {
+    pub(crate) found: Vec<T>,
+    pub(crate) fault: Option<String>,
+}
+
+/// Follows the list from `first`, the pointer in the header.
 ///
 /// `read` reads a capability's first two bytes: its id and, in the high byte, the pointer to the next.
-pub(crate) fn list(first: u8, mut read: impl FnMut(u8) -> Result<u16>) -> Result<Vec<Capability>> {
-    let mut found = Vec::new();
+pub(crate) fn walk(
+    first: u8,
+    mut read: impl FnMut(u8) -> Result<u16>,
+) -> Result<Walked<Capability>> {
+    let mut found: Vec<Capability> = Vec::new();
     let mut pointer = first & !3; // the lowest two bits are reserved
+    let mut fault = None;
     while pointer != 0 {
         if pointer < HEADER_END {
-            return Err(malformed(format!(
-                "a pointer leads to {pointer:#x}, into the header"
-            )));
+            fault = Some(format!("a pointer leads to {pointer:#x}, into the header"));
+            break;
         }
-        if found.len() == MOST {
-            return Err(malformed(format!(
-                "it has more than {MOST} entries: it is a circle"
-            )));
+        if found.iter().any(|it| it.offset == pointer) {
+            fault = Some(format!("it leads back to {pointer:#x}: it is a circle"));
+            break;
         }
         let [id, next] = read(pointer)?.to_le_bytes();
         found.push(Capability {
@@ -55,11 +67,17 @@ pub(crate) fn list(first: u8, mut read: impl FnMut(u8) -> Result<u16>) -> Result
         });
         pointer = next & !3;
     }
-    Ok(found)
+    Ok(Walked { found, fault })
 }
 
-fn malformed(why: String) -> Error {
-    Error::new(ErrorKind::Kernel, "follow", "the capability list").because(why)
+/// The whole list, for those who want to know what is wrong with one that has no end.
+pub(crate) fn list(first: u8, read: impl FnMut(u8) -> Result<u16>) -> Result<Vec<Capability>> {
+    match walk(first, read)? {
+        Walked { found, fault: None } => Ok(found),
+        Walked {
+            fault: Some(why), ..
+        } => Err(Error::new(ErrorKind::Kernel, "follow", "the capability list").because(why)),
+    }
 }
 
 #[cfg(test)]

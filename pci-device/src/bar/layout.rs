@@ -57,6 +57,8 @@ pub struct BarShape {
     /// Where the guest sees the pending bits of MSI-X, if they are in this BAR. The kernel would map them; but a vector that
     /// the VMM has masked is pending with the VMM, and the hardware knows nothing of it.
     pub pending: Option<Range<u64>>,
+    /// What a [quirk](crate::quirk) answers. Its pages are never mapped.
+    pub intercepted: Vec<Range<u64>>,
 }
 
 impl BarShape {
@@ -104,13 +106,18 @@ impl BarShape {
 
     /// What can be mapped of it although it is smaller than a page, if anything can.
     pub fn sub_page(&self, page: PageSize) -> Option<SubPage> {
-        let kept = [&self.refused, &self.table, &self.pending];
         let can = self.mappable
             && self.size < page.bytes()
             && self.region_size == self.size
-            && kept.into_iter().flatten().all(|range| range.is_empty())
+            && self.kept_apart().all(Range::is_empty)
             && self.areas().contains(&(0..self.size));
         can.then(|| SubPage::new(self.size, page))?
+    }
+
+    /// The parts whose pages are not mapped, whatever VFIO lets.
+    fn kept_apart(&self) -> impl Iterator<Item = &Range<u64>> {
+        let parts = [&self.refused, &self.table, &self.pending];
+        parts.into_iter().flatten().chain(&self.intercepted)
     }
 
     /// The parts of its region that VFIO lets be mapped, in order.
@@ -145,8 +152,8 @@ impl BarShape {
                 mapped.push(pages);
             }
         }
-        for kept in [&self.refused, &self.table, &self.pending] {
-            let kept = kept.as_ref().map_or(0..0, |range| page.around(range));
+        for kept in self.kept_apart() {
+            let kept = page.around(kept);
             mapped = mapped
                 .into_iter()
                 .flat_map(|range| without(range, &kept))

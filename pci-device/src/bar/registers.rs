@@ -10,10 +10,6 @@ const ROM: u16 = 0x30;
 
 /// In the ROM's register: it answers.
 const ROM_ENABLE: u32 = 1 << 0;
-/// A ROM is no smaller, in bytes: its register has no lower address bits.
-const SMALLEST_ROM: u64 = 1 << 11;
-/// Nor larger: its register has 32 bits.
-const LARGEST_ROM: u64 = 1 << 31;
 
 /// A register that says where something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,6 +21,20 @@ pub enum BarRegister {
 }
 
 impl BarRegister {
+    /// All of them: those of the BARs by their numbers, and the ROM's behind them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let bars = (0_u8..).take(BARS).map(Self::Bar);
+        bars.chain([Self::Rom])
+    }
+
+    /// Where it is in the config space of a device, in bytes.
+    pub fn offset(self) -> u16 {
+        match self {
+            Self::Bar(number) => FIRST + 4 * u16::from(number),
+            Self::Rom => ROM,
+        }
+    }
+
     /// The one at an offset in the config space of a device, in bytes; each has four.
     pub fn at(offset: u16) -> Option<Self> {
         let number = |at: u16| u8::try_from(at / 4).ok();
@@ -120,11 +130,7 @@ impl BarRegisters {
             }
         }
         if bars.rom > 0 {
-            let size = bars
-                .rom
-                .clamp(SMALLEST_ROM, LARGEST_ROM)
-                .next_power_of_two();
-            let (low, _) = halves(!(size - 1));
+            let (low, _) = halves(!(bars.rom_size() - 1));
             registers.rom.writable = low | ROM_ENABLE;
         }
         registers

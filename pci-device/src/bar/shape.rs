@@ -7,6 +7,11 @@ use super::msix::{Msix, malformed};
 use super::{BARS, BarKind, BarShape};
 use crate::config::ConfigSpace;
 
+/// A ROM is no smaller, in bytes: its register has no lower address bits.
+const SMALLEST_ROM: u64 = 1 << 11;
+/// Nor larger: its register has 32 bits.
+const LARGEST_ROM: u64 = 1 << 31;
+
 /// A BAR.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bar {
@@ -95,6 +100,14 @@ impl Bars {
         Ok(bars)
     }
 
+    /// The size that the ROM's register says, in bytes: a power of two; 0 for none.
+    pub fn rom_size(&self) -> u64 {
+        match self.rom {
+            0 => 0,
+            size => size.clamp(SMALLEST_ROM, LARGEST_ROM).next_power_of_two(),
+        }
+    }
+
     /// Puts the table and the pending bits where they are.
     pub(super) fn put(&mut self, msix: Msix) -> Result<()> {
         let (table, pending) = (msix.table_range(), msix.pending_range());
@@ -140,7 +153,7 @@ impl Bars {
         }
     }
 
-    pub(super) fn bar_mut(&mut self, number: u8) -> Option<&mut Bar> {
+    pub(crate) fn bar_mut(&mut self, number: u8) -> Option<&mut Bar> {
         self.bars.get_mut(usize::from(number))?.as_mut()
     }
 }

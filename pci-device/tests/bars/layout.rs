@@ -30,6 +30,10 @@ fn can_be_mapped(shape: &BarShape, page: &Range<u64>) -> bool {
         && ![&shape.refused, &shape.table, &shape.pending]
             .into_iter()
             .any(|kept| overlaps(kept, page))
+        && !shape
+            .intercepted
+            .iter()
+            .any(|kept| overlaps(&Some(kept.clone()), page))
 }
 
 /// What a byte that is not mapped must be.
@@ -122,7 +126,8 @@ proptest! {
     ) {
         let small = shape.sub_page(page);
         let kept = [&shape.refused, &shape.table, &shape.pending];
-        let has_kept = kept.iter().any(|it| it.as_ref().is_some_and(|it| !it.is_empty()));
+        let mut kept = kept.into_iter().flatten().chain(&shape.intercepted);
+        let has_kept = kept.any(|it| !it.is_empty());
         if let Some(small) = small {
             prop_assert!(shape.mappable && shape.size < page.bytes() && !has_kept);
             prop_assert!(shape.slices(page).iter().all(|it| it.kind == SliceKind::Trapped));

@@ -39,16 +39,20 @@ pub(crate) fn shape() -> impl Strategy<Value = BarShape> {
             prop::bool::weighted(0.9),
             areas,
             [place(), place(), place()],
+            prop::collection::vec(inside(size, 0x1000), 0..2),
         )
             .prop_map(
-                move |(region_size, mappable, areas, [refused, table, pending])| BarShape {
-                    size,
-                    region_size,
-                    mappable,
-                    areas,
-                    refused,
-                    table,
-                    pending,
+                move |(region_size, mappable, areas, [refused, table, pending], intercepted)| {
+                    BarShape {
+                        size,
+                        region_size,
+                        mappable,
+                        areas,
+                        refused,
+                        table,
+                        pending,
+                        intercepted,
+                    }
                 },
             )
     })

@@ -162,7 +162,8 @@ impl Device {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    fn kernel(&self) -> &Arc<dyn Kernel> {
+    /// The kernel that it belongs to.
+    pub fn kernel(&self) -> &Arc<dyn Kernel> {
         self.0.domain.kernel()
     }
 

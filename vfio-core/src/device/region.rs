@@ -198,6 +198,30 @@ impl Region {
         self.complete(OPERATION, offset, bytes.len(), done)
     }
 
+    /// Reads bytes from `offset` on, in one call, whatever their number and alignment: what a guest asks for. Of a BAR the
+    /// kernel makes as few accesses of the device as alignment allows, one where these are a register.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`]: outside. What the kernel answered, as for [`read`](Self::read).
+    pub fn read_bytes(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        const OPERATION: &str = "read";
+        let at = self.inside(OPERATION, offset, bytes.len())?;
+        let len = bytes.len();
+        let done = self.device.kernel().pread(self.device.fd(), bytes, at);
+        self.complete(OPERATION, offset, len, done)
+    }
+
+    /// Writes bytes from `offset` on, in one call, as [`read_bytes`](Self::read_bytes) reads them.
+    ///
+    /// # Errors
+    /// As for [`read_bytes`](Self::read_bytes).
+    pub fn write_bytes(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        const OPERATION: &str = "write";
+        let at = self.inside(OPERATION, offset, bytes.len())?;
+        let done = self.device.kernel().pwrite(self.device.fd(), bytes, at);
+        self.complete(OPERATION, offset, bytes.len(), done)
+    }
+
     /// Maps the whole region.
     ///
     /// # Errors
@@ -264,10 +288,20 @@ impl Region {
 
     /// Where a register is in the device's fd.
     pub(super) fn place(&self, operation: &'static str, offset: u64, len: usize) -> Result<u64> {
+        if offset % len as u64 != 0 {
+            return Err(self
+                .error(ErrorKind::Invalid, operation)
+                .because(format!("{len} bytes at {offset:#x} are misaligned")));
+        }
+        self.inside(operation, offset, len)
+    }
+
+    /// Where bytes of it are in the device's fd.
+    fn inside(&self, operation: &'static str, offset: u64, len: usize) -> Result<u64> {
         let end = offset.checked_add(len as u64);
-        if end.is_none_or(|end| end > self.info.size) || offset % len as u64 != 0 {
+        if end.is_none_or(|end| end > self.info.size) {
             return Err(self.error(ErrorKind::Invalid, operation).because(format!(
-                "{len} bytes at {offset:#x} are misaligned, or outside of its {:#x} bytes",
+                "{len} bytes at {offset:#x} are outside of its {:#x} bytes",
                 self.info.size
             )));
         }

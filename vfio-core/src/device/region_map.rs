@@ -4,6 +4,7 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use crate::address::HostRange;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernel::{self, Errno, Protection, RegionMapping, RegisterFile};
 use crate::memory::{Mapping, Register};
@@ -74,6 +75,14 @@ impl RegionMap {
             Backing::Pages(mapping) => Some(mapping.addr()),
             Backing::Registers(_) => None,
         }
+    }
+
+    /// The pages that it is, in this process, as long as this lives: its bytes, and the rest of the last page where they end
+    /// inside of one; `None` for registers of a simulated device.
+    pub fn host_range(&self) -> Option<HostRange> {
+        let page = self.device.kernel().page_size();
+        let len = self.len.checked_next_multiple_of(page)?;
+        HostRange::new(self.host_ptr()?.as_ptr() as usize, len)
     }
 
     /// Reads a register at `offset`, in bytes, in one access.

@@ -5,6 +5,7 @@ use std::any::Any;
 use std::fmt;
 
 use crate::address::HostRange;
+use crate::device::RegionMap;
 use crate::sync::Arc;
 
 /// A block of RAM: memory of this process that is allocated, and freed, as one. Sections are parts of it.
@@ -31,6 +32,15 @@ impl Block {
             range,
             _owner: Box::new(owner),
         }))
+    }
+
+    /// A mapped part of a device, whole pages of it, which it keeps mapped: for [`Section::peer`](super::Section::peer).
+    /// `None` for registers of a simulated device, which are nowhere.
+    pub fn of_device(map: &std::sync::Arc<RegionMap>) -> Option<Self> {
+        let range = map.host_range()?;
+        // SAFETY: the pages are mapped as long as the owner holds the mapping, always of the same registers, and nobody makes
+        // references of them.
+        Some(unsafe { Self::new(range, std::sync::Arc::clone(map)) })
     }
 
     /// Where it is in this process.

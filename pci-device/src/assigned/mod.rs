@@ -1,0 +1,241 @@
+//! A device that a guest has.
+
+mod bar_space;
+mod config_access;
+mod gate;
+mod msix_table;
+mod notifications;
+mod placing;
+mod reporter;
+mod reset;
+mod rom;
+mod setup;
+mod slice;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use vfio_core::device::{Device, Region, RegionMap};
+use vfio_core::{Register, Result};
+
+use crate::bar::{BARS, BarRegister, Bars};
+use crate::quirk::{Hooked, Quirk};
+use crate::virtual_config::VirtualConfig;
+use crate::vmm::Event;
+use bar_space::{BarSpace, ONES};
+use gate::Pass;
+use msix_table::MsixTable;
+use placing::Placed;
+use reporter::Reporter;
+
+pub use notifications::{Notification, Notifications};
+pub use reset::{ResetMethod, reset_guest};
+pub use rom::RomSource;
+pub use setup::{Settings, Vmm};
+
+/// A device of VFIO as a guest sees it.
+///
+/// It is a handle: clones speak of the same device. Guest accesses are infallible, and may come from any thread at any time;
+/// where hardware would answer ones, they read ones, and what a guest cannot be told goes to the
+/// [`Observer`](crate::vmm::Observer).
+///
+/// With the last handle, everything that the guest had of it leaves the guest: slices first, then traps.
+#[derive(Debug, Clone)]
+pub struct AssignedDevice(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    device: Device,
+    config: Region,
+    bars: Bars,
+    /// The BARs by their numbers, and the ROM behind them.
+    spaces: [Option<BarSpace>; BARS + 1],
+    quirks: Vec<Arc<dyn Quirk>>,
+    hooks: Vec<Hooked>,
+    msix: Option<Arc<MsixTable>>,
+    /// Where the power state is in config space, in bytes.
+    power_register: Option<u64>,
+    state: Mutex<State>,
+    vmm: Vmm,
+    reporter: Reporter,
+}
+
+/// What a guest's writes to config space change.
+#[derive(Debug)]
+struct State {
+    config: VirtualConfig,
+    placed: Placed,
+    /// It is being reset, or is no longer the guest's: nothing of it is anywhere.
+    is_stopped: bool,
+}
+
+/// Where a BAR, or the ROM, is among the spaces.
+fn index(bar: BarRegister) -> usize {
+    match bar {
+        BarRegister::Bar(number) => usize::from(number).min(BARS + 1),
+        BarRegister::Rom => BARS,
+    }
+}
+
+impl AssignedDevice {
+    /// Reads a BAR, or the ROM, for the guest, at an offset in bytes: what a [`Trap`](crate::vmm::Trap) is for. Registers cost
+    /// one `pread` each, no lock and no allocation.
+    ///
+    /// While the guest has switched its memory (or ports) off, while the device sleeps, while the BAR moves, behind its end,
+    /// and if the device does not answer, there are ones.
+    #[inline]
+    pub fn read(&self, bar: BarRegister, offset: u64, bytes: &mut [u8]) {
+        let Some(Some(space)) = self.0.spaces.get(index(bar)) else {
+            return bytes.fill(ONES);
+        };
+        if let Some(hook) = self.0.hook(bar, offset) {
+            return self.read_hooked(space, hook, offset, bytes);
+        }
+        if let Err(error) = space.read(offset, bytes) {
+            bytes.fill(ONES);
+            self.0.access_failed(bar, &error);
+        }
+        if space.was_touched() {
+            self.0.map_touched(space);
+        }
+    }
+
+    /// Writes a BAR for the guest, at an offset in bytes. Where reads answer ones, what is written is lost.
+    #[inline]
+    pub fn write(&self, bar: BarRegister, offset: u64, bytes: &[u8]) {
+        let Some(Some(space)) = self.0.spaces.get(index(bar)) else {
+            return;
+        };
+        if let Some(hook) = self.0.hook(bar, offset) {
+            return self.write_hooked(space, hook, offset, bytes);
+        }
+        if let Err(error) = space.write(offset, bytes) {
+            self.0.access_failed(bar, &error);
+        }
+        if space.was_touched() {
+            self.0.map_touched(space);
+        }
+    }
+
+    /// The mapped part of a BAR that an offset is in, for many accesses; `None` if that is not mapped, or the BAR does not
+    /// answer.
+    ///
+    /// As long as this lives the BAR stays where it is, and the device awake: a guest's write that would change that waits.
+    /// So the same thread must not do that meanwhile: write config space, or reset the device.
+    pub fn mapped(&self, bar: BarRegister, offset: u64) -> Option<MappedAccess<'_>> {
+        let space = self.0.spaces.get(index(bar))?.as_ref()?;
+        let (pass, map, start) = space.enter(offset)?;
+        Some(MappedAccess {
+            map,
+            start,
+            _pass: pass,
+        })
+    }
+
+    /// Something else has come to the guest's address space, or has gone: what depends on that is placed anew. Called before
+    /// something comes, for addresses that [`Traps::is_free`](crate::vmm::Traps::is_free) no longer calls free.
+    pub fn address_space_changed(&self) {
+        let mut state = self.0.lock();
+        self.0.settle(&mut state, |_| {});
+    }
+
+    /// The device itself.
+    pub fn device(&self) -> &Device {
+        &self.0.device
+    }
+
+    /// Its BARs as the guest sees them.
+    pub fn bars(&self) -> &Bars {
+        &self.0.bars
+    }
+
+    fn read_hooked(&self, space: &BarSpace, hook: &Hooked, offset: u64, bytes: &mut [u8]) {
+        bytes.fill(ONES);
+        if space.gate().is_open() {
+            hook.quirk.read(self, hook.bar, offset, bytes);
+        }
+    }
+
+    fn write_hooked(&self, space: &BarSpace, hook: &Hooked, offset: u64, bytes: &[u8]) {
+        if space.gate().is_open() {
+            hook.quirk.write(self, hook.bar, offset, bytes);
+        }
+    }
+}
+
+/// Accesses to a mapped part of a BAR. Offsets are in the BAR, in bytes.
+#[must_use]
+pub struct MappedAccess<'a> {
+    map: &'a RegionMap,
+    start: u64,
+    _pass: Pass<'a>,
+}
+
+impl MappedAccess<'_> {
+    /// Reads a register.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](vfio_core::ErrorKind::Invalid): outside of the part, or misaligned.
+    #[inline]
+    pub fn read<T: Register>(&self, offset: u64) -> Result<T> {
+        self.map.read(self.place(offset))
+    }
+
+    /// Writes a register.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    #[inline]
+    pub fn write<T: Register>(&self, offset: u64, value: T) -> Result<()> {
+        self.map.write(self.place(offset), value)
+    }
+
+    /// In the mapping; what is before its start is as much outside as what is behind its end.
+    fn place(&self, offset: u64) -> usize {
+        let offset = offset.checked_sub(self.start);
+        offset
+            .and_then(|offset| usize::try_from(offset).ok())
+            .unwrap_or(usize::MAX)
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn report(&self, event: Event) {
+        self.reporter.report(event);
+    }
+
+    /// The quirk that an access goes to.
+    #[inline]
+    fn hook(&self, bar: BarRegister, offset: u64) -> Option<&Hooked> {
+        let mut hooks = self.hooks.iter();
+        hooks.find(|it| BarRegister::Bar(it.bar) == bar && it.range.contains(&offset))
+    }
+
+    #[cold]
+    fn access_failed(&self, bar: BarRegister, error: &vfio_core::Error) {
+        self.report(match bar {
+            BarRegister::Rom => Event::NoRom(error.to_string()),
+            BarRegister::Bar(_) => Event::AccessFailed(bar, error.to_string()),
+        });
+    }
+
+    /// Maps what was touched that is mapped only then. While somebody else changes something, that one maps it, or the next
+    /// access does: whoever is in a BAR must not wait for one who may wait for them.
+    #[cold]
+    fn map_touched(&self, space: &BarSpace) {
+        match self.state.try_lock() {
+            Ok(mut state) => self.settle(&mut state, |_| {}),
+            Err(_) => space.touch_again(),
+        }
+    }
+}
+
+/// Nothing of it stays in the guest, and the device does nothing any more.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop(&mut self.lock());
+    }
+}

@@ -1,0 +1,198 @@
+//! Resets: what a guest asks for in its device's registers, and what a VMM does with a whole guest.
+
+use vfio_core::device::Device;
+use vfio_core::{Error, ErrorKind, Result};
+
+use super::{AssignedDevice, Inner, State};
+use crate::config::Command;
+use crate::vmm::Event;
+
+/// How a device is reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ResetMethod {
+    /// By itself, by its own function level reset.
+    Function,
+    /// With its bus, and everything that is on it.
+    Bus,
+    /// By itself, by the way through its sleeping state: what that resets is up to the device.
+    Power,
+    /// By the sequence that a [quirk](crate::quirk) knows.
+    Sequence,
+}
+
+impl AssignedDevice {
+    /// How it will be reset, if everything in `guest` may be reset with it.
+    ///
+    /// A function level reset is taken before one of the bus, which resets more than was asked for, and that before one by
+    /// the sleeping state, after which devices often are as before.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`]: there is no way, or only one that would reset devices that are not in `guest`; the error
+    /// names them. [`Error::diagnose`](vfio_core::Error::diagnose) says what can be done (VFIO-11). What the kernel
+    /// answered.
+    pub fn reset_method(&self, guest: &[Self]) -> Result<ResetMethod> {
+        let inner = &*self.0;
+        if inner.hooks_reset() {
+            return Ok(ResetMethod::Sequence);
+        }
+        let (has_flr, by_power) = {
+            let state = inner.lock();
+            (
+                state.config.has_function_reset(),
+                state.config.wakes_up_reset(),
+            )
+        };
+        let alone = inner.device.info()?.can_reset;
+        if alone && (has_flr || !by_power) {
+            return Ok(ResetMethod::Function);
+        }
+        let bus = inner.resets_with_bus(guest);
+        match (bus, alone) {
+            (Ok(()), _) => Ok(ResetMethod::Bus),
+            (Err(_), true) => Ok(ResetMethod::Power),
+            (Err(why), false) => Err(Error::new(
+                ErrorKind::Unsupported,
+                "VFIO_DEVICE_RESET",
+                inner.device.bdf().to_string(),
+            )
+            .of_device(inner.device.bdf())
+            .because(format!("it cannot be reset by itself, and {why}"))),
+        }
+    }
+
+    /// Resets the device, as the VMM wants it: what the guest had mapped of it goes first, and its registers are as after
+    /// power-on. For all devices of a guest there is [`reset_guest`].
+    ///
+    /// # Errors
+    /// As for [`reset_method`](Self::reset_method) with this device alone. The guest's registers are as after a reset all the
+    /// same.
+    pub fn reset(&self) -> Result<()> {
+        match reset_guest(std::slice::from_ref(self)).pop() {
+            Some((_, error)) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Resets all devices of a guest, as its VMM does when the guest resets: first each is stopped, so that none does DMA and
+/// nothing of them is mapped; then they are reset, a bus only once; then the guest sees each as after power-on.
+///
+/// Answers which could not be reset, and why. These are stopped and restored like the others, but the device itself keeps
+/// what it had.
+pub fn reset_guest(devices: &[AssignedDevice]) -> Vec<(AssignedDevice, Error)> {
+    for device in devices {
+        device.0.stop(&mut device.0.lock());
+    }
+    let mut failed = Vec::new();
+    let mut done: Vec<&Device> = Vec::new();
+    for device in devices {
+        let inner = &*device.0;
+        if done.iter().any(|other| other.bdf() == inner.device.bdf()) {
+            continue; // it was reset with another's bus
+        }
+        let reset = device.reset_method(devices).and_then(|method| {
+            let reset = inner.carry_out(method, devices);
+            if method == ResetMethod::Bus && reset.is_ok() {
+                done.extend(inner.with_the_bus(devices)?);
+            }
+            reset
+        });
+        match reset {
+            Ok(()) => done.push(&inner.device),
+            Err(error) => failed.push((device.clone(), error)),
+        }
+    }
+    for device in devices {
+        device.0.restore(&mut device.0.lock());
+    }
+    failed
+}
+
+impl Inner {
+    /// Nothing of it is anywhere in the guest any more, and it does no DMA.
+    pub(super) fn stop(&self, state: &mut State) {
+        state.is_stopped = true;
+        self.settle(state, |_| self.set_command(Command::empty()));
+    }
+
+    /// It is there again, as after power-on.
+    fn restore(&self, state: &mut State) {
+        state.is_stopped = false;
+        self.forget(state);
+        self.reporter.forget();
+    }
+
+    /// The guest's registers are as after power-on.
+    pub(super) fn forget(&self, state: &mut State) {
+        let effects = state.config.reset();
+        self.settle(state, |state| self.set_command(state.config.command()));
+        self.tell_interrupts(&effects);
+        if let Some(table) = &self.msix {
+            table.reset();
+        }
+    }
+
+    /// The guest has asked for a function level reset.
+    pub(super) fn reset_by_guest(&self, state: &mut State) {
+        self.stop(state);
+        let method = match self.hooks_reset() {
+            true => ResetMethod::Sequence,
+            false => ResetMethod::Function,
+        };
+        if let Err(error) = self.carry_out(method, &[]) {
+            self.report(Event::ResetFailed(error.to_string()));
+        }
+        state.is_stopped = false;
+        self.forget(state);
+    }
+
+    fn hooks_reset(&self) -> bool {
+        self.quirks.iter().any(|quirk| quirk.resets())
+    }
+
+    fn carry_out(&self, method: ResetMethod, guest: &[AssignedDevice]) -> Result<()> {
+        match method {
+            ResetMethod::Function | ResetMethod::Power => self.device.reset(),
+            ResetMethod::Bus => {
+                let others: Vec<_> = guest.iter().map(|it| it.0.device.clone()).collect();
+                self.device.hot_reset(&others)
+            }
+            ResetMethod::Sequence => {
+                let mut quirks = self.quirks.iter().filter(|quirk| quirk.resets());
+                match quirks.next() {
+                    Some(quirk) => quirk.reset(&self.device),
+                    None => self.device.reset(),
+                }
+            }
+        }
+    }
+
+    /// Whether a reset of the bus would reset nothing but this device and those of `guest`.
+    fn resets_with_bus(&self, guest: &[AssignedDevice]) -> std::result::Result<(), String> {
+        let members = self.device.hot_reset_info().map_err(|error| {
+            let why = error.reason().unwrap_or("its bus cannot be reset");
+            why.to_owned()
+        })?;
+        let is_ours =
+            |bdf| bdf == self.device.bdf() || guest.iter().any(|it| it.0.device.bdf() == bdf);
+        let others: Vec<_> = members
+            .iter()
+            .filter(|member| !is_ours(member.bdf))
+            .map(|member| member.bdf.to_string())
+            .collect();
+        match others.is_empty() {
+            true => Ok(()),
+            false => Err(format!("its bus only with {}", others.join(", "))),
+        }
+    }
+
+    /// Those of `guest` that are reset with this one's bus.
+    fn with_the_bus<'a>(&self, guest: &'a [AssignedDevice]) -> Result<Vec<&'a Device>> {
+        let members = self.device.hot_reset_info()?;
+        let devices = guest.iter().map(|it| &it.0.device);
+        Ok(devices
+            .filter(|device| members.iter().any(|member| member.bdf == device.bdf()))
+            .collect())
+    }
+}

@@ -1,0 +1,13 @@
+//! Devices of simulated machines, assigned to a guest that is written down.
+#![allow(clippy::unwrap_used, clippy::panic)] // A test that cannot go on has failed.
+
+mod access;
+mod config;
+mod moving;
+mod ports;
+mod power;
+mod quirks;
+mod reset;
+mod rig;
+mod rom;
+mod threads;

@@ -1,0 +1,51 @@
+//! Devices that a guest puts to sleep.
+
+use pci_device::bar::BarRegister;
+use vfio_sim::machine::Device;
+
+use super::rig::*;
+
+const HIGH: u64 = 0x80_0000_0000;
+/// Where the simulated devices have their power state.
+const CONTROL: u16 = 0x64;
+const ASLEEP: [u8; 2] = [3, 0];
+const AWAKE: [u8; 2] = [0, 0];
+
+#[test]
+fn nothing_touches_a_bar_that_sleeps() {
+    let rig = Rig::new(Device::assorted(BDF));
+    rig.place(0, 0xfeb0_0000, false);
+    rig.place(2, HIGH, true);
+    rig.set_command(MEMORY | IO);
+    rig.write(0, 0, &[1; 4]);
+    rig.write(2, 0, &[2; 4]);
+    rig.device.write_config(CONTROL, &ASLEEP);
+    assert_eq!((rig.vmm.traps(), rig.vmm.slices()), (vec![], vec![]));
+    assert_eq!(
+        rig.count("pread", || assert_eq!(rig.read(0, 0), [0xff; 4])),
+        0
+    );
+    assert_eq!(rig.read(2, 0), [0xff; 4]);
+    assert!(rig.device.mapped(BarRegister::Bar(2), 0).is_none());
+    assert_eq!(rig.read32(CONTROL) & 3, 3);
+    // Config space is there.
+    assert_eq!(rig.read32(0), 0x10f0_1af4);
+    rig.device.write_config(CONTROL, &AWAKE);
+    assert_eq!(rig.slices()[1..], [range(HIGH, 4 << 20)]);
+    assert_eq!(rig.read(0, 0), [1; 4]);
+    assert_eq!(rig.read(2, 0), [2; 4]);
+    assert_eq!(rig.events(), []);
+}
+
+/// The real device is told, once.
+#[test]
+fn the_device_is_told_when_its_state_changes() {
+    let rig = Rig::new(Device::assorted(BDF));
+    let put = |state: [u8; 2]| rig.count("pwrite", || rig.device.write_config(CONTROL, &state));
+    assert_eq!(put(AWAKE), 0);
+    assert_eq!(put(ASLEEP), 1);
+    assert_eq!(put(ASLEEP), 0);
+    assert_eq!(put([1, 0]), 0); // there is no way from there, and no such state
+    assert_eq!(rig.read32(CONTROL) & 3, 3);
+    assert_eq!(put(AWAKE), 1);
+}
