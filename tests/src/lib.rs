@@ -18,6 +18,7 @@
 #![doc = include_str!("bin/first-dma.rs")]
 //! ```
 
+pub mod assigned;
 pub mod conformance;
 pub mod contract;
 pub mod devices;

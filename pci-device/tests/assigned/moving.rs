@@ -58,7 +58,7 @@ fn slices_are_gone_before_the_device_stops_to_decode() {
     drop(rig.device);
     let device = rig.vfio.open(BDF.parse().unwrap()).unwrap();
     let device = AssignedDevice::new(&device, vmm, &Settings::default()).unwrap();
-    device.write_config(0x18, &u32::try_from(0xe000_0000_u32).unwrap().to_le_bytes());
+    device.write_config(0x18, &0xe000_0000_u32.to_le_bytes());
     device.write_config(4, &MEMORY.to_le_bytes());
     device.write_config(4, &0_u16.to_le_bytes());
     device.write_config(4, &MEMORY.to_le_bytes());

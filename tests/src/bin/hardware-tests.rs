@@ -19,7 +19,7 @@ use vfio_tests::contract::{self, Which};
 use vfio_tests::devices::Model;
 use vfio_tests::differential::Comparison;
 use vfio_tests::suites::{self, Rig};
-use vfio_tests::{compared, exit, header, numbers, recording, simulated};
+use vfio_tests::{assigned, compared, exit, header, numbers, recording, simulated};
 
 // Linked in to be chosen.
 use iommu_spapr as _;
@@ -58,6 +58,11 @@ struct Args {
     /// Of that, run what takes long or much instead: as many mappings as there can be, 256 MiB of locked pages with 4 KiB
     #[arg(long, requires = "contract")]
     long: bool,
+
+    /// Give the device to a guest that is written down, instead of what the device can do: config space, BARs, ROM, sleep
+    /// and resets as the guest sees them
+    #[arg(long, conflicts_with = "contract")]
+    assigned: bool,
 
     /// Make so many random calls on this host and on the simulated machine of that name, and compare what comes of
     /// them. Every device that is bound to a VFIO driver takes part
@@ -208,11 +213,15 @@ fn run(args: &Args) -> Result<u8> {
             arguments.list = true;
             match args.contract {
                 true => contract::names(which),
+                false if args.assigned => assigned::names(),
                 false => suites::names(Model::of(&host::device(&**vfio.kernel(), device)?)),
             }
         } else if args.contract {
             header(&Rig::open(&vfio, device)?)?;
             contract::trials(which, "", &vfio, device)
+        } else if args.assigned {
+            header(&Rig::open(&vfio, device)?)?;
+            assigned::trials("", &vfio, device)?
         } else {
             let rig = Rig::open(&vfio, device)?.beside(&devices);
             header(&rig)?;

@@ -13,6 +13,7 @@ mod licences;
 mod long;
 mod machines;
 mod numbers;
+mod pci;
 mod rule;
 mod tally;
 mod threads;
@@ -191,6 +192,12 @@ const SUITES: &[Suite] = &[
         "kvm",
         "KVM beside VFIO: groups of VMs everywhere, tables that guests fill on POWER",
         machines::kvm,
+    ),
+    suite(
+        Needs::Machines,
+        "pci",
+        "devices in a guest: config space, BARs, ROM, sleep and resets of everything that QEMU has",
+        pci::run,
     ),
     suite(
         Needs::Machines,
