@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use vfio_core::kernel::{Errno, Result};
 
 use crate::device::config_space;
-use crate::machine::{Device, Hardware, Machine, Type1};
+use crate::machine::{Bar, Device, Hardware, Machine, Type1};
 
 const GROUPS: &str = "/sys/kernel/iommu_groups";
 const DEVICES: &str = "/sys/bus/pci/devices";
@@ -135,7 +135,7 @@ impl HostTree {
             format!("{directory}/config"),
             Node::File(config_space(device, machine)),
         );
-        self.file(format!("{directory}/resource"), resources(device));
+        self.file(format!("{directory}/resource"), resources(device, machine));
         if let Some(driver) = &device.own_driver {
             self.insert(format!("{DRIVERS}/{driver}"), Node::Directory);
         }
@@ -231,12 +231,13 @@ fn reset_methods(machine: &Machine, device: &Device) -> String {
     there.map(|(_, way)| way).collect::<Vec<_>>().join(" ")
 }
 
-/// First and last address and flags of each BAR; zeros where there is none.
-fn resources(device: &Device) -> String {
+/// First and last address and flags of each BAR; zeros where there is none, and for ports on a host that has none.
+fn resources(device: &Device, machine: &Machine) -> String {
     const IO: u64 = 0x100;
     const MEMORY: u64 = 0x200;
     let line = |number| {
-        let (first, last, flags) = match device.bar(number) {
+        let is_placed = |bar: &Bar| machine.io_space || bar.is_memory_space();
+        let (first, last, flags) = match device.bar(number).filter(is_placed) {
             Some(bar) => {
                 let start = device.address(number);
                 let kind = if bar.is_memory_space() { MEMORY } else { IO };

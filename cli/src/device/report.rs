@@ -109,6 +109,57 @@ pub(crate) struct VfioRow {
     pub(crate) interrupts: Vec<InterruptRow>,
     /// What VFIO resets with the device's bus; absent where it cannot.
     pub(crate) hot_reset: Option<Vec<MemberRow>>,
+    /// What of its BARs a guest reaches directly; absent unless it was asked for.
+    pub(crate) layout: Option<LayoutRow>,
+}
+
+/// What a guest has of the BARs, on a host with pages of that size.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct LayoutRow {
+    pub(crate) page_size: u64,
+    pub(crate) bars: Vec<BarLayoutRow>,
+    /// The BARs with ports that the host has given no numbers; VFIO does not show them.
+    pub(crate) unassigned: Vec<usize>,
+    /// Bytes of memory that the guest reaches directly, and that are trapped.
+    pub(crate) mapped: u64,
+    pub(crate) trapped: u64,
+    /// Of those, bytes of registers that are trapped only because they share a page with the MSI-X table or its pending bits.
+    pub(crate) beside_the_table: u64,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct BarLayoutRow {
+    /// 0 to 5.
+    pub(crate) number: u8,
+    /// `ports`, or `memory` with what else it is.
+    pub(crate) kind: &'static str,
+    pub(crate) size: u64,
+    /// Whether it is smaller than a page, and is mapped where the guest gives it a page alone.
+    pub(crate) in_a_page_alone: bool,
+    pub(crate) slices: Vec<SliceRow>,
+}
+
+/// A part of a BAR.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct SliceRow {
+    pub(crate) first: String,
+    pub(crate) last: String,
+    pub(crate) size: u64,
+    pub(crate) kind: SliceName,
+}
+
+/// What becomes of accesses to a part of a BAR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SliceName {
+    /// The guest reaches the device directly.
+    Mapped,
+    /// Each access is carried out by the VMM.
+    Trapped,
+    /// The MSI-X table, which is the VMM's.
+    Table,
+    /// The pending bits of MSI-X, which are the VMM's.
+    Pending,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]

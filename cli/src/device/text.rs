@@ -7,7 +7,10 @@ use vfio_core::address::Size;
 
 use crate::output::Output;
 
-use super::report::{BarRow, MemberRow, NodeRow, Report, VfioRow};
+use super::drawing::{draw, glyph};
+use super::report::{
+    BarLayoutRow, BarRow, LayoutRow, MemberRow, NodeRow, Report, SliceName, VfioRow,
+};
 
 pub(super) fn print(report: &Report, out: &mut Output) -> io::Result<()> {
     let device = &report.device;
@@ -126,7 +129,93 @@ fn print_vfio(
     if let Some(set) = &vfio.hot_reset {
         fact("hot reset", &members(set))?;
     }
+    match &vfio.layout {
+        Some(layout) => print_layout(layout, fact),
+        None => Ok(()),
+    }
+}
+
+/// The BARs as pictures, each with its slices.
+fn print_layout(
+    layout: &LayoutRow,
+    fact: &mut dyn FnMut(&str, &dyn Display) -> io::Result<()>,
+) -> io::Result<()> {
+    let page = Size(layout.page_size);
+    fact(
+        "in a guest",
+        &format_args!("on a host with pages of {page}"),
+    )?;
+    for kind in [
+        SliceName::Mapped,
+        SliceName::Trapped,
+        SliceName::Table,
+        SliceName::Pending,
+    ] {
+        let is_there = |bar: &BarLayoutRow| bar.slices.iter().any(|it| it.kind == kind);
+        if layout.bars.iter().any(is_there) {
+            fact("", &format_args!("{} {}", glyph(kind), meaning(kind)))?;
+        }
+    }
+    for bar in &layout.bars {
+        let alone = match bar.in_a_page_alone {
+            true => "; mapped where the guest puts it at the start of a page, alone",
+            false => "",
+        };
+        fact(
+            &format!("BAR {}", bar.number),
+            &format_args!("{}, {}{alone}", bar.kind, Size(bar.size)),
+        )?;
+        let slices: Vec<_> = bar.slices.iter().map(|it| (it.kind, it.size)).collect();
+        fact("", &format_args!("[{}]", draw(&slices)))?;
+        for slice in &bar.slices {
+            let range = format!("{}-{}", slice.first, slice.last);
+            let size = Size(slice.size).to_string();
+            fact(
+                "",
+                &format_args!("{range:<22} {size:<9} {}", name(slice.kind)),
+            )?;
+        }
+    }
+    for number in &layout.unassigned {
+        fact(
+            &format!("BAR {number}"),
+            &"ports, to which the host has given no numbers: no guest sees them",
+        )?;
+    }
+    let mapped = Size(layout.mapped);
+    let trapped = Size(layout.trapped);
+    fact(
+        "together",
+        &format_args!("{mapped} mapped, {trapped} trapped"),
+    )?;
+    if layout.beside_the_table > 0 {
+        fact(
+            "",
+            &format_args!(
+                "of that {} bytes only because the MSI-X table is in their pages: a VMM can show it in another BAR",
+                layout.beside_the_table
+            ),
+        )?;
+    }
     Ok(())
+}
+
+fn name(kind: SliceName) -> &'static str {
+    match kind {
+        SliceName::Mapped => "mapped",
+        SliceName::Trapped => "trapped",
+        SliceName::Table => "MSI-X table",
+        SliceName::Pending => "pending bits",
+    }
+}
+
+fn meaning(kind: SliceName) -> &'static str {
+    match kind {
+        SliceName::Mapped => "mapped: the guest reaches the device directly",
+        SliceName::Trapped => "trapped: the VMM carries each access out",
+        SliceName::Table => "MSI-X table: trapped, and the VMM's",
+        SliceName::Pending => "pending bits of MSI-X: trapped, and the VMM's",
+    }
 }
 
 fn describe_node(node: &NodeRow) -> String {

@@ -1,5 +1,6 @@
 //! What only the open device tells.
 
+use pci_device::bar::PageSize;
 use vfio_core::Result;
 use vfio_core::device::{Device, HotResetMember, IrqIndex, Region, RegionIndex};
 use vfio_core::host::Bdf;
@@ -7,6 +8,7 @@ use vfio_core::host::Bdf;
 use crate::answer::Answer;
 use crate::host::Host;
 
+use super::layout;
 use super::report::{InterruptRow, MemberRow, RegionRow, VfioRow};
 
 /// Every kind of interrupt of a PCI device.
@@ -18,8 +20,8 @@ const INTERRUPTS: [(IrqIndex, &str); 5] = [
     (IrqIndex::Request, "release request"),
 ];
 
-/// Opens the device and asks.
-pub(super) fn ask(host: &Host, bdf: Bdf) -> Result<VfioRow> {
+/// Opens the device and asks; for the layout of its BARs, too, as it is with pages of that size.
+pub(super) fn ask(host: &Host, bdf: Bdf, page: Option<PageSize>) -> Result<VfioRow> {
     let device = host.vfio.open(bdf)?;
     let row = VfioRow {
         opened: Answer::Yes,
@@ -33,6 +35,7 @@ pub(super) fn ask(host: &Host, bdf: Bdf) -> Result<VfioRow> {
             };
             members.iter().map(row).collect()
         }),
+        layout: page.map(|page| layout::ask(&device, page)).transpose()?,
     };
     device.close()?;
     Ok(row)

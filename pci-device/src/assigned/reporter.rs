@@ -28,6 +28,7 @@ impl Reporter {
         let about = match &event {
             Event::AccessFailed(bar, _) | Event::NotPlaced(bar, ..) => Some(super::index(*bar)),
             Event::NotMapped(bar, ..) | Event::StillMapped(bar, ..) => Some(usize::from(*bar)),
+            Event::Unassigned(bar) => Some(*bar),
             _ => None,
         };
         let what = (discriminant(&event), about);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use vfio_core::device::{Device, RegionIndex};
-use vfio_core::{Error, ErrorKind, Result};
+use vfio_core::{Error, ErrorKind, Result, host};
 
 use super::bar_space::BarSpace;
 use super::msix_table::MsixTable;
@@ -90,6 +90,9 @@ impl AssignedDevice {
         let virtual_config = VirtualConfig::new(&raw, &bars, &settings.seat);
         for fault in virtual_config.faults() {
             reporter.report(Event::Malformed(fault.clone()));
+        }
+        for number in host::unassigned_ports(&**device.kernel(), device.bdf()) {
+            reporter.report(Event::Unassigned(number));
         }
         let table = bars
             .msix

@@ -26,6 +26,8 @@ pub enum Event {
     ResetFailed(String),
     /// The ROM is not there, or not one: the guest reads ones.
     NoRom(String),
+    /// The host has given a BAR with ports no numbers: the guest does not see it.
+    Unassigned(usize),
     /// What the device says of itself is malformed; that part is hidden.
     Malformed(String),
 }

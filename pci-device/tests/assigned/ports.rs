@@ -1,7 +1,7 @@
 //! I/O BARs: where a guest finds ports is its platform's matter.
 
 use pci_device::Settings;
-use pci_device::vmm::{IoSpace, Space};
+use pci_device::vmm::{Call, Event, IoSpace, Space};
 use vfio_sim::Machine;
 use vfio_sim::machine::Device;
 
@@ -50,13 +50,14 @@ fn nowhere_where_there_is_none() {
     assert_eq!(rig.read(1, 0), [0xff; 4]);
 }
 
-/// powernv has no I/O space: VFIO reports no region, and the guest sees no BAR.
+/// powernv has no I/O space: VFIO reports no region, the guest sees no BAR, and the VMM is told.
 #[test]
 fn a_host_without_io_space_has_no_such_bar() {
     use iommu_spapr as _;
 
     let machine = Machine::powernv9().with_devices([Device::assorted(BDF)]);
     let rig = Rig::on(machine, &Settings::default(), |_| {});
+    assert_eq!(rig.told, [Call::Event(Event::Unassigned(1))]);
     rig.write32(0x14, u32::MAX);
     assert_eq!(rig.read32(0x14), 0);
     rig.set_command(IO | MEMORY);

@@ -31,6 +31,8 @@ pub(crate) struct Rig {
     pub(crate) vfio: Vfio,
     pub(crate) vmm: Arc<Recorder>,
     pub(crate) device: AssignedDevice,
+    /// What was told when the device was given to the guest.
+    pub(crate) told: Vec<Call>,
 }
 
 /// A machine with that device, and pages of that size.
@@ -71,7 +73,7 @@ impl Rig {
         let mut given = recorded(&vmm);
         change(&mut given);
         let device = AssignedDevice::new(&device, given, settings).unwrap();
-        vmm.take();
+        let told = vmm.take();
         calls.take();
         Self {
             sim,
@@ -79,6 +81,7 @@ impl Rig {
             vfio,
             vmm,
             device,
+            told,
         }
     }
 

@@ -42,6 +42,18 @@ pub(super) fn layout(guest: &Guest) -> Result<Option<&'static str>> {
         .collect();
     // A host without I/O space has no ports for the device: those are as if they were not there.
     let has_ports = found.iter().any(|(_, kind, _)| *kind == Kind::Ports);
+    let unassigned = host::unassigned_ports(&**guest.real().kernel(), guest.sysfs.bdf);
+    for (number, ..) in known
+        .bars
+        .iter()
+        .filter(|(_, kind, _)| *kind == Kind::Ports)
+    {
+        let is_told = unassigned.contains(&usize::from(*number));
+        ensure!(
+            is_told != has_ports,
+            "BAR {number} has ports: {unassigned:?}"
+        );
+    }
     let expected = known.bars.iter();
     let expected: Vec<_> = expected
         .filter(|(_, kind, _)| has_ports || *kind != Kind::Ports)

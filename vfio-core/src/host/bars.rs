@@ -2,8 +2,11 @@
 
 use crate::kernel::Kernel;
 
-use super::Bdf;
 use super::text::{hex, text};
+use super::{Bdf, attribute_file, is_dead};
+
+/// BARs have these numbers, and the ROM the next one.
+const BARS: usize = 6;
 
 /// A BAR, or the ROM, as the kernel has placed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +30,6 @@ pub fn bars(kernel: &dyn Kernel, bdf: Bdf) -> Vec<HostBar> {
     const IO: u64 = 0x100;
     const PREFETCH: u64 = 0x2000;
     const WIDE: u64 = 0x10_0000;
-    const LAST: usize = 6;
     let lines = text(kernel, format!("/sys/bus/pci/devices/{bdf}/resource")).unwrap_or_default();
     let bar = |(number, line): (usize, &str)| {
         let mut words = line.split_whitespace();
@@ -45,6 +47,31 @@ pub fn bars(kernel: &dyn Kernel, bdf: Bdf) -> Vec<HostBar> {
             wide: flags & WIDE != 0,
         })
     };
-    let known = lines.lines().enumerate().take(LAST + 1);
+    let known = lines.lines().enumerate().take(BARS + 1);
     known.filter_map(bar).collect()
+}
+
+/// The BARs of a device with ports that the host has given no numbers: there is no I/O space (bare POWER), or no room in it.
+/// The kernel knows nothing of them; their registers say what they would be. None where config space cannot be read without
+/// waking the device up.
+pub fn unassigned_ports(kernel: &dyn Kernel, bdf: Bdf) -> Vec<usize> {
+    const FIRST: usize = 0x10;
+    const PORTS: u8 = 1 << 0;
+    if is_dead(kernel, bdf) != Some(false) {
+        return Vec::new();
+    }
+    let config = kernel.read(attribute_file(bdf, "config").as_ref());
+    let config = config.unwrap_or_default();
+    let placed = bars(kernel, bdf);
+    // The upper half of an address of 64 bits is no register of its own.
+    let is_other = |number: usize| {
+        let mut placed = placed.iter();
+        placed.any(|bar| bar.number == number || bar.wide && bar.number + 1 == number)
+    };
+    let has_ports = |number: &usize| {
+        let register = config.get(FIRST + 4 * number);
+        register.is_some_and(|low| low & PORTS != 0)
+    };
+    let numbers = (0..BARS).filter(|number| !is_other(*number));
+    numbers.filter(has_ports).collect()
 }

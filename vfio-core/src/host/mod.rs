@@ -19,7 +19,7 @@ mod topology;
 mod version;
 
 pub use acs::{Acs, acs};
-pub use bars::{HostBar, bars};
+pub use bars::{HostBar, bars, unassigned_ports};
 pub use bdf::{Bdf, ParseBdfError};
 pub use bridge::{BridgeWindow, BusSpace, IoSpace, bridge_windows, has_fixed_window, io_space};
 pub use distribution::Distribution;

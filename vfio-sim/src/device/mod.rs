@@ -47,11 +47,19 @@ use memory::Memory;
 /// How far apart the regions are in a device's fd: the index is shifted by so many bits (F75).
 const REGION_SHIFT: u32 = 40;
 
-/// What sysfs shows of a device's config space.
+/// What sysfs shows of a device's config space: VFIO's, but for BARs that the host has given no addresses, whose registers
+/// say what they would be.
 pub(crate) fn config_space(device: &machine::Device, machine: &machine::Machine) -> Vec<u8> {
+    const PORTS: u8 = 1;
     let config = Config::of(device, machine);
     let mut bytes = vec![0; config.len()];
     config.read(0, &mut bytes);
+    for (number, bar) in device.bars.iter().enumerate() {
+        let has_ports = bar.is_some_and(|bar| bar.kind == machine::BarKind::Io);
+        if let Some(register) = bytes.get_mut(0x10 + 4 * number).filter(|_| has_ports) {
+            *register |= PORTS;
+        }
+    }
     bytes
 }
 
