@@ -7,6 +7,7 @@
 //! accessed between barriers.
 #![allow(unsafe_code)] // The one place that dereferences mapped memory.
 
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -47,6 +48,16 @@ pub(crate) fn barrier() {
     }
     #[cfg(not(target_arch = "aarch64"))]
     std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst); // `sync` on POWER, which orders devices too
+}
+
+/// The same around an access to a register: after a read, before a write.
+fn register_barrier() {
+    // x86 keeps accesses to devices in their order among those to memory, as VFIO maps them (uncached); `readl` and `writel`
+    // of Linux have no barrier there, either. The compiler must keep it, too.
+    #[cfg(target_arch = "x86_64")]
+    std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    #[cfg(not(target_arch = "x86_64"))]
+    barrier();
 }
 
 /// Whose memory is mapped.
@@ -161,6 +172,15 @@ impl Mapping {
         Ok(unsafe { self.addr.as_ptr().add(offset) }.cast())
     }
 
+    /// A register of a device's, whose place is checked once.
+    pub(crate) fn register<T: Register>(&self, offset: usize) -> Result<MappedPlace<'_, T>> {
+        let place = self.place::<T>("find a register", offset)?;
+        Ok(MappedPlace {
+            place,
+            _mapping: PhantomData,
+        })
+    }
+
     /// Reads one register, in one access.
     pub(crate) fn read<T: Register>(&self, offset: usize) -> Result<T> {
         let place = self.place::<T>("read mapped memory", offset)?;
@@ -182,7 +202,7 @@ impl Mapping {
     /// A device sees accesses to its registers in the order of the program, among what else is done with memory.
     fn order(&self) {
         if self.owner == Owner::Device {
-            barrier();
+            register_barrier();
         }
     }
 
@@ -215,6 +235,35 @@ impl Mapping {
             )
             .because(format!("only {:#x} bytes are mapped", self.len))),
         }
+    }
+}
+
+/// The place of a register in a device's mapping, which is mapped as long as this is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MappedPlace<'a, T> {
+    place: *mut T,
+    _mapping: PhantomData<&'a Mapping>,
+}
+
+// SAFETY: it is accessed volatile alone; nothing of it depends on the thread.
+unsafe impl<T> Send for MappedPlace<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for MappedPlace<'_, T> {}
+
+impl<T: Register> MappedPlace<'_, T> {
+    #[inline]
+    pub(crate) fn read(self) -> T {
+        // SAFETY: it was found inside the mapping and aligned, and the mapping is borrowed.
+        let value = unsafe { self.place.read_volatile() };
+        register_barrier();
+        value
+    }
+
+    #[inline]
+    pub(crate) fn write(self, value: T) {
+        register_barrier();
+        // SAFETY: as for reading.
+        unsafe { self.place.write_volatile(value) };
     }
 }
 

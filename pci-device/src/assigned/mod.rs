@@ -14,7 +14,7 @@ mod slice;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vfio_core::device::{Device, Region, RegionMap};
+use vfio_core::device::{Device, MappedRegister, Region, RegionMap};
 use vfio_core::{Register, Result};
 
 use crate::bar::{BARS, BarRegister, Bars};
@@ -69,9 +69,11 @@ struct State {
 }
 
 /// Where a BAR, or the ROM, is among the spaces.
+#[inline]
 fn index(bar: BarRegister) -> usize {
     match bar {
-        BarRegister::Bar(number) => usize::from(number).min(BARS + 1),
+        BarRegister::Bar(number) if usize::from(number) >= BARS => usize::MAX,
+        BarRegister::Bar(number) => number.into(),
         BarRegister::Rom => BARS,
     }
 }
@@ -187,6 +189,14 @@ impl MappedAccess<'_> {
     #[inline]
     pub fn write<T: Register>(&self, offset: u64, value: T) -> Result<()> {
         self.map.write(self.place(offset), value)
+    }
+
+    /// A register, for many accesses: an access then costs what the register does.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn register<T: Register>(&self, offset: u64) -> Result<MappedRegister<'_, T>> {
+        self.map.register(self.place(offset))
     }
 
     /// In the mapping; what is before its start is as much outside as what is behind its end.

@@ -50,8 +50,19 @@ fn a_mapped_register_asks_no_kernel() {
     assert_eq!(bar.read::<u32>(0x1_2348).unwrap(), 0x0909_0909);
     assert!(bar.read::<u32>(0x1_2349).is_err() && bar.read::<u32>(4 << 20).is_err());
     bar.write(0x1_2348, 0x1122_3344_u32).unwrap();
+    let register = bar.register::<u16>(0x1_234a).unwrap();
+    assert_eq!(
+        register.read().unwrap(),
+        u16::from_ne_bytes([rig.read::<4>(2, 0x1_2348)[2], rig.read::<4>(2, 0x1_2348)[3]])
+    );
+    register.write(0x5566).unwrap();
+    assert_eq!(rig.read(2, 0x1_234a), 0x5566_u16.to_ne_bytes());
+    assert!(bar.register::<u32>(0x1_234a).is_err() && bar.register::<u8>(4 << 20).is_err());
     drop(bar);
-    assert_eq!(rig.read(2, 0x1_2348), 0x1122_3344_u32.to_ne_bytes());
+    assert_eq!(
+        rig.read::<2>(2, 0x1_2348),
+        0x1122_3344_u32.to_ne_bytes()[..2]
+    );
 }
 
 #[test]

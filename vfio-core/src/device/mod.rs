@@ -24,7 +24,7 @@ pub use feature::{Feature, FeatureSupport, ParseVfTokenError, VfToken};
 pub use ioeventfd::WriteOnSignal;
 pub use irq::{EventFd, IrqIndex, IrqInfo};
 pub use region::{Region, RegionIndex};
-pub use region_map::RegionMap;
+pub use region_map::{MappedRegister, RegionMap};
 pub use reset::HotResetMember;
 
 /// A device that this process owns through VFIO.

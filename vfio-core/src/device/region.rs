@@ -297,20 +297,25 @@ impl Region {
     }
 
     /// Where bytes of it are in the device's fd.
+    #[inline]
     fn inside(&self, operation: &'static str, offset: u64, len: usize) -> Result<u64> {
         let end = offset.checked_add(len as u64);
-        if end.is_none_or(|end| end > self.info.size) {
-            return Err(self.error(ErrorKind::Invalid, operation).because(format!(
-                "{len} bytes at {offset:#x} are outside of its {:#x} bytes",
-                self.info.size
-            )));
+        let place = self.info.offset.checked_add(offset);
+        match (end, place) {
+            (Some(end), Some(place)) if end <= self.info.size => Ok(place),
+            _ => Err(self.outside(operation, offset, len)),
         }
-        self.info
-            .offset
-            .checked_add(offset)
-            .ok_or_else(|| self.error(ErrorKind::Kernel, operation))
     }
 
+    #[cold]
+    fn outside(&self, operation: &'static str, offset: u64, len: usize) -> Error {
+        self.error(ErrorKind::Invalid, operation).because(format!(
+            "{len} bytes at {offset:#x} are outside of its {:#x} bytes",
+            self.info.size
+        ))
+    }
+
+    #[inline]
     fn complete(
         &self,
         operation: &'static str,
@@ -320,12 +325,25 @@ impl Region {
     ) -> Result<()> {
         match done {
             Ok(n) if n == len => Ok(()),
-            Ok(n) => Err(self
+            done => Err(self.incomplete(operation, offset, len, done)),
+        }
+    }
+
+    #[cold]
+    fn incomplete(
+        &self,
+        operation: &'static str,
+        offset: u64,
+        len: usize,
+        done: crate::kernel::Result<usize>,
+    ) -> Error {
+        match done {
+            Ok(n) => self
                 .error(ErrorKind::Kernel, operation)
-                .because(format!("only {n} of {len} bytes at {offset:#x} were moved"))),
-            Err(errno) => Err(Error::kernel(operation, self.name(), errno)
+                .because(format!("only {n} of {len} bytes at {offset:#x} were moved")),
+            Err(errno) => Error::kernel(operation, self.name(), errno)
                 .of_device(self.device.bdf())
-                .because(format!("{len} bytes at {offset:#x}"))),
+                .because(format!("{len} bytes at {offset:#x}")),
         }
     }
 

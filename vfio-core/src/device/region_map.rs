@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::address::HostRange;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernel::{self, Errno, Protection, RegionMapping, RegisterFile};
-use crate::memory::{Mapping, Register};
+use crate::memory::{MappedPlace, Mapping, Register};
 
 use super::Device;
 
@@ -121,6 +121,23 @@ impl RegionMap {
         }
     }
 
+    /// A register at `offset`, in bytes, for many accesses: its place is checked here, and an access costs what the register
+    /// does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`]: outside, or misaligned. [`ErrorKind::Unsupported`]: the region cannot be read and written.
+    pub fn register<T: Register>(&self, offset: usize) -> Result<MappedRegister<'_, T>> {
+        const OPERATION: &str = "find a register";
+        self.check(OPERATION, self.protection.read && self.protection.write)?;
+        Ok(match &self.backing {
+            Backing::Pages(mapping) => MappedRegister(Place::Page(mapping.register(offset)?)),
+            Backing::Registers(_) => {
+                self.check_place::<T>(OPERATION, offset)?;
+                MappedRegister(Place::File(self, offset))
+            }
+        })
+    }
+
     /// What the region does not allow would be a `SIGSEGV`.
     fn check(&self, operation: &'static str, allowed: bool) -> Result<()> {
         if allowed {
@@ -153,5 +170,45 @@ impl RegionMap {
         Error::kernel(operation, self.device.bdf().to_string(), errno)
             .of_device(self.device.bdf())
             .because("on a real kernel this access is a SIGBUS: the device does not answer")
+    }
+}
+
+/// A register of a mapped region.
+#[derive(Debug, Clone, Copy)]
+pub struct MappedRegister<'a, T>(Place<'a, T>);
+
+#[derive(Debug, Clone, Copy)]
+enum Place<'a, T> {
+    Page(MappedPlace<'a, T>),
+    /// One of a simulated device.
+    File(&'a RegionMap, usize),
+}
+
+impl<T: Register> MappedRegister<'_, T> {
+    /// Reads it, in one access.
+    ///
+    /// # Errors
+    /// Of a simulated device alone: where the access would be a `SIGBUS`.
+    #[inline]
+    pub fn read(&self) -> Result<T> {
+        match self.0 {
+            Place::Page(place) => Ok(place.read()),
+            Place::File(map, offset) => map.read(offset),
+        }
+    }
+
+    /// Writes it, in one access.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    #[inline]
+    pub fn write(&self, value: T) -> Result<()> {
+        match self.0 {
+            Place::Page(place) => {
+                place.write(value);
+                Ok(())
+            }
+            Place::File(map, offset) => map.write(offset, value),
+        }
     }
 }

@@ -27,6 +27,9 @@ const AMONG_LIMIT: u64 = 1_700;
 /// What one TCE must stay below, with all checks on.
 const TCE_LIMIT: u64 = 1_700;
 
+/// What a read of a trapped register must stay below.
+const BAR_LIMIT: u64 = 150;
+
 /// From a hundred sections to ten thousand, what a commit costs may grow as a logarithm does: twofold, in percent.
 const GROWTH_LIMIT: u64 = 200;
 
@@ -86,6 +89,25 @@ pub(super) fn tce(ui: &Ui) -> Result<Measured> {
         peer,
         Goal::Below(TCE_LIMIT),
     ))
+}
+
+/// What a guest costs that reads a register of its device which is trapped.
+pub(super) fn bar(ui: &Ui) -> Result<Vec<Measured>> {
+    let counter = Counter::new(ui)?;
+    let _step = ui.step("count instructions");
+    let of = |len| {
+        let name = format!("user-space instructions of a trapped read of {len} bytes");
+        let pairs = [(counter.of("bar", len)?, BAR_LIMIT)];
+        let goal = Goal::Below(BAR_LIMIT);
+        Ok(Measured::of_pairs(
+            &name,
+            "instructions",
+            &pairs,
+            "the limit",
+            goal,
+        ))
+    };
+    [4, 8].into_iter().map(of).collect()
 }
 
 /// The program, and what counts its instructions.

@@ -3,6 +3,7 @@
 mod cli;
 mod instructions;
 mod ioctls;
+mod pci;
 mod programs;
 mod times;
 
@@ -18,7 +19,7 @@ use crate::ui::Ui;
 /// What is measured.
 #[derive(Args)]
 pub(crate) struct BenchArgs {
-    /// Only this: `core`, `type1`, `spapr` or `cli`
+    /// Only this: `core`, `type1`, `spapr`, `pci` or `cli`
     name: Option<String>,
 
     /// One object a line
@@ -66,7 +67,7 @@ impl Measured {
         goal: Goal,
     ) -> Self {
         #[allow(clippy::cast_precision_loss)] // small numbers
-        let ratios = sorted(pairs, |(ours, peer)| ours as f64 / peer as f64);
+        let ratios = sorted(pairs, |(ours, peer)| ours as f64 / peer.max(1) as f64);
         let ours = median(&sorted(pairs, |(ours, _)| ours));
         let peer = median(&sorted(pairs, |(_, peer)| peer));
         let ratio = median(&ratios);
@@ -111,6 +112,7 @@ pub(crate) fn run(args: &BenchArgs, ui: &Ui) -> Result<ExitCode> {
     let measured = match args.name.as_deref() {
         None => {
             let mut all = counts(ui)?;
+            all.extend(pci::measure(ui)?);
             all.extend(times::measure(ui)?);
             all.extend(cli::measure(ui)?);
             all
@@ -118,8 +120,11 @@ pub(crate) fn run(args: &BenchArgs, ui: &Ui) -> Result<ExitCode> {
         Some("core") => core(ui)?,
         Some("type1") => type1(ui)?,
         Some("spapr") => spapr(ui)?,
+        Some("pci") => pci::measure(ui)?,
         Some("cli") => cli::measure(ui)?,
-        Some(name) => bail!("there is no measurement {name}; there are core, type1, spapr and cli"),
+        Some(name) => {
+            bail!("there is no measurement {name}; there are core, type1, spapr, pci and cli")
+        }
     };
     if args.json {
         for one in &measured {

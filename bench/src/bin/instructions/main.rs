@@ -1,11 +1,13 @@
 //! A map and an unmap, again and again, over a kernel that does nothing: `instructions ours|peer PAIRS [LIVE]`, with so
 //! many live mappings beside it; `instructions among PAIRS LIVE`: one of so many goes and comes, any of them, as a guest's own
 //! IOMMU has it; `instructions commit PAIRS SECTIONS`: the same of a section of guest memory; `instructions tce CALLS LIVE`: a
-//! guest on POWER writes one TCE of so many.
+//! guest on POWER writes one TCE of so many; `instructions bar READS BYTES`: a guest reads a register of its device, of so many
+//! bytes.
 //!
 //! Whoever runs it counts the instructions of two runs of different lengths: what the one has more than the other
 //! is the price of that many pairs, and all that comes before and after them is taken out.
 
+mod bar;
 mod commit;
 mod ours;
 mod quiet;
@@ -34,6 +36,7 @@ fn main() -> Result<()> {
         }
         "among" => translations::measure(&ours::Ours::new()?, pairs, live),
         "peer" => peer(pairs, live),
+        "bar" => bar::measure(&ours::Ours::new()?, pairs, live),
         "tce" => tces::measure(pairs, live),
         "commit" => commit::measure(&ours::Ours::new()?, pairs, live),
         other => bail!("{other} is neither ours nor peer"),

@@ -58,6 +58,9 @@ fn power() -> uapi::SpaprTceInfo {
     }
 }
 
+/// The size of the only BAR, in bytes; it cannot be mapped.
+pub const BAR_SIZE: u64 = 0x1000;
+
 /// Nothing that is opened here is more than a place for an fd.
 ///
 /// # Safety
@@ -101,6 +104,16 @@ unsafe extern "C" fn ioctl(_fd: c_int, request: c_ulong, arg: *mut c_void) -> c_
     } else if is(uapi::GROUP_GET_DEVICE_FD) {
         // SAFETY: no argument is used.
         return unsafe { open64(c"/dev/null".as_ptr(), libc::O_RDWR, 0) };
+    } else if is(uapi::DEVICE_GET_REGION_INFO) {
+        // SAFETY: the argument of this call is such a struct.
+        let info = unsafe { &mut *arg.cast::<uapi::RegionInfo>() };
+        info.size = match info.index {
+            0 => BAR_SIZE,
+            uapi::PCI_CONFIG_REGION_INDEX => 256,
+            _ => 0,
+        };
+        info.flags = uapi::REGION_FLAG_READ | uapi::REGION_FLAG_WRITE;
+        info.offset = u64::from(info.index) << 40;
     } else if is(uapi::IOMMU_GET_INFO) {
         // SAFETY: the argument of this call begins with its size, and is as large as that.
         unsafe {
