@@ -51,6 +51,7 @@ pub(crate) fn barrier() {
 }
 
 /// The same around an access to a register: after a read, before a write.
+#[inline]
 fn register_barrier() {
     // x86 keeps accesses to devices in their order among those to memory, as VFIO maps them (uncached); `readl` and `writel`
     // of Linux have no barrier there, either. The compiler must keep it, too.
