@@ -68,6 +68,16 @@ impl RegionMap {
         self.len
     }
 
+    /// Whether the region can be written; a mapping that cannot is one that a guest cannot write either.
+    pub fn is_writable(&self) -> bool {
+        self.protection.write
+    }
+
+    /// Which device's it is.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Where it is in this process, for a slot of KVM's or for another device to reach it (peer to peer); `None` for
     /// registers of a simulated device, which are nowhere. It is there as long as this lives.
     pub fn host_ptr(&self) -> Option<NonNull<u8>> {

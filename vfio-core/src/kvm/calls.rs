@@ -50,18 +50,40 @@ pub fn has_capability(
     vm: BorrowedFd<'_>,
     capability: u32,
 ) -> Result<bool> {
+    Ok(extent(kernel, vm, capability)? > 0)
+}
+
+/// How much a VM has of a capability; 0: it does not have it.
+pub(super) fn extent(kernel: &Arc<dyn Kernel>, vm: BorrowedFd<'_>, capability: u32) -> Result<u32> {
     let number = Arg::Value(capability as usize);
     // SAFETY: the call takes a number, and returns one.
     let answer = unsafe { value(&**kernel, vm, uapi::CHECK_EXTENSION, number) };
-    match answer {
-        Ok(count) => Ok(count > 0),
-        Err(answer) => Err(of_vm("KVM_CHECK_EXTENSION", answer)),
-    }
+    answer.map_err(|answer| of_vm("KVM_CHECK_EXTENSION", answer))
+}
+
+/// Puts memory into a slot, or takes it away.
+///
+/// # Safety
+/// As long as the slot has the memory, a guest may write there at any time, and reaches whatever of this process is at
+/// those addresses: only what was meant for it may be there.
+pub(super) unsafe fn set_user_memory_region(
+    kernel: &Arc<dyn Kernel>,
+    vm: BorrowedFd<'_>,
+    region: &uapi::UserspaceMemoryRegion,
+) -> std::result::Result<(), Answer> {
+    let arg = Arg::In(region.as_bytes());
+    // SAFETY: the call reads this struct; what becomes of the memory that it names is our caller's promise.
+    unsafe { zero(&**kernel, vm, uapi::SET_USER_MEMORY_REGION, arg) }
 }
 
 /// An error of a call on a VM.
 fn of_vm(operation: &'static str, answer: Answer) -> Error {
-    let error = Error::kernel(operation, "a VM", answer);
+    of_part(operation, "a VM", answer)
+}
+
+/// An error of a call on a VM, about something that the VM has.
+pub(super) fn of_part(operation: &'static str, part: impl Into<String>, answer: Answer) -> Error {
+    let error = Error::kernel(operation, part, answer);
     match answer {
         Answer::Errno(Errno::IO) => error.because(OF_ANOTHER),
         Answer::Errno(Errno::NOTTY) => error

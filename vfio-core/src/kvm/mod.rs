@@ -52,12 +52,14 @@
 //! table's last fd, or when the group is taken away. Drops in any order do this in the right order.
 
 mod calls;
+mod memory_slots;
 mod tce;
 mod tce_table;
 pub mod uapi;
 mod vfio_device;
 
 pub use calls::{KVM_NODE, create_vm, has_capability};
+pub use memory_slots::{MemorySlot, MemorySlots};
 pub use tce::Tce;
 pub use tce_table::TceTable;
 pub use vfio_device::{KvmGroup, KvmVfio};
