@@ -18,7 +18,7 @@ use crate::event::{Event, Object};
 use crate::fault::Fault;
 use crate::files::Inode;
 use crate::iommu::{Hazard, Holdings, Iommu, Mapping};
-use crate::kvm::Hypercall;
+use crate::kvm::{GuestAccess, GuestMemory, Hypercall};
 use crate::lie::{Asked, Lie, Told};
 use crate::machine::Machine;
 use crate::process::{ProcessId, Rights};
@@ -158,11 +158,11 @@ impl SimKernel {
         self.world().request_release(bdf);
     }
 
-    /// From now on, the guest of a VM sees that memory of this process at that address, as a memory slot would have it:
-    /// all three are in bytes.
+    /// From now on, the guest of a VM sees that memory of this process at that address, in the last slot that has none: all
+    /// three are in bytes.
     ///
     /// # Errors
-    /// `EBADF`: the fd is none of a VM.
+    /// `EBADF`: the fd is none of a VM. Otherwise those of a memory slot (F92c).
     pub fn add_guest_memory(
         &self,
         vm: BorrowedFd<'_>,
@@ -171,8 +171,7 @@ impl SimKernel {
     ) -> Result<()> {
         let mut world = self.world();
         let vm = Self::vm(&world, vm)?;
-        world.add_guest_memory(vm, guest, memory.addr() as u64, memory.len() as u64);
-        Ok(())
+        world.add_guest_memory(vm, guest, memory.addr() as u64, memory.len() as u64)
     }
 
     /// The guest sees the memory no longer that was added at that address. What it has put into tables stays there.
@@ -184,6 +183,36 @@ impl SimKernel {
         let vm = Self::vm(&world, vm)?;
         world.remove_guest_memory(vm, guest);
         Ok(())
+    }
+
+    /// What the guests of all VMs see of this process.
+    pub fn guest_memory(&self) -> Vec<GuestMemory> {
+        let mut world = self.world();
+        world.notice_closed();
+        world.guest_memory()
+    }
+
+    /// The guest of a VM reads memory, at an address in bytes, all of it in one slot.
+    ///
+    /// # Errors
+    /// `EBADF`: the fd is none of a VM. `EFAULT`: what is in the slot is not mapped any more.
+    pub fn guest_read(
+        &self,
+        vm: BorrowedFd<'_>,
+        guest: u64,
+        bytes: &mut [u8],
+    ) -> Result<GuestAccess> {
+        let world = self.world();
+        world.guest_read(Self::vm(&world, vm)?, guest, bytes)
+    }
+
+    /// The guest of a VM writes memory, at an address in bytes, all of it in one slot.
+    ///
+    /// # Errors
+    /// As for [`guest_read`](Self::guest_read).
+    pub fn guest_write(&self, vm: BorrowedFd<'_>, guest: u64, bytes: &[u8]) -> Result<GuestAccess> {
+        let world = self.world();
+        world.guest_write(Self::vm(&world, vm)?, guest, bytes)
     }
 
     /// The guest of a VM makes the hypercall `H_PUT_TCE`: in the window that it calls `liobn`, `tce` for the page at

@@ -158,8 +158,9 @@
 //!   yours.
 //! - **DMA**: a model reaches the memory of this process, where its container maps it, with that right, and only
 //!   as a bus master. What does not arrive is a [`Fault`], also where memory was given back and is mapped still.
-//! - **KVM**, on a machine [that has it](Machine::with_kvm): VMs, their VFIO device (F92), and on POWER TCE tables (D59),
-//!   which a test fills as a guest does, by its [hypercall](SimKernel::guest_put_tce). As in Linux, user space does not
+//! - **KVM**, on a machine [that has it](Machine::with_kvm): VMs, their VFIO device (F92), their memory slots, which a
+//!   test [reads](SimKernel::guest_read) and [writes](SimKernel::guest_write) as a guest does (F92c), and on POWER TCE
+//!   tables (D59), which it fills by the guest's [hypercall](SimKernel::guest_put_tce). As in Linux, user space does not
 //!   come to know.
 //! - **sysfs and proc**: groups with their reserved ranges, PCI devices with ids, drivers, BARs, config space, power and
 //!   resets, IOMMUs, tables of the firmware, parameters of modules, as far as [`vfio_core::host`] and
@@ -174,7 +175,7 @@
 //!
 //! # What it does not model
 //!
-//! - KVM beyond that: processors, and interrupts (F92); migration. Isolation units freeze when a test says so
+//! - KVM beyond that: processors, how high the addresses of guests are, and interrupts (F92); migration. Isolation units freeze when a test says so
 //!   ([`SimKernel::freeze`]), and by themselves only on [hardware that does](Machine::freezing); messages of a frozen device
 //!   are lost, its line goes on. None is unavailable because of another one.
 //! - iommufd and the character devices of devices (E).
@@ -226,7 +227,7 @@ pub use event::{Event, Object};
 pub use fault::{Fault, Why};
 pub use iommu::{Hazard, Holdings, Mapping};
 pub use kernel::SimKernel;
-pub use kvm::Hypercall;
+pub use kvm::{GuestAccess, GuestMemory, Hypercall};
 pub use lie::{Field, Lie, Part, What};
 pub use machine::Machine;
 pub use process::Rights;

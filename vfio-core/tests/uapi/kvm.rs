@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::mem::{offset_of, size_of};
 
 use vfio_core::kernel::Opcode;
-use vfio_core::kvm::uapi::{self, CreateDevice, CreateSpaprTce64, DeviceAttr, VfioSpaprTce};
+use vfio_core::kvm::uapi::{
+    self, CreateDevice, CreateSpaprTce64, DeviceAttr, UserspaceMemoryRegion, VfioSpaprTce,
+};
 
 use crate::layout::Layout;
 
@@ -16,6 +18,12 @@ const OPCODES: &[(&str, Opcode, u64, u64)] = &[
         uapi::CHECK_EXTENSION,
         0x2000_ae03,
         0xae03,
+    ),
+    (
+        "KVM_SET_USER_MEMORY_REGION",
+        uapi::SET_USER_MEMORY_REGION,
+        0x8020_ae46,
+        0x4020_ae46,
     ),
     (
         "KVM_CREATE_DEVICE",
@@ -45,6 +53,10 @@ const OPCODES: &[(&str, Opcode, u64, u64)] = &[
 
 /// Name in the kernel's header, as older ones have it too, and our number.
 const CONSTANTS: &[(&str, u64)] = &[
+    ("KVM_CAP_USER_MEMORY", uapi::CAP_USER_MEMORY as u64),
+    ("KVM_CAP_NR_MEMSLOTS", uapi::CAP_NR_MEMSLOTS as u64),
+    ("KVM_CAP_READONLY_MEM", uapi::CAP_READONLY_MEM as u64),
+    ("KVM_MEM_READONLY", uapi::MEM_READONLY as u64),
     ("KVM_CAP_DEVICE_CTRL", uapi::CAP_DEVICE_CTRL as u64),
     ("KVM_CAP_SPAPR_TCE_64", uapi::CAP_SPAPR_TCE_64 as u64),
     ("KVM_CAP_SPAPR_TCE_VFIO", uapi::CAP_SPAPR_TCE_VFIO as u64),
@@ -64,6 +76,26 @@ const OF_POWER: [&str; 2] = ["KVM_CREATE_SPAPR_TCE_64", "kvm_create_spapr_tce_64
 
 fn layouts() -> Vec<Layout> {
     vec![
+        Layout {
+            name: "kvm_userspace_memory_region",
+            size: size_of::<UserspaceMemoryRegion>(),
+            fields: vec![
+                ("slot", offset_of!(UserspaceMemoryRegion, slot)),
+                ("flags", offset_of!(UserspaceMemoryRegion, flags)),
+                (
+                    "guest_phys_addr",
+                    offset_of!(UserspaceMemoryRegion, guest_phys_addr),
+                ),
+                (
+                    "memory_size",
+                    offset_of!(UserspaceMemoryRegion, memory_size),
+                ),
+                (
+                    "userspace_addr",
+                    offset_of!(UserspaceMemoryRegion, userspace_addr),
+                ),
+            ],
+        },
         Layout {
             name: "kvm_create_device",
             size: size_of::<CreateDevice>(),

@@ -1,13 +1,14 @@
-//! KVM, as far as VFIO has to do with it: VMs, their VFIO device (F92), and TCE tables (D59).
+//! KVM, as far as VFIO has to do with it: VMs, their VFIO device (F92), their memory slots (F92c), and TCE tables (D59).
 //!
+//! - `memory_slots`: what a guest sees of the process.
 //! - `vfio_device`: what was added to a VM.
 //! - `table`: tables, what they are attached to, and the guest's hypercalls.
 
+mod memory_slots;
 mod table;
 mod vfio_device;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use vfio_core::kernel::{Arg, Errno, Opcode, Result};
 use vfio_core::kvm::uapi::{self, CreateDevice};
@@ -17,6 +18,8 @@ use crate::event::Object;
 use crate::process::ProcessId;
 use crate::world::{Answer, World};
 
+use memory_slots::MemorySlots;
+pub use memory_slots::{GuestAccess, GuestMemory};
 pub use table::Hypercall;
 use table::Table;
 use vfio_device::Added;
@@ -36,22 +39,7 @@ struct Vm {
     owner: ProcessId,
     /// What its VFIO device was told of, while there is one.
     vfio: Option<Vec<Added>>,
-    memory: Vec<Slot>,
-}
-
-/// Memory that a guest sees.
-#[derive(Debug)]
-struct Slot {
-    guest: Range<u64>,
-    vaddr: u64,
-}
-
-impl Vm {
-    /// Where in the process an address of the guest's is.
-    fn vaddr(&self, guest: u64) -> Option<u64> {
-        let slot = self.memory.iter().find(|it| it.guest.contains(&guest))?;
-        Some(slot.vaddr + (guest - slot.guest.start))
-    }
+    memory: MemorySlots,
 }
 
 impl Kvm {
@@ -92,11 +80,12 @@ impl World {
         }
         match (object, opcode) {
             (Object::Kvm | Object::Vm(_), uapi::CHECK_EXTENSION) => {
-                Ok(Answer::Value(u32::from(self.has_capability(arg))))
+                Ok(Answer::Value(self.capability(arg)))
             }
             (Object::Kvm, uapi::CREATE_VM) => self.create_vm(caller, arg),
             (Object::Kvm, _) => Err(Errno::INVAL),
             (Object::Vm(id), uapi::CREATE_DEVICE) => self.create_kvm_device(*id, arg),
+            (Object::Vm(id), uapi::SET_USER_MEMORY_REGION) => self.set_user_memory_region(*id, arg),
             (Object::Vm(id), uapi::CREATE_SPAPR_TCE_64) if self.has_tables() => {
                 self.create_table(*id, arg)
             }
@@ -106,16 +95,19 @@ impl World {
         }
     }
 
-    fn has_capability(&self, arg: &Arg<'_>) -> bool {
+    /// 0: it does not have it.
+    fn capability(&self, arg: &Arg<'_>) -> u32 {
         let number = match arg {
             Arg::Value(number) => u32::try_from(*number).unwrap_or(u32::MAX),
             _ => u32::MAX,
         };
         match number {
-            uapi::CAP_DEVICE_CTRL => true,
-            uapi::CAP_SPAPR_TCE_64 => self.has_tables(),
-            uapi::CAP_SPAPR_TCE_VFIO => self.has_tables() && self.fills_tables(),
-            _ => false,
+            uapi::CAP_USER_MEMORY | uapi::CAP_DEVICE_CTRL => 1,
+            uapi::CAP_NR_MEMSLOTS => self.memory_slots(),
+            uapi::CAP_READONLY_MEM => self.has_read_only_memory().into(),
+            uapi::CAP_SPAPR_TCE_64 => self.has_tables().into(),
+            uapi::CAP_SPAPR_TCE_VFIO => (self.has_tables() && self.fills_tables()).into(),
+            _ => 0,
         }
     }
 
@@ -128,7 +120,7 @@ impl World {
         let vm = Vm {
             owner: caller,
             vfio: None,
-            memory: Vec::new(),
+            memory: MemorySlots::default(),
         };
         self.kvm.vms.insert(id, vm);
         Ok(Answer::Fd(fd))
@@ -157,23 +149,6 @@ impl World {
         create.fd = std::os::fd::IntoRawFd::into_raw_fd(fd);
         arg::write(arg, &create, size_of::<CreateDevice>())?;
         Ok(Answer::Value(0))
-    }
-
-    /// Memory that the guest of a VM sees from now on.
-    pub(crate) fn add_guest_memory(&mut self, vm: u64, guest: u64, vaddr: u64, size: u64) {
-        if let Some(vm) = self.kvm.vms.get_mut(&vm) {
-            vm.memory.push(Slot {
-                guest: guest..guest.saturating_add(size),
-                vaddr,
-            });
-        }
-    }
-
-    /// The guest sees no memory there any more.
-    pub(crate) fn remove_guest_memory(&mut self, vm: u64, guest: u64) {
-        if let Some(vm) = self.kvm.vms.get_mut(&vm) {
-            vm.memory.retain(|slot| slot.guest.start != guest);
-        }
     }
 
     /// What KVM holds a file of.

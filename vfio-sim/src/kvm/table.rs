@@ -213,7 +213,7 @@ impl World {
         let mut vaddr = None;
         if tce.access().is_some() {
             // The guest's address, in pages that KVM has memory for.
-            vaddr = state.vaddr(tce.guest());
+            vaddr = state.memory.vaddr(tce.guest());
             if tce.guest() % page != 0 || vaddr.is_none() {
                 return Hypercall::TooHard;
             }

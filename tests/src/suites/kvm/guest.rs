@@ -10,6 +10,7 @@ use rustix::ioctl::opcode;
 use vfio_core::address::{Access, DmaMask, Iova, IovaRange};
 use vfio_core::iommu::DmaBuffer;
 use vfio_core::kernel::{Arg, Errno, Kernel, Opcode, Protection, RegionMapping};
+use vfio_core::kvm::uapi::{self, UserspaceMemoryRegion};
 use vfio_core::kvm::{KvmVfio, Tce, TceTable};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -22,7 +23,6 @@ const NO_PROCESSOR: Outcome = Outcome::NotHere("no guest of POWER runs here");
 const KVMIO: u8 = 0xae;
 const GET_VCPU_MMAP_SIZE: Opcode = opcode::none(KVMIO, 0x04);
 const CREATE_VCPU: Opcode = opcode::none(KVMIO, 0x41);
-const SET_USER_MEMORY_REGION: Opcode = opcode::write::<Slot>(KVMIO, 0x46);
 const RUN: Opcode = opcode::none(KVMIO, 0x80);
 const GET_REGS: Opcode = opcode::read::<Regs>(KVMIO, 0x81);
 const SET_REGS: Opcode = opcode::write::<Regs>(KVMIO, 0x82);
@@ -31,17 +31,6 @@ const ENABLE_CAP: Opcode = opcode::write::<EnableCap>(KVMIO, 0xa3);
 const CAP_PPC_PAPR: u32 = 68;
 const EXIT_PAPR_HCALL: u32 = 19;
 const H_PUT_TCE: u64 = 0x20;
-
-/// `struct kvm_userspace_memory_region`
-#[derive(Default, IntoBytes, Immutable)]
-#[repr(C)]
-struct Slot {
-    slot: u32,
-    flags: u32,
-    guest: u64,
-    size: u64,
-    vaddr: u64,
-}
 
 /// `struct kvm_enable_cap`
 #[derive(IntoBytes, Immutable)]
@@ -218,13 +207,14 @@ pub(in crate::suites) fn maps(rig: &Rig, driver: &mut dyn Driver) -> Result<Outc
     let Some(processor) = Processor::new(kernel, vm.as_fd())? else {
         return Ok(NO_PROCESSOR);
     };
-    let slot = Slot {
-        size: 2 * page as u64,
-        vaddr: memory.host_range()?.addr() as u64,
-        ..Slot::default()
+    let slot = UserspaceMemoryRegion {
+        memory_size: 2 * page as u64,
+        userspace_addr: memory.host_range()?.addr() as u64,
+        ..UserspaceMemoryRegion::default()
     };
+    let arg = Arg::In(slot.as_bytes());
     // SAFETY: the buffer is the guest's as long as the processor runs, and nobody has a reference to it.
-    unsafe { kernel.ioctl(vm.as_fd(), SET_USER_MEMORY_REGION, Arg::In(slot.as_bytes())) }
+    unsafe { kernel.ioctl(vm.as_fd(), uapi::SET_USER_MEMORY_REGION, arg) }
         .context("KVM_SET_USER_MEMORY_REGION")?;
 
     // Without a table it comes here.
