@@ -76,6 +76,8 @@ const ATTACH: &[Case] = &[
     attached("config_space_survives_a_reset", reset::config_space),
     attached("kvm_knows_a_group_until_the_last_of_it", kvm::groups),
     attached("kvm_refuses_what_makes_no_sense", kvm::wrong_arguments),
+    attached("kvm_has_memory_slots", kvm::slots),
+    attached("kvm_shows_a_guest_what_is_mapped_of_a_bar", kvm::inserted),
     attached("kvm_has_tables", kvm::tables),
     attached("kvm_attaches_tables_to_groups", kvm::attached),
     attached("an_endpoint_is_there_if_the_kernel_says_so", eeh::told),

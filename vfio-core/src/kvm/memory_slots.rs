@@ -79,15 +79,16 @@ impl MemorySlots {
         })))
     }
 
-    /// Lets the guest see a mapped region, all of the mapping, from a guest physical address on, in bytes, until the slot
-    /// is removed. Both are whole pages of the host. With `read_only`, and for a region that cannot be written, what the
-    /// guest writes comes to whoever runs its processors, as an access to a BAR that is not mapped does.
+    /// Lets the guest see a mapped region, all [pages](RegionMap::host_range) of the mapping, from a guest physical address
+    /// on, in bytes, where a page of the host starts, until the slot is removed. With `read_only`, and for a region that
+    /// cannot be written, what the guest writes comes to whoever runs its processors, as an access to a BAR that is not
+    /// mapped does.
     ///
     /// KVM keeps nothing mapped: it is the slot that does, and the device open with it.
     ///
     /// # Errors
     /// [`ErrorKind::Exhausted`]: all slots are in use, or the kernel has no memory. [`ErrorKind::Overlap`]: the guest sees
-    /// something else there already. [`ErrorKind::Invalid`]: no whole pages, or beyond the last address.
+    /// something else there already. [`ErrorKind::Invalid`]: no page starts there, or a guest has no such addresses.
     /// [`ErrorKind::Unsupported`]: registers of a simulated device, which have no address; or this architecture's KVM has
     /// no slots that can only be read (POWER's). Otherwise what the kernel answered: `EIO`, the VM belongs to another
     /// process.
@@ -98,20 +99,20 @@ impl MemorySlots {
         read_only: bool,
     ) -> Result<MemorySlot> {
         let device = memory.device().bdf();
-        let size = memory.len() as u64;
-        let refused =
-            |kind| Error::new(kind, "insert", name(device, guest, size)).of_device(device);
-        let Some(address) = memory.host_ptr() else {
+        let refused = |kind| {
+            let what = name(device, guest, memory.len() as u64);
+            Error::new(kind, "insert", what).of_device(device)
+        };
+        let Some(pages) = memory.host_range() else {
             return Err(refused(ErrorKind::Unsupported)
                 .because("these are registers of a simulated device, which have no address"));
         };
+        let size = pages.len() as u64;
         let page = self.0.kernel.page_size() as u64;
-        if guest % page != 0 || size % page != 0 {
-            return Err(refused(ErrorKind::Invalid)
-                .because(format!("these are no whole pages of {page:#x} bytes")));
-        }
-        if guest.checked_add(size).is_none() {
-            return Err(refused(ErrorKind::Invalid).because("there are no such addresses"));
+        if guest % page != 0 || guest.checked_add(size).is_none() {
+            return Err(refused(ErrorKind::Invalid).because(format!(
+                "no page of {page:#x} bytes starts there, or a guest has no addresses that high"
+            )));
         }
         let read_only = read_only || !memory.is_writable();
         if read_only && !self.0.has_read_only {
@@ -126,7 +127,7 @@ impl MemorySlots {
             flags: if read_only { uapi::MEM_READONLY } else { 0 },
             guest_phys_addr: guest,
             memory_size: size,
-            userspace_addr: address.as_ptr().expose_provenance() as u64,
+            userspace_addr: pages.addr() as u64,
         };
         let mut slot = MemorySlot {
             slots: self.clone(),
@@ -134,8 +135,8 @@ impl MemorySlots {
             region,
             memory: Some(Arc::clone(memory)),
         };
-        // SAFETY: the memory is a device's, and was mapped for its owner to have a guest reach it; the process itself has no
-        // reference to it, and reads it as something that changes at any time. The slot keeps it mapped.
+        // SAFETY: these pages are a device's and nothing else's, and the slot keeps them mapped. What the guest does there,
+        // whoever holds the mapping can do by calls that are safe: nobody relies on what is in them.
         let set = unsafe { self.0.set(&region) };
         match set {
             Ok(()) => Ok(slot),

@@ -3,6 +3,7 @@
 
 mod bridge;
 mod guest;
+mod memory_slots;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::random;
 
 pub(super) use bridge::taken_over;
 pub(super) use guest::maps;
+pub(super) use memory_slots::{inserted, slots};
 
 const NO_KVM: Outcome = Outcome::NotHere("this host has no KVM");
 const NO_TABLES: Outcome = Outcome::NotHere("KVM has no TCE tables here");
