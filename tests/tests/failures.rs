@@ -16,24 +16,30 @@ use anyhow::{Context, Result, bail, ensure};
 use iommu_spapr::guest::{Bridge, DefaultWindow, DynamicWindows, Refused};
 use libtest_mimic::{Arguments, Trial};
 use vfio_core::address::{Access, DmaMask, HostRange, Iova, IovaRange, PageSizes};
+use vfio_core::device::RegionIndex;
 use vfio_core::guest::{self, AddressSpace};
 use vfio_core::iommu::{
     DirtyBitmap, DmaBuffer, Domain, ErrorFunction, ErrorWidth, InjectedError, PeReset,
     RecoveryStep, Registration, Registry, WindowPages, WindowRequest,
 };
 use vfio_core::kernel::{Errno, Kernel};
-use vfio_core::kvm::{KvmVfio, TceTable, create_vm};
+use vfio_core::kvm::{KvmVfio, MemorySlots, TceTable, create_vm};
 use vfio_core::{AddressSpaceId, Answer, Error, ErrorKind, OpenOptions, Vfio};
-use vfio_sim::machine::Device;
+use vfio_sim::machine::{Bar, Device};
 use vfio_sim::wrap::{Call, FailNth, Mode, Request, Watch, Watched, errnos};
-use vfio_sim::{Hazard, Machine, SimKernel};
+use vfio_sim::{Hazard, Machine, Object, SimKernel};
 use vfio_tests::SharedMemory;
 use vfio_tests::guest::Ram;
 
 const LOW: DmaMask = DmaMask::bits(32);
 const HIGH: DmaMask = DmaMask::bits(64);
+/// The BAR that is memory.
+const MEMORY: u8 = 2;
 /// Of the host's memory.
 const PAGES: WindowPages = WindowPages::Exactly(1 << 16);
+
+/// The call that can leave something with a guest.
+const SET_SLOT: &str = "KVM_SET_USER_MEMORY_REGION";
 
 /// What a program does, from nothing open to nothing open.
 type Scenario = fn(&Host) -> vfio_core::Result<()>;
@@ -67,9 +73,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("release with everything still there", |host| {
         let device = host.open(0)?;
         let buffer = device.domain().buffer(1, LOW, Access::ReadWrite)?;
-        let map = device
-            .region(vfio_core::device::RegionIndex::Bar(0))?
-            .map()?;
+        let map = device.region(RegionIndex::Bar(0))?.map()?;
         drop(map);
         let closed = device.close();
         drop(buffer);
@@ -149,6 +153,20 @@ const SCENARIOS: &[(&str, Scenario)] = &[
         first.close()?;
         let closed = device.close();
         second.close().and(closed)
+    }),
+    ("show a guest a BAR", |host| {
+        let kernel = host.vfio.kernel();
+        let vm = create_vm(kernel)?;
+        let slots = MemorySlots::new(kernel, vm, 0..2)?;
+        let device = host.open(0)?;
+        let memory = device.region(RegionIndex::Bar(MEMORY))?.map()?;
+        let memory = Arc::new(memory);
+        let mut low = slots.insert(1 << 32, &memory, false)?;
+        let mut high = slots.insert(1 << 33, &memory, false)?;
+        drop(memory);
+        let removed = low.remove().and(high.remove());
+        drop((low, high));
+        removed.and(device.close())
     }),
     ("recover an endpoint", |host| {
         let device = host.open(0)?;
@@ -313,7 +331,7 @@ impl Host {
     }
 }
 
-/// Watches that no memory is given back that a device reaches.
+/// Watches that no memory is given back that a device reaches, or a guest.
 #[derive(Debug)]
 struct Frees {
     sim: SimKernel,
@@ -334,18 +352,19 @@ impl Watch for Frees {
             return Ok(());
         };
         let freed = HostRange::new(addr.as_ptr() as usize, len);
-        for mapping in self.sim.mappings() {
-            let vaddr = usize::try_from(mapping.vaddr).ok();
-            let size = usize::try_from(mapping.size).ok();
-            let mapped = vaddr
-                .zip(size)
-                .and_then(|(vaddr, size)| HostRange::new(vaddr, size));
+        let mappings = self.sim.mappings().into_iter();
+        let of_devices = mappings.map(|it| (it.vaddr, it.size, format!("{it:?}")));
+        let slots = self.sim.guest_memory().into_iter();
+        let of_guests = slots.map(|it| (it.vaddr, it.size, format!("{it:?}")));
+        for (vaddr, size, what) in of_devices.chain(of_guests) {
+            let vaddr = usize::try_from(vaddr).ok().zip(usize::try_from(size).ok());
+            let mapped = vaddr.and_then(|(vaddr, size)| HostRange::new(vaddr, size));
             if freed
                 .zip(mapped)
                 .is_some_and(|(freed, mapped)| freed.overlaps(mapped))
             {
                 let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-                wrong.push(format!("memory was given back that is mapped: {mapping:?}"));
+                wrong.push(format!("memory was given back that is mapped: {what}"));
             }
         }
         Ok(())
@@ -449,8 +468,20 @@ fn fail(host: &Host, scenario: Scenario, n: usize, answer: Answer, mode: Mode) -
             "{failed} failed, and the error is: {error}"
         ),
     }
+    // What a guest had before, and can never be taken from it again, stays mapped, and its device open.
+    let seen = host.failing.seen();
+    let guest_has = failed == SET_SLOT && seen.iter().take(n).any(|call| call == SET_SLOT);
     host.failing.disarm();
     host.frees.check()?;
+    if guest_has && mode == Mode::AndAllLater && outcome.is_err() {
+        let left = host.sim.open_objects();
+        let is_map = |it: &Object| matches!(it, Object::Region { .. });
+        ensure!(
+            left.iter().any(is_map),
+            "a guest's memory has gone: {left:?}"
+        );
+        return Ok(());
+    }
     // A kernel that looks at no group warns when it is taken away, and it is with the last fd.
     let unavoidable: Vec<_> = (mode == Mode::AndAllLater && failed == "KVM_SET_DEVICE_ATTR")
         .then_some(Hazard::H11)
@@ -481,7 +512,7 @@ fn describe(outcome: &vfio_core::Result<()>) -> String {
     text
 }
 
-/// The machines, with devices that can be reset in every way.
+/// The machines, with devices that can be reset in every way, and have a BAR of memory.
 fn machines() -> Vec<Machine> {
     let with_resets = |mut machine: Machine| {
         let devices = machine
@@ -504,6 +535,10 @@ fn machines() -> Vec<Machine> {
     let mut shared = Machine::x86_64().with_devices(pair);
     "x86_64 with a shared group".clone_into(&mut shared.name);
     machines.push(shared);
+    let groups = machines.iter_mut().flat_map(|machine| &mut machine.groups);
+    for device in groups.flat_map(|group| &mut group.devices) {
+        device.bars[usize::from(MEMORY)] = Some(Bar::memory(1 << 16));
+    }
     machines
 }
 
