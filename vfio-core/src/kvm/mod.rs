@@ -1,7 +1,8 @@
 //! The small door to KVM: what a VMM must tell KVM about devices that VFIO has assigned to its VM.
 //!
 //! It works on every architecture, and beside any way of the VMM's own to use KVM: it borrows the VM's fd, or adopts
-//! the fd of the one device that is for this ([`KvmVfio`]). On POWER, an in-kernel table ([`TceTable`]) lets KVM
+//! the fd of the one device that is for this ([`KvmVfio`]). Mapped BARs are put where the guest has them ([`MemorySlots`]),
+//! in slots that the VMM leaves to this. On POWER, an in-kernel table ([`TceTable`]) lets KVM
 //! itself put what a guest maps into the tables that its devices use.
 //!
 //! ```
@@ -45,11 +46,16 @@
 //! ```text
 //! TceTable ──► KvmGroup ──► KvmVfio (fd)
 //! (its fd)     (FILE_DEL) ──► the device's group, in its container
+//!
+//! MemorySlot ──► RegionMap ──► the device
+//! (emptied)  ──► MemorySlots (a duplicate of the VM's fd)
 //! ```
 //!
 //! The kernel holds a group's file as long as it is added, so that it must be taken away before the group is closed:
 //! otherwise nobody can open the group again until the VM has gone. It lets go of an attached table only with the
-//! table's last fd, or when the group is taken away. Drops in any order do this in the right order.
+//! table's last fd, or when the group is taken away. Of a memory slot it holds nothing but addresses: whatever is mapped
+//! there is what the guest reaches, so that a BAR stays mapped until its slot is empty. Drops in any order do this in the
+//! right order.
 
 mod calls;
 mod memory_slots;

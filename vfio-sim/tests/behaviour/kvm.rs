@@ -1,4 +1,4 @@
-//! F92, F92b, D59 to D59d and H11: KVM, and what it holds.
+//! F92 to F92c, D59 to D59d and H11: KVM, and what it holds.
 #![allow(unsafe_code)] // Raw calls, all of them to the simulation; the fds that come back are owned at once.
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -11,7 +11,7 @@ use vfio_core::uapi::{
     SPAPR_REGISTER_MEMORY, SPAPR_TCE_REMOVE, SPAPR_TCE_V2_IOMMU, SPAPR_UNREGISTER_MEMORY,
     SpaprRegisterMemory, SpaprTceRemove, TYPE1V2_IOMMU,
 };
-use vfio_sim::{Hazard, Hypercall, Machine, Object, Rights, SimKernel};
+use vfio_sim::{GuestAccess, Hazard, Hypercall, Machine, Object, Rights, SimKernel};
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::door::{call, ioctl, leave, open_group};
@@ -355,4 +355,49 @@ fn d59d_a_group_that_is_taken_away_is_let_go_of() {
     assert_eq!(linked.rig.mapped(), [(0x5000, 0x1000)]);
     leave(&linked.rig.sim, &linked.rig.group).unwrap();
     assert_eq!(linked.rig.mapped(), []);
+}
+
+#[test]
+fn f92c_a_guest_reaches_what_is_in_a_slot_and_there_and_nothing_else() {
+    let sim = SimKernel::new(Machine::x86_64().with_kvm());
+    let vm = create_vm(&sim);
+    let memory = Memory::new(&sim, 2);
+    let page = sim.page_size() as u64;
+    let start = usize::try_from(memory.at()).unwrap();
+    let range = |pages| HostRange::new(start, pages * sim.page_size()).unwrap();
+    let add = |guest, pages| sim.add_guest_memory(vm.as_fd(), guest, range(pages));
+    add(page, 2).unwrap();
+    assert_eq!(add(2 * page, 1), Err(Errno::EXIST));
+    assert_eq!(add(page + 8, 1), Err(Errno::INVAL));
+    add(0, 1).unwrap();
+    let slots = sim.guest_memory().into_iter();
+    let slots: Vec<_> = slots.map(|it| (it.slot, it.guest, it.size)).collect();
+    assert_eq!(
+        slots,
+        [(32762, 0, page), (32763, page, 2 * page)],
+        "the last ones first"
+    );
+
+    let write = |at, bytes: &[u8]| sim.guest_write(vm.as_fd(), at, bytes);
+    let read = |at| sim.guest_read(vm.as_fd(), at, &mut [0; 4]);
+    assert_eq!(write(2 * page + 5, &[1, 2, 3]), Ok(GuestAccess::Done));
+    assert_eq!(memory.get(0x1004..0x1009), [0, 1, 2, 3, 0]);
+    assert_eq!(read(3 * page - 4), Ok(GuestAccess::Done));
+    for outside in [3 * page - 3, page - 2, 3 * page, u64::MAX - 3] {
+        assert_eq!(read(outside), Ok(GuestAccess::Mmio), "{outside:#x}");
+        assert_eq!(
+            write(outside, &[1; 4]),
+            Ok(GuestAccess::Mmio),
+            "{outside:#x}"
+        );
+    }
+    // The slot holds nothing: memory that goes is missed when the guest wants it.
+    memory.lose(0x1000..0x2000);
+    assert_eq!(read(2 * page), Err(Errno::FAULT));
+    assert_eq!(write(2 * page, &[1]), Err(Errno::FAULT));
+    sim.remove_guest_memory(vm.as_fd(), page).unwrap();
+    assert_eq!(read(2 * page), Ok(GuestAccess::Mmio));
+    assert_eq!(read(0), Ok(GuestAccess::Done));
+    drop(vm);
+    assert_eq!(sim.guest_memory(), []);
 }

@@ -42,6 +42,14 @@ const GUEST_MEMORY: &[&str] = &[
 ];
 const FAILURES: &[&str] = &["test", "--locked", "-p", "vfio-tests", "--test", "failures"];
 const KVM: &[&str] = &["test", "--locked", "-p", "vfio-tests", "--test", "kvm"];
+const MEMORY_SLOTS: &[&str] = &[
+    "test",
+    "--locked",
+    "-p",
+    "vfio-tests",
+    "--test",
+    "memory_slots",
+];
 const TCES: &[&str] = &["test", "--locked", "-p", "vfio-tests", "--test", "spapr"];
 const SPAPR: &[&str] = &["test", "--locked", "-p", "iommu-spapr"];
 const CLI: &[&str] = &["test", "--locked", "-p", "vfioctl", "--bin", "vfioctl"];
@@ -79,6 +87,20 @@ const BREAKS: &[Break] = &[
         find: "        self.delete(member)\n",
         replace: "        Ok(())\n",
         seen_by: KVM,
+    },
+    Break {
+        name: "a BAR that a guest may still reach is unmapped",
+        file: "vfio-core/src/kvm/memory_slots.rs",
+        find: "            std::mem::forget(self.memory.take());\n",
+        replace: "",
+        seen_by: MEMORY_SLOTS,
+    },
+    Break {
+        name: "a memory slot's number is used again while a guest has the slot",
+        file: "vfio-core/src/kvm/memory_slots.rs",
+        find: "removed.map_err(|answer| self.stays(answer))?;\n        self.forget();",
+        replace: "self.slots.0.free().returned.push(self.region.slot);\n        removed.map_err(|answer| self.stays(answer))?;\n        self.memory = None;",
+        seen_by: MEMORY_SLOTS,
     },
     Break {
         name: "an entry of a guest's that leads to a page's end is not found",
