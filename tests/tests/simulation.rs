@@ -85,8 +85,14 @@ fn trials() -> Result<Vec<Trial>> {
 
 /// What KVM has to do with it, on every machine that is given one.
 fn with_kvm() -> Result<Vec<Trial>> {
+    // One of those with a BAR that is memory, on small pages and on large ones.
+    let with_memory = [Machine::x86_64(), Machine::pseries()].map(|machine| Machine {
+        name: format!("{} with a BAR of memory", machine.name),
+        ..machine.with_devices([Device::assorted("0000:00:04.0")])
+    });
+    let all = Machine::all().into_iter().chain(with_memory);
     let mut trials = Vec::new();
-    for machine in Machine::all().into_iter().filter(|it| it.name != "noiommu") {
+    for machine in all.filter(|it| it.name != "noiommu") {
         let devices = machine.groups.iter().flat_map(|group| &group.devices);
         let devices = devices.map(|device| Ok(device.bdf.parse()?));
         let devices = devices.collect::<Result<Vec<Bdf>>>()?;
