@@ -6,6 +6,7 @@
 
 mod interrupts;
 mod io_space;
+mod kvm;
 mod observer;
 mod peers;
 mod recorder;
@@ -14,6 +15,7 @@ mod traps;
 
 pub use interrupts::{Interrupts, MsixEntry, Undelivered};
 pub use io_space::IoSpace;
+pub use kvm::KvmSlots;
 pub use observer::{Event, Log, Observer};
 pub use peers::PeerSections;
 pub use recorder::{Call, Recorder};

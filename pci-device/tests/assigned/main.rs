@@ -3,6 +3,7 @@
 
 mod access;
 mod config;
+mod kvm;
 mod moving;
 mod ports;
 mod power;

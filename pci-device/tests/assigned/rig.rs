@@ -9,6 +9,7 @@ use pci_device::vmm::{Call, Event, IoSpace, Recorder, Trap};
 use pci_device::{AssignedDevice, Settings, Vmm};
 use vfio_core::Vfio;
 use vfio_core::iommu::Registry;
+use vfio_core::kernel::Kernel;
 use vfio_sim::machine::Device;
 use vfio_sim::wrap::{Counting, Watched};
 use vfio_sim::{Machine, SimKernel};
@@ -64,6 +65,14 @@ impl Rig {
     }
 
     pub(crate) fn on(machine: Machine, settings: &Settings, change: impl FnOnce(&mut Vmm)) -> Self {
+        Self::with_kernel(machine, settings, |_, vmm| change(vmm))
+    }
+
+    pub(crate) fn with_kernel(
+        machine: Machine,
+        settings: &Settings,
+        change: impl FnOnce(&Arc<dyn Kernel>, &mut Vmm),
+    ) -> Self {
         let sim = SimKernel::new(machine);
         let calls = Arc::new(Counting::default());
         let watched = Watched::new(Arc::new(sim.clone()), calls.clone());
@@ -71,7 +80,7 @@ impl Rig {
         let vmm = Arc::new(Recorder::with_ram([RAM]));
         let device = vfio.open(BDF.parse().unwrap()).unwrap();
         let mut given = recorded(&vmm);
-        change(&mut given);
+        change(vfio.kernel(), &mut given);
         let device = AssignedDevice::new(&device, given, settings).unwrap();
         let told = vmm.take();
         calls.take();

@@ -8,6 +8,7 @@ mod config;
 mod guest;
 mod moving;
 mod power;
+mod vm;
 mod zoo;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ const CASES: &[(&str, Case)] = &[
     ("bars_move_and_are_switched_off", moving::moved),
     ("a_small_bar_is_mapped_where_it_is_alone", moving::small),
     ("the_rom_is_read_when_it_is_asked_for", bars::rom),
+    ("kvm_has_what_is_mapped_where_the_guest_put_it", vm::kvm),
     ("a_device_sleeps_and_wakes_up", power::sleeps),
     ("the_guest_resets_its_device", power::resets),
 ];

@@ -83,7 +83,8 @@ pub(super) fn spapr(tally: &mut Tally) -> Result<()> {
 
 /// What KVM has to do with VFIO, on machines that have both.
 pub(super) fn kvm(tally: &mut Tally) -> Result<()> {
-    const HARDWARE: &str = "hardware-tests --device $BDF --device $BDF2 kvm";
+    const HARDWARE: &str = "hardware-tests --device $BDF --device $BDF2 kvm && \
+                            hardware-tests --assigned --device $BDF2 kvm";
 
     for name in ["x86_64-kvm", "aarch64-kvm"] {
         record(tally, name, &script(name, &["edu", "nvme"], HARDWARE)?);
