@@ -1,4 +1,5 @@
-//! The BARs of devices on simulated machines, as their layouts are on hosts with small and with large pages.
+//! The BARs of devices on simulated machines, as their layouts are on hosts with small and with large pages, also after
+//! the MSI-X table was moved.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use vfio_core::iommu::Registry;
 use vfio_sim::machine::Device;
 use vfio_sim::{Machine, SimKernel};
 
-const BDF: &str = "0000:00:05.0";
+pub(crate) const BDF: &str = "0000:00:05.0";
 
 /// The BARs of that device on a machine with pages of that size.
 fn bars(device: Device, page: u64) -> (Bars, PageSize) {
@@ -77,4 +78,72 @@ fn ports_are_trapped_and_small_bars_are_mapped_where_they_start_a_page() {
         shown(&bar(2).shape.slices(page)),
         [(0, 4 << 20, SliceKind::Mapped)]
     );
+}
+
+/// What a device of a simulated machine has in a BAR after the move.
+fn after(device: Device, page: u64, to: u8, bar: usize) -> Vec<(u64, u64, SliceKind)> {
+    let (bars, page) = bars(device, page);
+    let moved = bars.with_msix_in(to, page).unwrap();
+    shown(&moved.bars[bar].as_ref().unwrap().shape.slices(page))
+}
+
+#[test]
+fn registers_beside_a_table_are_mapped_when_it_is_gone() {
+    use SliceKind::{Empty, Mapped, Pending, Table};
+
+    let nvme = || Device::nvme(BDF);
+    assert_eq!(after(nvme(), 0x1000, 2, 0), [(0, 0x4000, Mapped)]);
+    assert_eq!(
+        after(nvme(), 0x1000, 2, 2),
+        [
+            (0, 0x410, Table),
+            (0x410, 0x420, Pending),
+            (0x420, 0x1000, Empty)
+        ]
+    );
+    // Behind the end of its own BAR: the first page of the host is the registers', the next one is not.
+    assert_eq!(
+        after(nvme(), 0x1_0000, 0, 0),
+        [
+            (0, 0x1_0000, Mapped),
+            (0x1_0000, 0x1_0410, Table),
+            (0x1_0410, 0x1_0420, Pending),
+            (0x1_0420, 0x2_0000, Empty),
+        ]
+    );
+}
+
+#[test]
+fn a_bar_without_its_table_may_be_one_that_is_mapped_alone() {
+    for device in [Device::nvme(BDF), Device::assorted(BDF)] {
+        let (bars, page) = bars(device, 0x1_0000);
+        let table = usize::from(bars.msix.unwrap().table.bar);
+        let small = |bars: &Bars| bars.bars[table].as_ref().unwrap().shape.sub_page(page);
+        assert_eq!(small(&bars), None);
+        assert!(small(&bars.with_msix_in(5, page).unwrap()).is_some());
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused_in_words() {
+    for page in [0x1000, 0x1_0000] {
+        let (bars, page) = bars(Device::assorted(BDF), page);
+        for (to, words) in [
+            (1, "it has ports"),
+            (3, "the upper half"),
+            (6, "a device has 6 BARs"),
+            (u8::MAX, "a device has 6 BARs"),
+        ] {
+            let error = bars.with_msix_in(to, page).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        let mut large = bars.clone();
+        large.bars[4].as_mut().unwrap().shape.size = 1 << 31; // the most that 32 bits can say
+        let error = large.with_msix_in(4, page).unwrap_err().to_string();
+        assert!(error.contains("it cannot become so large"), "{error}");
+
+        let none = Bars { msix: None, ..bars };
+        let error = none.with_msix_in(5, page).unwrap_err().to_string();
+        assert!(error.contains("the device has none"), "{error}");
+    }
 }

@@ -1,7 +1,9 @@
-//! BARs: layouts of any shape, registers under any writes, and the shapes of devices on simulated kernels.
+//! BARs: layouts of any shape, registers under any writes, MSI-X at any place, and devices on simulated kernels.
 #![allow(clippy::unwrap_used)] // A test that cannot go on has failed.
 
+mod described;
 mod devices;
 mod layout;
 mod registers;
+mod relocation;
 mod shapes;
