@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use pci_device::bar::{BARS, Bars, Described, Msix, Place};
+use pci_device::bar::{BARS, BarRegister, BarRegisters, Bars, Described, Msix, Place};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use vfio_core::device::{MappableArea, RegionCapabilities};
@@ -110,4 +110,19 @@ pub(crate) fn device() -> impl Strategy<Value = (All, Msix)> {
 /// The same as [`Bars`], which must take what is in order.
 pub(crate) fn taken((described, msix): &(All, Msix)) -> Bars {
     Bars::new(described, 0, Some(*msix)).unwrap()
+}
+
+/// The size that a guest reads from a BAR's registers when it has written ones; 0 for none.
+pub(crate) fn probed(bars: &Bars, number: u8) -> u64 {
+    let mut registers = BarRegisters::new(bars);
+    for register in BarRegister::all() {
+        registers.write(register, u32::MAX, u32::MAX);
+    }
+    let low = registers.read(BarRegister::Bar(number));
+    let is_wide = low & (PORTS | WIDE) == WIDE;
+    let high = BarRegister::Bar(number + 1);
+    let high = if is_wide { registers.read(high) } else { 0 };
+    let types = if low & PORTS != 0 { 0b11 } else { 0b1111 };
+    let address = u64::from(low & !types) | u64::from(high) << 32;
+    address & address.wrapping_neg()
 }

@@ -2,13 +2,11 @@
 
 use std::ops::Range;
 
-use pci_device::bar::{
-    BarKind, BarRegister, BarRegisters, BarShape, Bars, Msix, PageSize, SliceKind,
-};
+use pci_device::bar::{BarKind, BarShape, Bars, Msix, PageSize, SliceKind};
 use proptest::prelude::*;
 use vfio_core::ErrorKind;
 
-use crate::described::{All, PORTS, WIDE, device, overlap, taken};
+use crate::described::{All, PORTS, WIDE, device, overlap, probed, taken};
 use crate::shapes::pages;
 
 /// A device before and after its table was moved.
@@ -72,21 +70,6 @@ fn can_be_said(described: &All, msix: &Msix, to: u8, page: PageSize) -> bool {
     let end = pending + u128::from(msix.vectors.div_ceil(64)) * 8;
     let has_room = end.next_power_of_two() <= largest && pending <= u32::MAX.into();
     !is_upper && !has_ports && has_room
-}
-
-/// The size that a guest reads from a BAR's registers when it has written ones; 0 for none.
-fn probed(bars: &Bars, number: u8) -> u64 {
-    let mut registers = BarRegisters::new(bars);
-    for register in BarRegister::all() {
-        registers.write(register, u32::MAX, u32::MAX);
-    }
-    let low = registers.read(BarRegister::Bar(number));
-    let is_wide = low & (PORTS | WIDE) == WIDE;
-    let high = BarRegister::Bar(number + 1);
-    let high = if is_wide { registers.read(high) } else { 0 };
-    let types = if low & PORTS != 0 { 0b11 } else { 0b1111 };
-    let address = u64::from(low & !types) | u64::from(high) << 32;
-    address & address.wrapping_neg()
 }
 
 proptest! {
