@@ -1,4 +1,74 @@
-//! What PCI itself defines of a device that user space owns through VFIO: its config space, and its BARs.
+//! PCI devices that user space owns through VFIO: what a driver wants to know of one ([`ConfigSpace`]), and what a VMM needs
+//! to give one to a guest ([`AssignedDevice`]): config space, BARs, ROM, sleep, resets and events, over whichever IOMMU backend
+//! the device was opened with, on every architecture.
+//!
+//! # A device on a VMM's bus
+//!
+//! ```
+//! use std::sync::{Arc, Mutex};
+//!
+//! use pci_device::vmm::{Space, Trap, Traps};
+//! use pci_device::{AssignedDevice, Settings, Vmm};
+//! use vfio_core::{Result, Vfio};
+//! # use iommu_type1 as _;
+//! # use vfio_core::iommu::Registry;
+//! # use vfio_sim::{Machine, SimKernel};
+//!
+//! #[derive(Debug, Default)]
+//! struct Bus(Mutex<Vec<Trap>>); // what the VMM has for it already
+//!
+//! impl Traps for Bus {
+//!     fn add(&self, trap: &Trap) -> Result<()> {
+//!         self.0.lock().unwrap().push(trap.clone()); // refuse what overlaps
+//!         Ok(())
+//!     }
+//!     fn remove(&self, trap: &Trap) {
+//!         self.0.lock().unwrap().retain(|other| other != trap);
+//!     }
+//! }
+//!
+//! /// A processor of the guest has read where no memory is.
+//! fn on_mmio_read(bus: &Bus, device: &AssignedDevice, address: u64, bytes: &mut [u8]) {
+//!     let traps = bus.0.lock().unwrap();
+//!     match traps.iter().find(|it| it.space == Space::Memory && it.range.contains(&address)) {
+//!         Some(trap) => device.read(trap.bar, address - trap.range.start, bytes),
+//!         None => bytes.fill(0xff),
+//!     }
+//! }
+//!
+//! # let sim = SimKernel::new(Machine::x86_64());
+//! # let vfio = Vfio::on(Arc::new(sim.clone()), Registry::linked()?);
+//! # let _ = Vfio::new; // on a real host
+//! let bus = Arc::new(Bus::default());
+//! let device = vfio.open("0000:00:05.0".parse()?)?;
+//! let device = AssignedDevice::new(&device, Vmm::with_bus(bus.clone()), &Settings::default())?;
+//!
+//! // What the guest's firmware does: config space goes to `read_config` and `write_config`.
+//! device.write_config(0x10, &0xfe00_0000_u32.to_le_bytes()); // a BAR
+//! device.write_config(0x04, &[0x06, 0x00]); // memory, bus master
+//!
+//! let mut version = [0; 4];
+//! on_mmio_read(&bus, &device, 0xfe00_0008, &mut version); // an NVMe controller has it there
+//! assert_eq!(version, 0x0001_0400_u32.to_le_bytes());
+//! # drop(device);
+//! # assert!(bus.0.lock().unwrap().is_empty());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A VMM that also gives [`MemorySlots`](vmm::MemorySlots) (for KVM, [`KvmSlots`](vmm::KvmSlots)) lets the guest reach what can
+//! be mapped without an exit; with [`PeerSections`](vmm::PeerSections), other devices reach it too. [`reset_guest`] resets all
+//! devices of a guest, and [`Notifications`] are what the kernel has to say.
+//!
+//! # What a guest can do
+//!
+//! Break its own device, and no more: accesses end inside the BARs, what of config space is the VMM's or the host's does not
+//! reach the device, and whatever a device says of itself is bounded or left out. What of a BAR is mapped goes before the
+//! device stops to answer there.
+//!
+//! # What it does not do
+//!
+//! It delivers no interrupts yet: what the guest programs of them is told to [`Interrupts`](vmm::Interrupts). It has no bus and
+//! no bridges, no migration, and of the [quirks](quirk) of devices two.
 
 mod assigned;
 pub mod bar;

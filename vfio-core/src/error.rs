@@ -112,10 +112,10 @@ impl fmt::Display for Answer {
 /// What failed: the operation, the object, the range, what the kernel said, and why if it is known.
 ///
 /// [`diagnose`](Self::diagnose) looks at the host and says what to do.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error(Box<Parts>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Parts {
     kind: ErrorKind,
     operation: &'static str,

@@ -172,7 +172,7 @@ impl Inner {
 
     fn report_config(&self, done: Result<()>) {
         if let Err(error) = done {
-            self.report(Event::ConfigFailed(error.to_string()));
+            self.report(Event::ConfigFailed(error));
         }
     }
 }

@@ -89,12 +89,12 @@ impl AssignedDevice {
         let Some(Some(space)) = self.0.spaces.get(index(bar)) else {
             return bytes.fill(ONES);
         };
-        if let Some(hook) = self.0.hook(bar, offset) {
+        if let Some(hook) = self.0.hook(bar, offset, bytes.len()) {
             return self.read_hooked(space, hook, offset, bytes);
         }
         if let Err(error) = space.read(offset, bytes) {
             bytes.fill(ONES);
-            self.0.access_failed(bar, &error);
+            self.0.access_failed(bar, error);
         }
         if space.was_touched() {
             self.0.map_touched(space);
@@ -107,11 +107,11 @@ impl AssignedDevice {
         let Some(Some(space)) = self.0.spaces.get(index(bar)) else {
             return;
         };
-        if let Some(hook) = self.0.hook(bar, offset) {
+        if let Some(hook) = self.0.hook(bar, offset, bytes.len()) {
             return self.write_hooked(space, hook, offset, bytes);
         }
         if let Err(error) = space.write(offset, bytes) {
-            self.0.access_failed(bar, &error);
+            self.0.access_failed(bar, error);
         }
         if space.was_touched() {
             self.0.map_touched(space);
@@ -150,15 +150,16 @@ impl AssignedDevice {
         &self.0.bars
     }
 
+    /// An access that is only partly the quirk's is nobody's: the device must not see its part, either.
     fn read_hooked(&self, space: &BarSpace, hook: &Hooked, offset: u64, bytes: &mut [u8]) {
         bytes.fill(ONES);
-        if space.gate().is_open() {
+        if space.gate().is_open() && hook.holds(offset, bytes.len()) {
             hook.quirk.read(self, hook.bar, offset, bytes);
         }
     }
 
     fn write_hooked(&self, space: &BarSpace, hook: &Hooked, offset: u64, bytes: &[u8]) {
-        if space.gate().is_open() {
+        if space.gate().is_open() && hook.holds(offset, bytes.len()) {
             hook.quirk.write(self, hook.bar, offset, bytes);
         }
     }
@@ -217,18 +218,18 @@ impl Inner {
         self.reporter.report(event);
     }
 
-    /// The quirk that an access goes to.
+    /// The quirk that an access reaches.
     #[inline]
-    fn hook(&self, bar: BarRegister, offset: u64) -> Option<&Hooked> {
+    fn hook(&self, bar: BarRegister, offset: u64, len: usize) -> Option<&Hooked> {
         let mut hooks = self.hooks.iter();
-        hooks.find(|it| BarRegister::Bar(it.bar) == bar && it.range.contains(&offset))
+        hooks.find(|it| BarRegister::Bar(it.bar) == bar && it.reaches(offset, len))
     }
 
     #[cold]
-    fn access_failed(&self, bar: BarRegister, error: &vfio_core::Error) {
+    fn access_failed(&self, bar: BarRegister, error: vfio_core::Error) {
         self.report(match bar {
-            BarRegister::Rom => Event::NoRom(error.to_string()),
-            BarRegister::Bar(_) => Event::AccessFailed(bar, error.to_string()),
+            BarRegister::Rom => Event::NoRom(error),
+            BarRegister::Bar(_) => Event::AccessFailed(bar, error),
         });
     }
 

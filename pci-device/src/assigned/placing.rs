@@ -113,7 +113,7 @@ impl Inner {
                 let guest = trap.range.start + range.start..trap.range.start + range.end;
                 match mapped.map() {
                     Ok(map) => slices.push(slice(map.clone(), guest)),
-                    Err(error) => self.report(not_mapped(number, guest, &error)),
+                    Err(error) => self.report(not_mapped(number, guest, error)),
                 }
             }
             let Some(small) = &space.sub_page else {
@@ -128,7 +128,7 @@ impl Inner {
             }
             match small.map() {
                 Ok(map) => slices.push(slice(map.clone(), at.page)),
-                Err(error) => self.report(not_mapped(number, at.page, &error)),
+                Err(error) => self.report(not_mapped(number, at.page, error)),
             }
         }
         slices
@@ -140,7 +140,7 @@ impl Inner {
             // One at 0 is one that the guest has not placed yet.
             Err(_) if trap.range.start == 0 => {}
             Err(error) => {
-                self.report(Event::NotPlaced(trap.bar, trap.range, error.to_string()));
+                self.report(Event::NotPlaced(trap.bar, trap.range, error));
             }
         }
     }
@@ -158,7 +158,7 @@ impl Inner {
                     Err(error) => self.report(Event::StillMapped(
                         one.slice.bar,
                         one.slice.guest.clone(),
-                        error.to_string(),
+                        error,
                     )),
                 }
             }
@@ -180,7 +180,7 @@ impl Inner {
             match slots.insert(&one.slice) {
                 Ok(()) => *holds = true,
                 Err(error) => {
-                    self.report(not_mapped(one.slice.bar, one.slice.guest.clone(), &error));
+                    self.report(not_mapped(one.slice.bar, one.slice.guest.clone(), error));
                 }
             }
         }
@@ -198,6 +198,6 @@ impl Inner {
     }
 }
 
-fn not_mapped(bar: u8, guest: Range<u64>, error: &vfio_core::Error) -> Event {
-    Event::NotMapped(bar, guest, error.to_string())
+fn not_mapped(bar: u8, guest: Range<u64>, error: vfio_core::Error) -> Event {
+    Event::NotMapped(bar, guest, error)
 }

@@ -141,7 +141,7 @@ impl Inner {
             false => ResetMethod::Function,
         };
         if let Err(error) = self.carry_out(method, &[]) {
-            self.report(Event::ResetFailed(error.to_string()));
+            self.report(Event::ResetFailed(error));
         }
         state.is_stopped = false;
         self.forget(state);

@@ -111,3 +111,15 @@ pub(crate) struct Hooked {
     pub(crate) range: Range<u64>,
     pub(crate) quirk: Arc<dyn Quirk>,
 }
+
+impl Hooked {
+    /// Whether an access has a byte in it.
+    pub(crate) fn reaches(&self, offset: u64, len: usize) -> bool {
+        offset < self.range.end && self.range.start < offset.saturating_add(len as u64)
+    }
+
+    /// Whether all of an access is in it.
+    pub(crate) fn holds(&self, offset: u64, len: usize) -> bool {
+        self.range.start <= offset && offset.saturating_add(len as u64) <= self.range.end
+    }
+}

@@ -165,7 +165,7 @@ fn an_access_that_fails_is_told_once() {
     }
     let events = rig.events();
     assert!(
-        matches!(&events[..], [Event::AccessFailed(BarRegister::Bar(0), why)] if why.contains("read")),
+        matches!(&events[..], [Event::AccessFailed(BarRegister::Bar(0), why)] if why.errno().is_some()),
         "{events:?}"
     );
 }

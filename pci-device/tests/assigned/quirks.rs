@@ -1,6 +1,7 @@
 //! Devices that need more than the specification says.
 
 use pci_device::ResetMethod;
+use pci_device::bar::BarRegister;
 use vfio_sim::machine::{Bar, Device, Interrupts, MakeModel};
 use vfio_sim::model::{Bus, Model, Plain};
 
@@ -35,6 +36,14 @@ fn a_mirror_is_the_guests_config_space() {
     assert_eq!(rig.read(0, 0x8_8010), 0xe000_0000_u32.to_le_bytes());
     rig.write(0, 0x8_8004, &(MEMORY | MASTER).to_le_bytes());
     assert_eq!(rig.read32(4) & 0xffff, u32::from(MEMORY | MASTER));
+    // What reaches over its edge is nobody's: the device's own config space has the host's addresses.
+    for (offset, len) in [(0x8_7ffe, 4), (0x8_8ffe, 4), (0x8_7ffc, 8)] {
+        let mut bytes = vec![0; len];
+        let read = || rig.device.read(BarRegister::Bar(0), offset, &mut bytes);
+        assert_eq!(rig.count("pread", read), 0);
+        assert_eq!(bytes, vec![0xff; len]);
+        assert_eq!(rig.count("pwrite", || rig.write(0, offset, &bytes)), 0);
+    }
     // It moves itself away, and answers at its new place.
     rig.write(0, 0x8_8010, &0xd000_0000_u32.to_le_bytes());
     assert_eq!(rig.trap(0).unwrap().range.start, 0xd000_0000);

@@ -67,6 +67,15 @@ pub(super) fn lay_out(
     });
     faults.extend(fault.map(|why| format!("the list of capabilities: {why}")));
 
+    // How long most capabilities are they do not say: what is hidden ends where the next one in space begins.
+    let places = found.iter().map(|it| u16::from(it.offset));
+    let end = |at: u16| {
+        places
+            .clone()
+            .filter(|other| *other > at)
+            .min()
+            .unwrap_or(END)
+    };
     let mut taken: Vec<Range<u16>> = Vec::new();
     let mut shown: Vec<Capability> = Vec::new();
     for one in &found {
@@ -88,16 +97,16 @@ pub(super) fn lay_out(
             continue;
         }
         taken.push(range.clone());
-        let found = Found {
+        let laid_out = Found {
             raw,
             at,
             place: seat.place,
             msix: bars.msix,
         };
         let hidden = ONLY_THE_HOSTS.contains(&one.id.0) || seat.hidden.contains(&one.id);
-        match !hidden && registers.lay_out(bits, &found, one.id) {
+        match !hidden && registers.lay_out(bits, &laid_out, one.id) {
             true => shown.push(*one),
-            false => bits.hide(range),
+            false => bits.hide(range.start..range.end.max(end(at))),
         }
     }
     link(bits, &shown);
