@@ -1,8 +1,9 @@
 //! Devices of simulated machines, assigned to a guest that is written down.
-#![allow(clippy::unwrap_used, clippy::panic)] // A test that cannot go on has failed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test that cannot go on has failed.
 
 mod access;
 mod config;
+mod hostile;
 mod kvm;
 mod moving;
 mod ports;

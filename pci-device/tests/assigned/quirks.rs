@@ -8,7 +8,7 @@ use vfio_sim::model::{Bus, Model, Plain};
 use super::rig::*;
 
 /// A graphics card whose first BAR mirrors config space.
-fn mirrored() -> Device {
+pub(crate) fn mirrored() -> Device {
     Device {
         vendor: 0x10de,
         device: 0x1380,

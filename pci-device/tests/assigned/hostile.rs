@@ -1,0 +1,255 @@
+//! A guest that writes anything anywhere, and a device that says anything of itself.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use iommu_type1 as _;
+use pci_device::bar::BarRegister;
+use pci_device::vmm::{Call, Event, IoSpace, Recorder, Space};
+use pci_device::{AssignedDevice, RomSource, Settings, reset_guest};
+use proptest::prelude::*;
+use vfio_core::Vfio;
+use vfio_core::iommu::Registry;
+use vfio_sim::SimKernel;
+use vfio_sim::machine::Device;
+
+use super::quirks::mirrored;
+use super::rig::*;
+
+/// Something that a guest, or its VMM, does.
+#[derive(Debug, Clone)]
+enum Step {
+    WriteConfig(u16, Vec<u8>),
+    ReadConfig(u16, usize),
+    Write(u8, u64, Vec<u8>),
+    Read(u8, u64, usize),
+    Changed,
+    Reset,
+}
+
+/// Where writes to config space do something.
+fn registers() -> impl Strategy<Value = u16> {
+    prop_oneof![
+        4 => Just(0x04_u16),
+        6 => (0x10_u16..0x34).prop_map(|at| at & !3),
+        1 => 0x10_u16..0x34,
+        2 => Just(0x64),        // how awake it is
+        1 => Just(0x88),        // device control, with the reset
+        2 => 0x40_u16..0x60,    // MSI-X and MSI
+        2 => any::<u16>(),
+        1 => 0xff0_u16..0x1010,
+    ]
+}
+
+fn values() -> impl Strategy<Value = Vec<u8>> {
+    let dword = prop_oneof![
+        2 => Just(u32::MAX),
+        1 => Just(0),
+        4 => (0x8000_u32..0xffff).prop_map(|page| page << 16),
+        3 => any::<u32>(),
+        2 => 0_u32..8, // memory, ports, bus master; asleep
+    ];
+    (dword, 1_usize..=8).prop_map(|(dword, len)| {
+        let bytes = dword.to_le_bytes();
+        bytes.iter().cycle().take(len).copied().collect()
+    })
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let place = || {
+        let offset =
+            prop_oneof![4 => 0_u64..0x5000, 1 => 0x8_7ff0_u64..0x8_9010, 1 => any::<u64>()];
+        (0_u8..9, offset)
+    };
+    let step = prop_oneof![
+        8 => (registers(), values()).prop_map(|(at, bytes)| Step::WriteConfig(at, bytes)),
+        2 => (registers(), 0_usize..9).prop_map(|(at, len)| Step::ReadConfig(at, len)),
+        3 => (place(), values()).prop_map(|((bar, at), bytes)| Step::Write(bar, at, bytes)),
+        3 => (place(), 0_usize..20).prop_map(|((bar, at), len)| Step::Read(bar, at, len)),
+        1 => Just(Step::Changed),
+        1 => Just(Step::Reset),
+    ];
+    prop::collection::vec(step, 1..40)
+}
+
+fn settings() -> impl Strategy<Value = (Settings, usize, IoSpace)> {
+    let image = Arc::from([0x55, 0xaa, 0, 1, 2]);
+    (
+        prop_oneof![3 => Just(None), 1 => Just(Some(5))],
+        prop_oneof![Just(u64::MAX), Just(0)],
+        prop_oneof![
+            Just(RomSource::Device),
+            Just(RomSource::Hidden),
+            Just(RomSource::Image(image))
+        ],
+        prop_oneof![Just(4096_usize), Just(0x1_0000)],
+        prop_oneof![
+            Just(IoSpace::Ports),
+            Just(IoSpace::None),
+            Just(IoSpace::Aperture(1 << 40..1 << 41))
+        ],
+    )
+        .prop_map(|(msix_in, map_at_once, rom, page, io_space)| {
+            let settings = Settings {
+                msix_in,
+                map_at_once,
+                rom,
+                ..Settings::default()
+            };
+            (settings, page, io_space)
+        })
+}
+
+fn bar(number: u8) -> BarRegister {
+    match number {
+        8 => BarRegister::Rom,
+        number => BarRegister::Bar(number),
+    }
+}
+
+fn carry_out(device: &AssignedDevice, step: &Step) {
+    match step {
+        Step::WriteConfig(at, bytes) => device.write_config(*at, bytes),
+        Step::ReadConfig(at, len) => device.read_config(*at, &mut vec![0; *len]),
+        Step::Write(number, at, bytes) => device.write(bar(*number), *at, bytes),
+        Step::Read(number, at, len) => device.read(bar(*number), *at, &mut vec![0; *len]),
+        Step::Changed => device.address_space_changed(),
+        Step::Reset => drop(reset_guest(std::slice::from_ref(device))),
+    }
+}
+
+fn overlap(one: &Range<u64>, other: &Range<u64>) -> bool {
+    one.start < other.end && other.start < one.end
+}
+
+/// What is in the guest is where its registers say, and nowhere else.
+fn check(device: &AssignedDevice, vmm: &Recorder, page: u64, io_space: &IoSpace) {
+    let read = |at: u16| {
+        let mut bytes = [0; 4];
+        device.read_config(at, &mut bytes);
+        u32::from_le_bytes(bytes)
+    };
+    let command = read(4);
+    let traps = vmm.traps();
+    for trap in &traps {
+        let low = read(trap.bar.offset());
+        let ports = trap.bar != BarRegister::Rom && low & 1 != 0;
+        assert!(
+            command & if ports { 1 } else { 2 } != 0,
+            "{trap:x?}, command {command:#x}"
+        );
+        let high = match low & 0b111 == 0b100 && trap.bar != BarRegister::Rom {
+            true => read(trap.bar.offset() + 4),
+            false => 0,
+        };
+        let mask = match trap.bar {
+            BarRegister::Rom => 0x7ff,
+            _ if ports => 3,
+            _ => 15,
+        };
+        let address = u64::from(low & !mask) | u64::from(high) << 32;
+        let start = match (ports, io_space) {
+            (true, IoSpace::Aperture(range)) => trap.range.start - range.start,
+            _ => trap.range.start,
+        };
+        assert_eq!(start, address, "{trap:x?}");
+        assert_eq!(
+            trap.space == Space::Ports,
+            ports && *io_space == IoSpace::Ports
+        );
+    }
+    let slices = vmm.slices();
+    for (number, slice) in slices.iter().enumerate() {
+        assert!(
+            slice.guest.start % page == 0 && slice.guest.end % page == 0,
+            "{slice:x?}"
+        );
+        assert!(!overlap(&slice.guest, &RAM), "{slice:x?}");
+        let trap = traps
+            .iter()
+            .find(|it| it.bar == BarRegister::Bar(slice.bar));
+        let trap = trap.expect("what is mapped is trapped below");
+        let whole = trap.range.start..trap.range.end.next_multiple_of(page);
+        assert!(
+            whole.start <= slice.guest.start && slice.guest.end <= whole.end,
+            "{slice:x?} of {trap:x?}"
+        );
+        for other in &slices[number + 1..] {
+            assert!(
+                !overlap(&slice.guest, &other.guest),
+                "{slice:x?} {other:x?}"
+            );
+        }
+        for other in traps
+            .iter()
+            .filter(|it| it.bar != trap.bar && it.space == Space::Memory)
+        {
+            assert!(
+                !overlap(&slice.guest, &other.range),
+                "{slice:x?} {other:x?}"
+            );
+        }
+    }
+    for call in vmm.take() {
+        assert!(
+            !matches!(call, Call::Event(Event::StillMapped(..))),
+            "{call:?}"
+        );
+    }
+}
+
+/// Gives the device to a guest, has all of that done, and looks after each step; nothing is left.
+fn run(device: Device, steps: &[Step], (settings, page, io_space): &(Settings, usize, IoSpace)) {
+    let sim = SimKernel::new(machine(device, *page));
+    let vfio = Vfio::on(Arc::new(sim.clone()), Registry::linked().unwrap());
+    let vmm = Arc::new(Recorder::with_ram([RAM]));
+    let mut given = recorded(&vmm);
+    given.io_space = io_space.clone();
+    let device = vfio.open(BDF.parse().unwrap()).unwrap();
+    // A device that makes no sense is refused, in words.
+    let assigned = match AssignedDevice::new(&device, given, settings) {
+        Ok(assigned) => assigned,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    drop(device);
+    for step in steps {
+        carry_out(&assigned, step);
+        check(&assigned, &vmm, *page as u64, io_space);
+    }
+    drop(assigned);
+    assert_eq!((vmm.traps(), vmm.slices()), (vec![], vec![]));
+    vmm.take();
+    drop(vfio);
+    assert!(sim.is_idle(), "{:?}", sim.open_objects());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn any_writes_of_a_guest(
+        which in 0..3,
+        steps in steps(),
+        settings in settings(),
+    ) {
+        let device = match which {
+            0 => Device::assorted(BDF),
+            1 => Device::nvme(BDF),
+            _ => mirrored(),
+        };
+        run(device, &steps, &settings);
+    }
+
+    #[test]
+    fn a_device_that_says_anything_of_itself(
+        config in prop::collection::vec(
+            (prop_oneof![Just(0x34_u16), (0x40_u16..0x100), (0x100_u16..0x140)], any::<u32>()),
+            1..40,
+        ),
+        steps in steps(),
+        settings in settings(),
+    ) {
+        let config = config.into_iter().map(|(at, value)| (at & !3, value));
+        run(Device::assorted(BDF).with_config(config), &steps, &settings);
+    }
+}
