@@ -1,5 +1,6 @@
 //! Config space: what the device has, what VFIO invents, what can be written (F79).
 
+use crate::machine::config_space::capability;
 use crate::machine::{Bar, BarKind, Device, Machine};
 
 use super::access::Transfer;
@@ -108,8 +109,24 @@ impl Config {
             config.put(usize::from(*at), &value.to_le_bytes());
         }
         config.hide_bars(device);
+        config.forget_unlisted();
         config.initial = config.bytes.clone();
         config
+    }
+
+    /// What the list does not lead to is no capability, for the kernel as for anybody (`vfio_cap_init`).
+    fn forget_unlisted(&mut self) {
+        let Self { bytes, .. } = &*self;
+        let listed = |id, control: Option<usize>, offset| {
+            let is_there = |at: &usize| capability(bytes, id).map(|at| at + offset) == Some(*at);
+            control.filter(is_there)
+        };
+        let express = listed(EXPRESS, self.express_control, 8);
+        let power = listed(POWER_MANAGEMENT, self.power_control, 4);
+        let msi = listed(MSI, self.msi_control, 2);
+        let msix = listed(MSIX, self.msix_control, 2);
+        (self.express_control, self.power_control) = (express, power);
+        (self.msi_control, self.msix_control) = (msi, msix);
     }
 
     fn put(&mut self, at: usize, bytes: &[u8]) {
