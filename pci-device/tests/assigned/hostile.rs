@@ -1,17 +1,18 @@
 //! A guest that writes anything anywhere, and a device that says anything of itself.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use iommu_type1 as _;
 use pci_device::bar::BarRegister;
-use pci_device::vmm::{Call, Event, IoSpace, Recorder, Space};
+use pci_device::vmm::{Call, Event, IoSpace, Recorder, Space, Trap};
 use pci_device::{AssignedDevice, RomSource, Settings, reset_guest};
 use proptest::prelude::*;
 use vfio_core::Vfio;
 use vfio_core::iommu::Registry;
 use vfio_sim::SimKernel;
 use vfio_sim::machine::Device;
+use vfio_sim::wrap::{Outcome, Request, Watch, Watched};
 
 use super::quirks::mirrored;
 use super::rig::*;
@@ -198,10 +199,82 @@ fn check(device: &AssignedDevice, vmm: &Recorder, page: u64, io_space: &IoSpace)
     }
 }
 
+/// An access of the real device: whether it is written, the region's number, where and how much.
+type Access = (bool, u64, Range<u64>);
+
+/// What the device sees.
+#[derive(Debug, Default)]
+struct Seen(Mutex<Vec<Access>>);
+
+impl Watch for Seen {
+    fn after(&self, call: &vfio_sim::wrap::Call<'_>, _: &Outcome<'_>) {
+        let (is_write, offset, len) = match call.request {
+            Request::Pread { len, offset } => (false, offset, len),
+            Request::Pwrite { bytes, offset } => (true, offset, bytes.len()),
+            _ => return,
+        };
+        let at = offset & ((1 << 40) - 1);
+        let access = (is_write, offset >> 40, at..at + len as u64);
+        self.0.lock().unwrap().push(access);
+    }
+}
+
+const ROM: u64 = 6;
+const CONFIG: u64 = 7;
+
+/// What the VMM has of config space: the header but for the command register, which it writes itself, and status; and what a
+/// guest finds as MSI and MSI-X.
+fn vmms(device: &AssignedDevice) -> Vec<Range<u64>> {
+    let byte = |at: u64| {
+        let mut byte = [0];
+        device.read_config(u16::try_from(at).unwrap(), &mut byte);
+        u64::from(byte[0])
+    };
+    let mut ranges = vec![0..4, 8..0x40];
+    let mut at = byte(0x34);
+    while at != 0 {
+        match byte(at) {
+            0x05 => ranges.push(at..at + 10),
+            0x11 => ranges.push(at..at + 12),
+            _ => {}
+        }
+        at = byte(at + 1);
+    }
+    ranges
+}
+
+/// A device sees of a BAR what the guest did there while it was placed, and of config space what is its own.
+fn check_seen(seen: &[Access], step: &Step, placed: &[Trap], vmms: &[Range<u64>]) {
+    for (is_write, region, range) in seen {
+        if *region == CONFIG {
+            let hit = vmms.iter().find(|it| overlap(it, range));
+            assert!(!is_write || hit.is_none(), "{step:x?} writes {range:x?}");
+            continue;
+        }
+        let number = if *region == ROM {
+            8
+        } else {
+            u8::try_from(*region).unwrap()
+        };
+        let (Step::Read(asked, ..) | Step::Write(asked, ..)) = step else {
+            panic!("{step:x?} reaches region {region}");
+        };
+        assert_eq!(*asked, number, "{step:x?} reaches region {region}");
+        let trap = placed.iter().find(|trap| trap.bar == bar(number));
+        let size = trap.map(|trap| trap.range.end - trap.range.start);
+        assert!(
+            size.is_some_and(|size| range.end <= size),
+            "{step:x?} reaches {range:x?}"
+        );
+    }
+}
+
 /// Gives the device to a guest, has all of that done, and looks after each step; nothing is left.
 fn run(device: Device, steps: &[Step], (settings, page, io_space): &(Settings, usize, IoSpace)) {
     let sim = SimKernel::new(machine(device, *page));
-    let vfio = Vfio::on(Arc::new(sim.clone()), Registry::linked().unwrap());
+    let seen = Arc::new(Seen::default());
+    let watched = Watched::new(Arc::new(sim.clone()), seen.clone());
+    let vfio = Vfio::on(Arc::new(watched), Registry::linked().unwrap());
     let vmm = Arc::new(Recorder::with_ram([RAM]));
     let mut given = recorded(&vmm);
     given.io_space = io_space.clone();
@@ -212,8 +285,12 @@ fn run(device: Device, steps: &[Step], (settings, page, io_space): &(Settings, u
         Err(error) => return assert!(!error.to_string().is_empty()),
     };
     drop(device);
+    let vmms = vmms(&assigned);
     for step in steps {
+        let placed = vmm.traps();
+        seen.0.lock().unwrap().clear();
         carry_out(&assigned, step);
+        check_seen(&seen.0.lock().unwrap(), step, &placed, &vmms);
         check(&assigned, &vmm, *page as u64, io_space);
     }
     drop(assigned);
