@@ -15,9 +15,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result, bail, ensure};
 use iommu_spapr::guest::{Bridge, DefaultWindow, DynamicWindows, Refused};
 use libtest_mimic::{Arguments, Trial};
+use pci_device::vmm::{Event, KvmSlots, Observer, Trap, Traps};
+use pci_device::{AssignedDevice, Settings, Vmm};
 use vfio_core::address::{Access, DmaMask, HostRange, Iova, IovaRange, PageSizes};
 use vfio_core::device::RegionIndex;
 use vfio_core::guest::{self, AddressSpace};
+use vfio_core::host::Bdf;
 use vfio_core::iommu::{
     DirtyBitmap, DmaBuffer, Domain, ErrorFunction, ErrorWidth, InjectedError, PeReset,
     RecoveryStep, Registration, Registry, WindowPages, WindowRequest,
@@ -168,6 +171,29 @@ const SCENARIOS: &[(&str, Scenario)] = &[
         drop((low, high));
         removed.and(device.close())
     }),
+    ("a guest has a device", |host| {
+        let kernel = host.vfio.kernel();
+        let vm = create_vm(kernel)?;
+        let slots = MemorySlots::new(kernel, vm, 0..4)?;
+        let device = host.open(0)?;
+        let told = Arc::new(Told::default());
+        let mut vmm = Vmm::with_bus(told.clone());
+        vmm.slots = vec![Arc::new(KvmSlots::of(slots))];
+        vmm.observer = told.clone();
+        let guest = AssignedDevice::new(&device, vmm, &Settings::default())?;
+        let notifications = guest.notifications()?;
+        let write = |at: u16, value: u32| guest.write_config(at, &value.to_le_bytes());
+        for high in [0x80, 0x81] {
+            write(0x18, 0); // the BAR that is memory
+            write(0x1c, high);
+            write(0x04, 0x6);
+        }
+        write(0x04, 0);
+        let ended = notifications.close().and(guest.reset());
+        drop(guest);
+        let closed = device.close();
+        told.first().and(ended).and(closed)
+    }),
     ("recover an endpoint", |host| {
         let device = host.open(0)?;
         let endpoint = match device.domain().partitionable_endpoint() {
@@ -205,6 +231,37 @@ const SCENARIOS: &[(&str, Scenario)] = &[
         device.close()
     }),
 ];
+
+/// A VMM's bus with RAM at its start, which keeps what went wrong elsewhere.
+#[derive(Debug, Default)]
+struct Told(Mutex<Vec<Error>>);
+
+impl Told {
+    fn first(&self) -> vfio_core::Result<()> {
+        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.first().cloned().map_or(Ok(()), Err)
+    }
+}
+
+impl Traps for Told {
+    fn add(&self, trap: &Trap) -> vfio_core::Result<()> {
+        match trap.range.start {
+            0 => Err(nothing("a place")),
+            _ => Ok(()),
+        }
+    }
+
+    fn remove(&self, _: &Trap) {}
+}
+
+impl Observer for Told {
+    fn event(&self, _: Bdf, event: Event) {
+        if let Event::NotMapped(_, _, error) | Event::StillMapped(_, _, error) = event {
+            let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            told.push(error);
+        }
+    }
+}
 
 fn nothing(wanted: &str) -> Error {
     Error::new(ErrorKind::Invalid, "find", wanted)
@@ -384,6 +441,8 @@ fn is_tolerated(call: &str, answer: Answer) -> bool {
         ),
         // A container whose life has ended answers just that (A6).
         "VFIO_GROUP_GET_STATUS" => answer == Answer::Errno(Errno::INVAL),
+        // That a device reports no errors (F80).
+        "VFIO_DEVICE_GET_IRQ_INFO" => answer == Answer::Errno(Errno::INVAL),
         // Without a window of its own, a device has the default one.
         "VFIO_IOMMU_SPAPR_TCE_CREATE" => true,
         // What a drop cannot give back is logged, and kept until the container goes.
@@ -473,13 +532,10 @@ fn fail(host: &Host, scenario: Scenario, n: usize, answer: Answer, mode: Mode) -
     let guest_has = failed == SET_SLOT && seen.iter().take(n).any(|call| call == SET_SLOT);
     host.failing.disarm();
     host.frees.check()?;
-    if guest_has && mode == Mode::AndAllLater && outcome.is_err() {
-        let left = host.sim.open_objects();
-        let is_map = |it: &Object| matches!(it, Object::Region { .. });
-        ensure!(
-            left.iter().any(is_map),
-            "a guest's memory has gone: {left:?}"
-        );
+    // (That it is not given back is what `frees` has just said.)
+    let is_map = |it: &Object| matches!(it, Object::Region { .. });
+    let has_left = host.sim.open_objects().iter().any(is_map);
+    if guest_has && mode == Mode::AndAllLater && outcome.is_err() && has_left {
         return Ok(());
     }
     // A kernel that looks at no group warns when it is taken away, and it is with the last fd.

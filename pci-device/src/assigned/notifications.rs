@@ -27,6 +27,8 @@ pub struct Notifications {
     /// `None` for devices that report no errors: those that are not on PCI Express.
     error: Option<EventFd>,
     request: EventFd,
+    /// What the kernel signals.
+    enabled: Vec<IrqIndex>,
 }
 
 impl AssignedDevice {
@@ -37,19 +39,25 @@ impl AssignedDevice {
     pub fn notifications(&self) -> Result<Notifications> {
         let device = &self.0.device;
         let has_errors = device.irq_info(IrqIndex::Error)?.count > 0;
-        let new = |index| {
-            let eventfd = EventFd::new(device.kernel())?;
-            device.enable_irqs(index, 0, &[Some(eventfd.as_fd())])?;
-            Ok(eventfd)
-        };
-        let error = has_errors.then(|| new(IrqIndex::Error)).transpose()?;
-        // If the second cannot be had, dropping this takes back the first.
-        let notifications = |request| Notifications {
+        let new = || EventFd::new(device.kernel());
+        let mut notifications = Notifications {
             device: device.clone(),
-            error,
-            request,
+            error: has_errors.then(new).transpose()?,
+            request: new()?,
+            enabled: Vec::new(),
         };
-        new(IrqIndex::Request).map(notifications)
+        // What the second refuses, the first is taken back by dropping them.
+        let all = [
+            (notifications.error.as_ref(), IrqIndex::Error),
+            (Some(&notifications.request), IrqIndex::Request),
+        ];
+        for (eventfd, index) in all {
+            if let Some(eventfd) = eventfd {
+                device.enable_irqs(index, 0, &[Some(eventfd.as_fd())])?;
+                notifications.enabled.push(index);
+            }
+        }
+        Ok(notifications)
     }
 }
 
@@ -76,19 +84,29 @@ impl Notifications {
         }
         Ok(happened)
     }
+
+    /// Ends them now, as dropping does, and says what the kernel did not let go of.
+    ///
+    /// # Errors
+    /// What the kernel answered; the eventfd is kept until the device is closed then.
+    pub fn close(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let mut done = Ok(());
+        for index in std::mem::take(&mut self.enabled) {
+            done = done.and(self.device.disable_irqs(index));
+        }
+        done
+    }
 }
 
 /// The kernel lets go of the eventfds.
 impl Drop for Notifications {
     fn drop(&mut self) {
-        let indexes = [
-            self.error.as_ref().map(|_| IrqIndex::Error),
-            Some(IrqIndex::Request),
-        ];
-        for index in indexes.into_iter().flatten() {
-            if let Err(error) = self.device.disable_irqs(index) {
-                tracing::warn!(%error, "the kernel keeps an eventfd until the device is closed");
-            }
+        if let Err(error) = self.end() {
+            tracing::warn!(%error, "the kernel keeps an eventfd until the device is closed");
         }
     }
 }

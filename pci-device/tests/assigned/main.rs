@@ -3,6 +3,7 @@
 
 mod access;
 mod config;
+mod events;
 mod hostile;
 mod kvm;
 mod moving;
