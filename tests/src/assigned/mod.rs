@@ -6,6 +6,7 @@
 mod bars;
 mod config;
 mod guest;
+mod interrupts;
 mod moving;
 mod power;
 mod vm;
@@ -38,6 +39,7 @@ const CASES: &[(&str, Case)] = &[
     ("the_rom_is_read_when_it_is_asked_for", bars::rom),
     ("kvm_has_what_is_mapped_where_the_guest_put_it", vm::kvm),
     ("a_device_sleeps_and_wakes_up", power::sleeps),
+    ("the_line_is_switched_while_it_is_set_up", interrupts::line),
     ("the_guest_resets_its_device", power::resets),
 ];
 
