@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use pci_device::bar::{Bar, BarRegister, PageSize};
-use pci_device::vmm::{Call, IoSpace, MappedSlice, Recorder, Space, Trap};
+use pci_device::vmm::{Call, Event, IoSpace, MappedSlice, Recorder, Space, Trap};
 use pci_device::{AssignedDevice, Settings, Vmm};
 use vfio_core::Vfio;
 use vfio_core::device::{Device, Region, RegionIndex};
@@ -54,9 +54,19 @@ impl Guest {
             observer: vmm.clone(),
         };
         let page = vfio.kernel().page_size() as u64;
+        let device = AssignedDevice::new(&device, given, &Settings::default())?;
+        // All that can be wrong with a device here is that the host has no numbers for its ports.
+        let told = vmm.take();
+        let unassigned = host::unassigned_ports(&**vfio.kernel(), bdf);
+        let unassigned: Vec<_> = unassigned
+            .into_iter()
+            .map(Event::Unassigned)
+            .map(Call::Event)
+            .collect();
+        ensure!(told == unassigned, "{told:?} and not {unassigned:?}");
         Ok(Self {
             sysfs: host::device(&**vfio.kernel(), bdf)?,
-            device: AssignedDevice::new(&device, given, &Settings::default())?,
+            device,
             page: PageSize::new(page).context("the size of a page")?,
             vmm,
             calls,
