@@ -27,10 +27,18 @@
 //!     }
 //! }
 //!
+//! impl Bus {
+//!     /// Whose an address is. The lock is given back before the device is asked.
+//!     fn find(&self, address: u64) -> Option<Trap> {
+//!         let traps = self.0.lock().unwrap();
+//!         let mut traps = traps.iter().filter(|it| it.space == Space::Memory);
+//!         traps.find(|it| it.range.contains(&address)).cloned()
+//!     }
+//! }
+//!
 //! /// A processor of the guest has read where no memory is.
 //! fn on_mmio_read(bus: &Bus, device: &AssignedDevice, address: u64, bytes: &mut [u8]) {
-//!     let traps = bus.0.lock().unwrap();
-//!     match traps.iter().find(|it| it.space == Space::Memory && it.range.contains(&address)) {
+//!     match bus.find(address) {
 //!         Some(trap) => device.read(trap.bar, address - trap.range.start, bytes),
 //!         None => bytes.fill(0xff),
 //!     }

@@ -12,6 +12,7 @@ mod rom;
 mod setup;
 mod slice;
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vfio_core::device::{Device, MappedRegister, Region, RegionMap};
@@ -39,10 +40,16 @@ pub use setup::{Settings, Vmm};
 /// [`Observer`](crate::vmm::Observer).
 ///
 /// With the last handle, everything that the guest had of it leaves the guest: slices first, then traps.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct AssignedDevice(Arc<Inner>);
 
-#[derive(Debug)]
+impl fmt::Debug for AssignedDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let device = self.0.device.bdf();
+        f.debug_tuple("AssignedDevice").field(&device).finish()
+    }
+}
+
 struct Inner {
     device: Device,
     config: Region,
@@ -60,7 +67,6 @@ struct Inner {
 }
 
 /// What a guest's writes to config space change.
-#[derive(Debug)]
 struct State {
     config: VirtualConfig,
     placed: Placed,

@@ -1,6 +1,12 @@
 //! Config space of a device in a guest.
 
-use pci_device::vmm::Call;
+use std::sync::Arc;
+
+use pci_device::vmm::{Call, Recorder};
+use pci_device::{AssignedDevice, Settings};
+use vfio_core::Vfio;
+use vfio_core::iommu::Registry;
+use vfio_sim::SimKernel;
 use vfio_sim::machine::Device;
 
 use super::rig::*;
@@ -86,4 +92,17 @@ fn no_bit_of_msi_reaches_the_device() {
     let config = rig.device.device().region(config).unwrap();
     config.read_bytes(0x50, &mut real).unwrap();
     assert_eq!(real[4..], [0; 10]);
+}
+
+/// A device that has fallen off its bus is no guest's; whoever asks is told where to read on.
+#[test]
+fn a_device_that_does_not_answer_is_refused() {
+    let dead = Device::assorted(BDF).with_config([(0, u32::MAX)]);
+    let sim = SimKernel::new(machine(dead, 4096));
+    let vfio = Vfio::on(Arc::new(sim), Registry::linked().unwrap());
+    let device = vfio.open(BDF.parse().unwrap()).unwrap();
+    let given = recorded(&Arc::new(Recorder::default()));
+    let error = AssignedDevice::new(&device, given, &Settings::default()).unwrap_err();
+    let words = error.to_string();
+    assert!(words.contains("VFIO-12") && words.contains(BDF), "{words}");
 }

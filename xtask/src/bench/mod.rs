@@ -112,7 +112,7 @@ pub(crate) fn run(args: &BenchArgs, ui: &Ui) -> Result<ExitCode> {
     let measured = match args.name.as_deref() {
         None => {
             let mut all = counts(ui)?;
-            all.extend(pci::measure(ui)?);
+            all.push(pci::time(ui)?);
             all.extend(times::measure(ui)?);
             all.extend(cli::measure(ui)?);
             all
@@ -168,6 +168,7 @@ pub(crate) fn counts(ui: &Ui) -> Result<Vec<Measured>> {
     measured.push(instructions::pair(ui)?);
     measured.extend(instructions::many(ui)?);
     measured.extend(spapr(ui)?);
+    measured.extend(pci::counts(ui)?);
     Ok(measured)
 }
 

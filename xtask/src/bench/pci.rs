@@ -14,38 +14,55 @@ const RAW: &str = "a raw volatile read";
 /// How the program calls what is timed.
 const MAPPED: &str = "mapped";
 
+/// All of it.
 pub(super) fn measure(ui: &Ui) -> Result<Vec<Measured>> {
+    let output = run(ui)?;
+    let mut measured = counted(&output)?;
+    measured.push(timed(&output)?);
+    measured.extend(super::instructions::bar(ui)?);
+    Ok(measured)
+}
+
+/// What is the same on every run.
+pub(super) fn counts(ui: &Ui) -> Result<Vec<Measured>> {
+    let mut measured = counted(&run(ui)?)?;
+    measured.extend(super::instructions::bar(ui)?);
+    Ok(measured)
+}
+
+/// What is not.
+pub(super) fn time(ui: &Ui) -> Result<Measured> {
+    timed(&run(ui)?)
+}
+
+/// What the program prints on a real kernel.
+fn run(ui: &Ui) -> Result<String> {
     let machine = Machine::find("x86_64").context("there is no machine x86_64")?;
     let request = Request {
         devices: ["nvme", "edu"].map(str::to_owned).to_vec(),
         ..Request::new(machine, ["sh", "-c", "/bin/pci $BDF $BDF2"])
     };
-    let output = programs::in_machine("pci", request, ui)?;
-    let (times, counts): (Vec<_>, Vec<_>) = output
-        .lines()
-        .filter_map(programs::line)
-        .partition(|(name, ..)| *name == MAPPED);
-    ensure!(
-        !times.is_empty() && counts.len() == 5,
-        "not all was measured:\n{output}"
-    );
-    let counted = counts.into_iter().map(|(name, ours, limit)| {
+    programs::in_machine("pci", request, ui)
+}
+
+fn counted(output: &str) -> Result<Vec<Measured>> {
+    let lines = output.lines().filter_map(programs::line);
+    let counts = lines.filter(|(name, ..)| *name != MAPPED);
+    let of = |(name, ours, limit): (&str, u64, u64)| {
         let pairs = [(ours, limit)];
         Measured::of_pairs(name, "times", &pairs, LIMIT, Goal::Below(limit + 1))
-    });
-    let mut measured: Vec<_> = counted.collect();
-    let pairs: Vec<_> = times
-        .into_iter()
-        .map(|(_, ours, raw)| (ours, raw))
-        .collect();
-    let name = "nanoseconds of 2,000 mapped reads of a register";
-    measured.push(Measured::of_pairs(
-        name,
-        "nanoseconds",
-        &pairs,
-        RAW,
-        Goal::AtMost(1.05),
-    ));
-    measured.extend(super::instructions::bar(ui)?);
+    };
+    let measured: Vec<_> = counts.map(of).collect();
+    ensure!(measured.len() == 5, "not all was measured:\n{output}");
     Ok(measured)
+}
+
+fn timed(output: &str) -> Result<Measured> {
+    let lines = output.lines().filter_map(programs::line);
+    let times = lines.filter(|(name, ..)| *name == MAPPED);
+    let pairs: Vec<_> = times.map(|(_, ours, raw)| (ours, raw)).collect();
+    ensure!(!pairs.is_empty(), "nothing was timed:\n{output}");
+    let name = "nanoseconds of 2,000 mapped reads of a register";
+    let goal = Goal::AtMost(1.05);
+    Ok(Measured::of_pairs(name, "nanoseconds", &pairs, RAW, goal))
 }
