@@ -11,7 +11,11 @@ pub(super) fn ask(device: &Device, page: PageSize) -> Result<LayoutRow> {
     let numbered = (0_u8..).zip(&bars.bars);
     let there = numbered.filter_map(|(number, bar)| Some((number, bar.as_ref()?)));
     let in_memory = || bars.bars.iter().flatten().filter(|bar| !bar.kind.is_io());
-    let sum = |of: &dyn Fn(&BarShape) -> u64| in_memory().map(|bar| of(&bar.shape)).sum::<u64>();
+    // A device may say that it has more than there are addresses.
+    let sum = |of: &dyn Fn(&BarShape) -> u64| {
+        let sizes = in_memory().map(|bar| of(&bar.shape));
+        sizes.fold(0, u64::saturating_add)
+    };
     let mapped = sum(&|shape| mapped(shape, page));
     Ok(LayoutRow {
         page_size: page.bytes(),

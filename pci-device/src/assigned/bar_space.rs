@@ -164,6 +164,7 @@ impl BarSpace {
         let mut at = offset;
         while let Some(part) = self.find(at).filter(|_| !rest.is_empty()) {
             let (here, behind) = rest.split_at_mut(part.len_from(at).min(rest.len()));
+            self.touch(part);
             part.access.read(at, here)?;
             at += here.len() as u64;
             rest = behind;
@@ -177,6 +178,7 @@ impl BarSpace {
         let mut at = offset;
         while let Some(part) = self.find(at).filter(|_| !rest.is_empty()) {
             let (here, behind) = rest.split_at(part.len_from(at).min(rest.len()));
+            self.touch(part);
             part.access.write(at, here)?;
             at += here.len() as u64;
             rest = behind;
@@ -206,11 +208,6 @@ impl BarSpace {
     #[inline]
     pub(super) fn was_touched(&self) -> bool {
         self.touched.load(Ordering::Relaxed) && self.touched.swap(false, Ordering::Acquire)
-    }
-
-    /// It was touched, and is not mapped yet.
-    pub(super) fn touch_again(&self) {
-        self.touched.store(true, Ordering::Release);
     }
 
     /// What is to be mapped of it: where each starts and ends in the BAR.

@@ -11,7 +11,7 @@ use crate::vmm::Event;
 const WIDTH: usize = 4;
 
 /// Where the command register is in config space, in bytes.
-const COMMAND: u64 = 0x04;
+const COMMAND: u16 = 0x04;
 
 impl AssignedDevice {
     /// Reads config space for the guest: any number of bytes from any offset. Behind the end there are ones.
@@ -38,6 +38,8 @@ impl AssignedDevice {
             self.0.write_piece(&mut state, at, piece);
             at += piece.len();
         }
+        drop(state);
+        self.0.settle_again();
     }
 }
 
@@ -60,7 +62,7 @@ impl Inner {
         let Ok(offset) = u16::try_from(at) else {
             return;
         };
-        if state.is_stopped {
+        if state.stopped > 0 {
             return; // what is being reset forgets it anyway
         }
         let mut value = [0; WIDTH];
@@ -70,6 +72,7 @@ impl Inner {
         let written = state
             .config
             .write(offset, bytes.len(), u32::from_le_bytes(value));
+        let power = state.config.power_register();
         let moves = |effect: &Effect| {
             matches!(
                 effect,
@@ -81,7 +84,11 @@ impl Inner {
                 self.write_device(write);
             }
             for effect in &written.effects {
-                self.tell_device(effect);
+                match *effect {
+                    Effect::Command { to, .. } => self.set_command(to),
+                    Effect::Power { to, .. } => self.set_power(power, to),
+                    _ => {}
+                }
             }
         };
         match written.effects.iter().any(moves) {
@@ -95,15 +102,6 @@ impl Inner {
                 Effect::Power { resets: true, .. } => self.forget(state),
                 _ => {}
             }
-        }
-    }
-
-    /// What the device itself has to know of what the guest has changed.
-    fn tell_device(&self, effect: &Effect) {
-        match *effect {
-            Effect::Command { to, .. } => self.set_command(to),
-            Effect::Power { to, .. } => self.set_power(to),
-            _ => {}
         }
     }
 
@@ -128,20 +126,23 @@ impl Inner {
 
     /// Writes the device's command register.
     pub(super) fn set_command(&self, command: Command) {
-        let done = self
-            .config
-            .write_bytes(COMMAND, &command.bits().to_le_bytes());
-        self.report_config(done);
+        self.set_word(COMMAND, command.bits());
     }
 
-    /// Puts the device to sleep, or wakes it up.
-    fn set_power(&self, power: PowerState) {
-        let Some(register) = self.power_register else {
-            return;
-        };
-        // Beside the state there are the bits of PME, which VFIO keeps from everybody, and which are written as 0.
-        let bits = power.bits().to_le_bytes();
-        self.report_config(self.config.write_bytes(register, &bits));
+    /// Puts the device to sleep, or wakes it up, by the register that says so.
+    pub(super) fn set_power(&self, register: Option<u16>, power: PowerState) {
+        if let Some(register) = register {
+            // Beside the state there are the bits of PME, which VFIO keeps from everybody, and which are written as 0.
+            self.set_word(register, power.bits());
+        }
+    }
+
+    /// Writes a register of the device's, of two bytes.
+    pub(super) fn set_word(&self, register: u16, value: u16) {
+        let done = self
+            .config
+            .write_bytes(register.into(), &value.to_le_bytes());
+        self.report_config(done);
     }
 
     /// Asks the device: one call.

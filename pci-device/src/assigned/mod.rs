@@ -13,6 +13,7 @@ mod setup;
 mod slice;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vfio_core::device::{Device, MappedRegister, Region, RegionMap};
@@ -59,9 +60,11 @@ struct Inner {
     quirks: Vec<Arc<dyn Quirk>>,
     hooks: Vec<Hooked>,
     msix: Option<Arc<MsixTable>>,
-    /// Where the power state is in config space, in bytes.
-    power_register: Option<u64>,
     state: Mutex<State>,
+    /// Something that is placed depends on what has changed since it was placed.
+    is_unsettled: AtomicBool,
+    /// Whether somebody has the kernel's notifications.
+    is_notified: Arc<AtomicBool>,
     vmm: Vmm,
     reporter: Reporter,
 }
@@ -70,8 +73,8 @@ struct Inner {
 struct State {
     config: VirtualConfig,
     placed: Placed,
-    /// It is being reset, or is no longer the guest's: nothing of it is anywhere.
-    is_stopped: bool,
+    /// By how many it is stopped, who reset it or have taken it from the guest: then nothing of it is anywhere.
+    stopped: u32,
 }
 
 /// Where a BAR, or the ROM, is among the spaces.
@@ -103,7 +106,7 @@ impl AssignedDevice {
             self.0.access_failed(bar, error);
         }
         if space.was_touched() {
-            self.0.map_touched(space);
+            self.0.unsettle();
         }
     }
 
@@ -120,15 +123,16 @@ impl AssignedDevice {
             self.0.access_failed(bar, error);
         }
         if space.was_touched() {
-            self.0.map_touched(space);
+            self.0.unsettle();
         }
     }
 
     /// The mapped part of a BAR that an offset is in, for many accesses; `None` if that is not mapped, or the BAR does not
     /// answer.
     ///
-    /// As long as this lives the BAR stays where it is, and the device awake: a guest's write that would change that waits.
-    /// So the same thread must not do that meanwhile: write config space, or reset the device.
+    /// As long as this lives the BAR stays where it is, and the device awake: a guest's write that would change that waits, and
+    /// has what the device's other methods need. So the same thread must call nothing of the device meanwhile but
+    /// [`read`](Self::read) and [`write`](Self::write).
     pub fn mapped(&self, bar: BarRegister, offset: u64) -> Option<MappedAccess<'_>> {
         let space = self.0.spaces.get(index(bar))?.as_ref()?;
         let (pass, map, start) = space.enter(offset)?;
@@ -141,9 +145,18 @@ impl AssignedDevice {
 
     /// Something else has come to the guest's address space, or has gone: what depends on that is placed anew. Called before
     /// something comes, for addresses that [`Traps::is_free`](crate::vmm::Traps::is_free) no longer calls free.
+    ///
+    /// It may be called from everywhere, also while another device is being placed, and waits for nobody: if some thread is
+    /// about to change something of this device, that one places it anew, before its guest's write returns. Until then the rest
+    /// of a small BAR's page, which has nothing, may be where something else is to be.
     pub fn address_space_changed(&self) {
-        let mut state = self.0.lock();
-        self.0.settle(&mut state, |_| {});
+        self.0.unsettle();
+    }
+
+    /// Takes the device from the guest, for good: slices and traps leave, it does no DMA any more, and everything reads as ones.
+    /// Dropping the last handle does the same; a VMM whose bus holds its devices, which hold the bus, calls this.
+    pub fn release(&self) {
+        self.0.stop(&mut self.0.lock());
     }
 
     /// The device itself.
@@ -239,13 +252,22 @@ impl Inner {
         });
     }
 
-    /// Maps what was touched that is mapped only then. While somebody else changes something, that one maps it, or the next
-    /// access does: whoever is in a BAR must not wait for one who may wait for them.
+    /// Something has changed that what is placed depends on. Whoever has the lock places it anew, or we do: one who is in a BAR,
+    /// or is called by another device that is being placed, must not wait for those who may wait for them.
     #[cold]
-    fn map_touched(&self, space: &BarSpace) {
-        match self.state.try_lock() {
-            Ok(mut state) => self.settle(&mut state, |_| {}),
-            Err(_) => space.touch_again(),
+    fn unsettle(&self) {
+        self.is_unsettled.store(true, Ordering::SeqCst);
+        self.settle_again();
+    }
+
+    /// Places anew what must be. Called by whoever gives the lock back, since nobody else may have got it meanwhile.
+    fn settle_again(&self) {
+        while self.is_unsettled.load(Ordering::SeqCst) {
+            let Ok(mut state) = self.state.try_lock() else {
+                return;
+            };
+            self.is_unsettled.store(false, Ordering::SeqCst);
+            self.settle(&mut state, |_| {});
         }
     }
 }

@@ -1,9 +1,11 @@
 //! What the kernel has to say to a VMM about a device.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use vfio_core::Result;
 use vfio_core::device::{Device, EventFd, IrqIndex};
+use vfio_core::{Error, ErrorKind, Result};
 
 use super::AssignedDevice;
 
@@ -29,15 +31,42 @@ pub struct Notifications {
     request: EventFd,
     /// What the kernel signals.
     enabled: Vec<IrqIndex>,
+    _taken: Taken, // given back last
+}
+
+/// That nobody else has the notifications.
+#[derive(Debug)]
+struct Taken(Arc<AtomicBool>);
+
+impl Taken {
+    fn new(is_taken: &Arc<AtomicBool>) -> Option<Self> {
+        let was_taken = is_taken.swap(true, Ordering::SeqCst);
+        (!was_taken).then(|| Self(Arc::clone(is_taken)))
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
 }
 
 impl AssignedDevice {
-    /// Has the kernel say what happens to the device.
+    /// Has the kernel say what happens to the device, to one at a time.
     ///
     /// # Errors
-    /// What the kernel answered.
+    /// [`ErrorKind::Busy`]: somebody has them. What the kernel answered.
     pub fn notifications(&self) -> Result<Notifications> {
         let device = &self.0.device;
+        let taken = Taken::new(&self.0.is_notified).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Busy,
+                "ask for notifications of",
+                device.bdf().to_string(),
+            )
+            .of_device(device.bdf())
+            .because("somebody has them: the kernel signals one eventfd of each kind")
+        })?;
         let has_errors = device.irq_info(IrqIndex::Error)?.count > 0;
         let new = || EventFd::new(device.kernel());
         let mut notifications = Notifications {
@@ -45,6 +74,7 @@ impl AssignedDevice {
             error: has_errors.then(new).transpose()?,
             request: new()?,
             enabled: Vec::new(),
+            _taken: taken,
         };
         // What the second refuses, the first is taken back by dropping them.
         let all = [

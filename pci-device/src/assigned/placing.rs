@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use vfio_core::ErrorKind;
 use vfio_core::host::Bdf;
 
 use super::bar_space::BarSpace;
@@ -72,7 +73,7 @@ impl Inner {
 
     /// Everything that the guest has placed, by the registers and the command register, while the device is awake.
     fn wanted_traps(&self, state: &State) -> Vec<Trap> {
-        if state.is_stopped || state.config.power() != PowerState::D0 {
+        if state.stopped > 0 || state.config.power() != PowerState::D0 {
             return Vec::new();
         }
         let places = state.config.registers().places(state.config.command());
@@ -180,6 +181,8 @@ impl Inner {
             match slots.insert(&one.slice) {
                 Ok(()) => *holds = true,
                 Err(error) => {
+                    // What is torn may be there, and has to be taken away.
+                    *holds = error.kind() == ErrorKind::Torn;
                     self.report(not_mapped(one.slice.bar, one.slice.guest.clone(), error));
                 }
             }

@@ -5,13 +5,14 @@ use vfio_core::{Error, ErrorKind, Result};
 
 use super::{AssignedDevice, Inner, State};
 use crate::config::Command;
+use crate::virtual_config::PowerState;
 use crate::vmm::Event;
 
 /// How a device is reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ResetMethod {
-    /// By itself, by its own function level reset.
+    /// By itself, by its function level reset, or by another way that the kernel knows for it alone.
     Function,
     /// With its bus, and everything that is on it.
     Bus,
@@ -78,6 +79,9 @@ impl AssignedDevice {
 /// Resets all devices of a guest, as its VMM does when the guest resets: first each is stopped, so that none does DMA and
 /// nothing of them is mapped; then they are reset, a bus only once; then the guest sees each as after power-on.
 ///
+/// The kernel saves and restores config space around a reset. What a guest can have written there is written back as it was
+/// before it was the guest's: command, power, and the control registers of PCI Express; masks of reported errors stay.
+///
 /// Answers which could not be reset, and why. These are stopped and restored like the others, but the device itself keeps
 /// what it had.
 pub fn reset_guest(devices: &[AssignedDevice]) -> Vec<(AssignedDevice, Error)> {
@@ -105,20 +109,26 @@ pub fn reset_guest(devices: &[AssignedDevice]) -> Vec<(AssignedDevice, Error)> {
     }
     for device in devices {
         device.0.restore(&mut device.0.lock());
+        device.0.settle_again();
     }
     failed
 }
 
 impl Inner {
-    /// Nothing of it is anywhere in the guest any more, and it does no DMA.
+    /// Nothing of it is anywhere in the guest any more, and it does no DMA. It is awake, as whoever resets it wants it.
     pub(super) fn stop(&self, state: &mut State) {
-        state.is_stopped = true;
-        self.settle(state, |_| self.set_command(Command::empty()));
+        state.stopped = state.stopped.saturating_add(1);
+        self.settle(state, |state| {
+            if state.config.power() != PowerState::D0 {
+                self.set_power(state.config.power_register(), PowerState::D0);
+            }
+            self.set_command(Command::empty());
+        });
     }
 
-    /// It is there again, as after power-on.
+    /// It is there again, as after power-on, unless somebody else has stopped it, too.
     fn restore(&self, state: &mut State) {
-        state.is_stopped = false;
+        state.stopped = state.stopped.saturating_sub(1);
         self.forget(state);
         self.reporter.forget();
     }
@@ -126,7 +136,12 @@ impl Inner {
     /// The guest's registers are as after power-on.
     pub(super) fn forget(&self, state: &mut State) {
         let effects = state.config.reset();
-        self.settle(state, |state| self.set_command(state.config.command()));
+        self.settle(state, |state| {
+            for (register, value) in state.config.before_use() {
+                self.set_word(*register, *value);
+            }
+            self.set_command(state.config.command());
+        });
         self.tell_interrupts(&effects);
         if let Some(table) = &self.msix {
             table.reset();
@@ -143,8 +158,7 @@ impl Inner {
         if let Err(error) = self.carry_out(method, &[]) {
             self.report(Event::ResetFailed(error));
         }
-        state.is_stopped = false;
-        self.forget(state);
+        self.restore(state);
     }
 
     fn hooks_reset(&self) -> bool {

@@ -1,5 +1,6 @@
 //! How a device of VFIO becomes a guest's.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use vfio_core::device::{Device, RegionIndex};
@@ -11,10 +12,9 @@ use super::reporter::Reporter;
 use super::rom::{Rom, RomSource};
 use super::{AssignedDevice, Inner, State};
 use crate::bar::{BARS, Bars, PageSize};
-use crate::capability::CapabilityId;
-use crate::config::{Command, ConfigSpace};
+use crate::config::Command;
 use crate::quirk::{self, Hooked, Quirk, Subject};
-use crate::virtual_config::{Seat, VirtualConfig};
+use crate::virtual_config::{PowerState, Seat, VirtualConfig};
 use crate::vmm::{Event, Interrupts, IoSpace, Log, MemorySlots, Observer, Traps, Undelivered};
 
 /// What the VMM gives.
@@ -55,7 +55,8 @@ pub struct Settings {
     pub rom: RomSource,
     /// The BAR that the MSI-X table is moved to, on hosts with large pages ([`Bars::with_msix_in`]).
     pub msix_in: Option<u8>,
-    /// BARs of more bytes than this are mapped when they are first touched, and not before.
+    /// BARs of more bytes than this are mapped when the guest's processors first touch them, and not before. Until then other
+    /// devices do not reach them, either.
     pub map_at_once: u64,
 }
 
@@ -88,8 +89,8 @@ impl AssignedDevice {
 
         let reporter = Reporter::new(device.bdf(), Arc::clone(&vmm.observer));
         let virtual_config = VirtualConfig::new(&raw, &bars, &settings.seat);
-        for fault in virtual_config.faults() {
-            reporter.report(Event::Malformed(fault.clone()));
+        if !virtual_config.faults().is_empty() {
+            reporter.report(Event::Malformed(virtual_config.faults().join("; ")));
         }
         for number in host::unassigned_ports(&**device.kernel(), device.bdf()) {
             reporter.report(Event::Unassigned(number));
@@ -98,8 +99,6 @@ impl AssignedDevice {
             .msix
             .map(|msix| Arc::new(MsixTable::new(msix.vectors, Arc::clone(&vmm.interrupts))));
         let spaces = spaces(device, &bars, table.as_ref(), page, settings)?;
-        let power = ConfigSpace::of(device)?.capability(CapabilityId::POWER_MANAGEMENT);
-        let power = power.ok().flatten();
         let inner = Inner {
             device: device.clone(),
             config,
@@ -108,24 +107,26 @@ impl AssignedDevice {
             quirks,
             hooks,
             msix: table,
-            power_register: power.map(|it| u64::from(it.offset) + POWER_CONTROL),
             state: Mutex::new(State {
                 config: virtual_config,
                 placed: super::Placed::default(),
-                is_stopped: false,
+                stopped: 0,
             }),
+            is_unsettled: AtomicBool::new(false),
+            is_notified: Arc::default(),
             vmm,
             reporter,
         };
-        inner.set_command(Command::empty()); // as the guest sees it
+        // As the guest sees it, whoever had it before.
+        let register = inner.lock().config.power_register();
+        inner.set_power(register, PowerState::D0);
+        inner.set_command(Command::empty());
         Ok(Self(Arc::new(inner)))
     }
 }
 
 /// Where the class code is in config space, in bytes.
 const CLASS: usize = 0x09;
-/// Where a power management capability has its state, in bytes from its start.
-const POWER_CONTROL: u64 = 4;
 
 fn page_size(device: &Device) -> Result<PageSize> {
     let bytes = device.kernel().page_size() as u64;

@@ -26,6 +26,8 @@ const CONVENTIONAL: u16 = 0x100;
 const EXTENDED: u16 = 0x1000;
 /// The header ends here.
 const HEADER: u16 = 0x40;
+/// The most bytes that an access has.
+const WIDTH: usize = 4;
 
 /// The config space of a device in a guest.
 ///
@@ -119,8 +121,12 @@ impl VirtualConfig {
         self.bits.read(offset, len)
     }
 
-    /// Writes 1 to 4 bytes at any offset; behind the end they are lost.
+    /// Writes 1 to 4 bytes at any offset; behind the end they are lost. Of more, the first four are written.
     pub fn write(&mut self, offset: u16, len: usize, value: u32) -> Written {
+        let len = len.min(WIDTH);
+        if len == 0 {
+            return Written::default();
+        }
         let before = self.snapshot();
         let device = self.bits.write(offset, len, value);
         let mut effects = Vec::new();
@@ -182,9 +188,20 @@ impl VirtualConfig {
         self.registers.msi.map(|msi| msi.state(&self.bits))
     }
 
-    /// Whether the guest can ask for a function level reset.
+    /// Whether the device has a function level reset, also if the guest is not shown it.
     pub fn has_function_reset(&self) -> bool {
-        !self.registers.resets.is_empty()
+        self.registers.has_function_reset
+    }
+
+    /// Where the register is that says how awake the device is, in bytes.
+    pub fn power_register(&self) -> Option<u16> {
+        self.registers.power.map(|power| power.register())
+    }
+
+    /// What registers of the device's own had when this was made, which a reset does not bring back: the kernel saves config
+    /// space and restores it (`pci_try_reset_function`). Each by its place in bytes.
+    pub fn before_use(&self) -> &[(u16, u16)] {
+        &self.registers.before_use
     }
 
     /// Whether the device forgets everything when it wakes up.
@@ -237,7 +254,7 @@ impl VirtualConfig {
                 continue;
             }
             // The bytes of the write, where the register has them.
-            let mask = u32::MAX >> (32 - 8 * u32::try_from(len.min(4)).unwrap_or(4));
+            let mask = u32::MAX >> (8 * (WIDTH - len));
             let moved = |bits: u32| match start.checked_sub(at) {
                 Some(behind) => bits << (8 * behind),
                 None => bits >> (8 * (at - start)),

@@ -17,7 +17,8 @@ pub enum Place {
 }
 
 bitflags! {
-    /// What is hidden from a guest unless its VMM has what it takes.
+    /// What is hidden from a guest unless its VMM has what it takes. What is shown is the device's own: how much of it can be
+    /// written is VFIO's matter.
     #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
     pub struct Shown: u32 {
         /// Virtual functions: the guest would make devices that nobody has given it.

@@ -1,10 +1,19 @@
 //! What a VMM gives to the devices that it assigns: small traits, one for each thing, and what comes with the crate to
 //! implement them.
 //!
-//! Everything here is called from the thread of the vCPU whose access it is about, most of it while the device's config space
-//! is locked: what an implementation does is done before the guest's write returns. It must not call the device that calls
-//! it; and who calls a device must not hold a lock that an implementation takes: a bus finds whom an address belongs to, gives
-//! its lock back, and then calls the device.
+//! What is here is called by the thread that calls the device: of the vCPU whose access it is about, or of the VMM that resets
+//! or drops the device. What an implementation does is done before the guest's write returns.
+//!
+//! | what | is called while |
+//! |---|---|
+//! | [`Traps`], [`MemorySlots`], [`Interrupts`] but for entries | the device's config space is locked |
+//! | [`Interrupts::vector`], [`Interrupts::pending`] | an access is in the BAR with the table: who moves that BAR waits |
+//! | [`Observer`] | any of these, or nothing |
+//!
+//! So an implementation must call nothing of the device that calls it; of others, only
+//! [`address_space_changed`](crate::AssignedDevice::address_space_changed). And who calls a device, or drops its last handle,
+//! must not hold a lock that an implementation takes: a bus finds whom an address belongs to, gives its lock back, and then calls
+//! the device.
 
 mod interrupts;
 mod io_space;

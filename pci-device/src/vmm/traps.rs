@@ -43,8 +43,8 @@ pub trait Traps: Debug + Send + Sync {
     /// and after [`AssignedDevice::address_space_changed`](crate::AssignedDevice::address_space_changed).
     fn add(&self, trap: &Trap) -> Result<()>;
 
-    /// They are no longer. No access that came before may still be on its way to the device afterwards, but for those that
-    /// are in the device's methods already.
+    /// They are no longer. An access that found them before may still come to the device: it is answered as if it had come in
+    /// time, or reads ones.
     fn remove(&self, trap: &Trap);
 
     /// Whether nothing of the guest is at these addresses of memory: no RAM, no device, this one or another. Only where the

@@ -22,5 +22,9 @@ pub(super) fn lay_out(bits: &mut Bits, found: &Found<'_>) -> Option<(u16, u8)> {
     );
     bits.show(found.at + CONTROL, [0]);
     bits.pass_register(found.at + STATUS, [0]);
-    (capabilities & HAS_RESET != 0).then_some((found.at + CONTROL, RESET))
+    has_function_reset(found).then_some((found.at + CONTROL, RESET))
+}
+
+pub(super) fn has_function_reset(found: &Found<'_>) -> bool {
+    found.raw.byte(found.at + CAPABILITIES) & HAS_RESET != 0
 }

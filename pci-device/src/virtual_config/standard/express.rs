@@ -91,6 +91,28 @@ pub(super) fn lay_out(bits: &mut Bits, found: &Found<'_>) -> Option<(u16, u8)> {
         bits.show(at + LINK, SLOWEST.to_le_bytes());
         bits.show(at + LINK + 6, [speed, width]);
     }
-    let has_reset = raw.dword(at + DEVICE_CAPABILITIES) & HAS_RESET != 0;
-    has_reset.then_some((at + DEVICE_CONTROL + 1, RESET))
+    has_function_reset(found).then_some((at + DEVICE_CONTROL + 1, RESET))
+}
+
+pub(super) fn has_function_reset(found: &Found<'_>) -> bool {
+    found.raw.dword(found.at + DEVICE_CAPABILITIES) & HAS_RESET != 0
+}
+
+/// What the control registers have that a guest writes: of the device, and of its link.
+pub(super) fn before_use(bits: &Bits, found: &Found<'_>) -> Vec<(u16, u16)> {
+    let controls = [DEVICE_CONTROL, LINK + 4, DEVICE_2 + 4, LINK_2 + 4];
+    let there = controls
+        .into_iter()
+        .filter(|control| *control < len(found.raw.word(found.at + CAPABILITIES)));
+    let passed = there.filter(|control| bits.read(found.at + control, 1).device != 0);
+    let value = |control: u16| {
+        let value = found.raw.word(found.at + control);
+        let sets_off = if control == DEVICE_CONTROL {
+            u16::from(RESET) << 8
+        } else {
+            0
+        };
+        (found.at + control, value & !sets_off)
+    };
+    passed.map(value).collect()
 }

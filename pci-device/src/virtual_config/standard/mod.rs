@@ -36,6 +36,10 @@ pub(super) struct Registers {
     pub(super) power: Option<Power>,
     /// Bits that set a function level reset off: where their byte is, and which bit.
     pub(super) resets: Vec<(u16, u8)>,
+    /// Whether the device has such a reset, whatever the guest is shown.
+    pub(super) has_function_reset: bool,
+    /// What registers that a guest writes in the device have before it does.
+    pub(super) before_use: Vec<(u16, u16)>,
     /// Whether there is a capability of PCI Express, so that there can be extended ones.
     pub(super) is_express: bool,
 }
@@ -103,6 +107,11 @@ pub(super) fn lay_out(
             place: seat.place,
             msix: bars.msix,
         };
+        registers.has_function_reset |= match one.id {
+            CapabilityId::PCI_EXPRESS => express::has_function_reset(&laid_out),
+            CapabilityId::ADVANCED_FEATURES => advanced_features::has_function_reset(&laid_out),
+            _ => false,
+        };
         let hidden = ONLY_THE_HOSTS.contains(&one.id.0) || seat.hidden.contains(&one.id);
         match !hidden && registers.lay_out(bits, &laid_out, one.id) {
             true => shown.push(*one),
@@ -162,6 +171,7 @@ impl Registers {
             CapabilityId::PCI_EXPRESS if !self.is_express && found.place != Place::Conventional => {
                 self.is_express = true;
                 self.resets.extend(express::lay_out(bits, found));
+                self.before_use = express::before_use(bits, found);
                 true
             }
             CapabilityId::ADVANCED_FEATURES => {

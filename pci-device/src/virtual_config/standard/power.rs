@@ -47,6 +47,11 @@ pub(super) fn lay_out(bits: &mut Bits, found: &Found<'_>) -> Power {
 }
 
 impl Power {
+    /// Where its register is.
+    pub(in crate::virtual_config) fn register(self) -> u16 {
+        self.at + CONTROL
+    }
+
     /// What the register says.
     pub(in crate::virtual_config) fn state(self, bits: &Bits) -> PowerState {
         PowerState::of_bits(bits.value(self.at + CONTROL, 2))
