@@ -7,12 +7,15 @@ use std::sync::{Arc, LazyLock};
 use iommu_type1::TYPE1_V2;
 use libfuzzer_sys::fuzz_target;
 use pci_device::bar::BarRegister;
-use pci_device::vmm::{Call, Event, IoSpace, Recorder, Space};
+use pci_device::vmm::{IoSpace, Recorder};
 use pci_device::{AssignedDevice, Settings, Vmm, reset_guest};
 use vfio_core::iommu::Registry;
 use vfio_core::{Device, Vfio};
 use vfio_sim::machine::Device as Described;
 use vfio_sim::{Machine, SimKernel};
+
+#[path = "../../pci-device/tests/assigned/placed.rs"]
+mod placed;
 
 const BDF: &str = "0000:00:05.0";
 const RAM: std::ops::Range<u64> = 0..0x8000_0000;
@@ -66,22 +69,7 @@ fuzz_target!(|steps: &[u8]| {
     let device = AssignedDevice::new(&open(), given, &Settings::default()).expect("it makes sense");
     for step in steps.chunks_exact(STEP).filter_map(<[u8]>::first_chunk) {
         carry_out(&device, step);
-        let traps = vmm.traps();
-        for slice in vmm.slices() {
-            assert!(slice.guest.start >= RAM.end, "{slice:x?}");
-            let is_trapped = traps.iter().any(|trap| {
-                trap.space == Space::Memory
-                    && trap.bar == BarRegister::Bar(slice.bar)
-                    && trap.range.contains(&slice.guest.start)
-            });
-            assert!(is_trapped, "{slice:x?} of {traps:x?}");
-        }
-        for call in vmm.take() {
-            assert!(
-                !matches!(call, Call::Event(Event::StillMapped(..))),
-                "{call:?}"
-            );
-        }
+        placed::check(&device, &vmm, &RAM, 4096, &IoSpace::Ports);
     }
     drop(device);
     assert_eq!((vmm.traps(), vmm.slices()), (vec![], vec![]));

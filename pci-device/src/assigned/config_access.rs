@@ -158,14 +158,7 @@ impl Inner {
     /// Writes what of a guest's write is the device's.
     fn write_device(&self, write: &DeviceWrite) {
         let len = usize::from(write.len);
-        let kept = match write.keep {
-            0 => 0,
-            keep => match self.read_device(write.offset, len) {
-                Some(now) => now & keep,
-                None => return,
-            },
-        };
-        let value = (kept | write.value & write.bits).to_le_bytes();
+        let value = (write.value & write.bits).to_le_bytes();
         if let Some(bytes) = value.get(..len) {
             self.report_config(self.config.write_bytes(write.offset.into(), bytes));
         }

@@ -10,8 +10,6 @@ struct Byte {
     passed: u8,
     /// Bits that the guest can write: those of the device, or those in `value`.
     writable: u8,
-    /// Bits of the device that are written as 0 where they are not the guest's: ones would clear them, or set something off.
-    zeroed: u8,
     /// What is emulated.
     value: u8,
     /// The same after a reset.
@@ -40,10 +38,8 @@ pub struct DeviceWrite {
     pub len: u8,
     /// What the guest has written.
     pub value: u32,
-    /// The bits of it that are written.
+    /// The bits of it that are written. The others are written as 0: ones would clear them, or set something off.
     pub bits: u32,
-    /// The bits that are to be what they are in the device. The others are written as 0.
-    pub keep: u32,
 }
 
 impl Bits {
@@ -82,7 +78,6 @@ impl Bits {
             *byte = Byte {
                 passed: 0xff,
                 writable,
-                zeroed: !writable,
                 ..Byte::default()
             };
         }
@@ -110,7 +105,6 @@ impl Bits {
         for byte in self.from(at).take(1) {
             byte.passed &= !mask;
             byte.writable &= !mask;
-            byte.zeroed |= mask;
             byte.value = byte.value & !mask | value & mask;
             byte.initial = byte.value;
         }
@@ -174,51 +168,33 @@ impl Bits {
             let Some(at) = u16::try_from(at).ok().filter(|_| bits != 0) else {
                 continue;
             };
-            let lane = Lane {
-                value: new,
-                bits,
-                keep: !bits & !byte.zeroed,
-            };
             match writes.last_mut().filter(|last| last.end() == at) {
-                Some(last) => last.push(lane),
-                None => writes.push(lane.alone(at)),
+                Some(last) => last.push(new, bits),
+                None => writes.push(DeviceWrite::byte(at, new, bits)),
             }
         }
         writes
     }
 }
 
-/// A byte of a write.
-struct Lane {
-    value: u8,
-    bits: u8,
-    keep: u8,
-}
-
-impl Lane {
-    fn alone(self, offset: u16) -> DeviceWrite {
-        let mut write = DeviceWrite {
-            offset,
-            len: 0,
-            value: 0,
-            bits: 0,
-            keep: 0,
-        };
-        write.push(self);
-        write
-    }
-}
-
 impl DeviceWrite {
+    fn byte(offset: u16, value: u8, bits: u8) -> Self {
+        Self {
+            offset,
+            len: 1,
+            value: value.into(),
+            bits: bits.into(),
+        }
+    }
+
     fn end(&self) -> u16 {
         self.offset.saturating_add(self.len.into())
     }
 
-    fn push(&mut self, lane: Lane) {
+    fn push(&mut self, value: u8, bits: u8) {
         let shift = 8 * u32::from(self.len);
-        self.value |= u32::from(lane.value) << shift;
-        self.bits |= u32::from(lane.bits) << shift;
-        self.keep |= u32::from(lane.keep) << shift;
+        self.value |= u32::from(value) << shift;
+        self.bits |= u32::from(bits) << shift;
         self.len += 1;
     }
 }
@@ -254,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn bits_beside_the_guests_are_kept_or_written_as_zero() {
+    fn bits_beside_the_guests_are_not_written() {
         let mut bits = Bits::hidden(4);
         bits.pass(0..1);
         bits.fix(0, 0x80, 0); // sets something off
@@ -262,7 +238,7 @@ mod tests {
         let [write] = bits.write(0, 2, 0xffff)[..] else {
             panic!("one write");
         };
-        assert_eq!((write.bits, write.keep), (0x0f7f, 0));
+        assert_eq!(write.bits, 0x0f7f);
         assert_eq!(bits.read(3, 4).value, 0xffff_ff00);
     }
 }

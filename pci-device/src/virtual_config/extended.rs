@@ -49,10 +49,11 @@ impl Extended {
 pub(super) fn lay_out(bits: &mut Bits, raw: Raw<'_>, shown: Shown, faults: &mut Vec<String>) {
     let Walked { found, fault } = walk(raw);
     faults.extend(fault.map(|why| format!("the list of extended capabilities: {why}")));
+    let len = bits.len();
     let end = |at: u16| {
         // A capability ends where the next one in space begins; how long most are they do not say.
         let others = found.iter().map(|it| it.at).filter(|other| *other > at);
-        others.min().unwrap_or(bits_end(raw))
+        others.min().unwrap_or(len)
     };
     let is_shown = |it: &&Extended| {
         !ONLY_THE_HOSTS.contains(&it.id())
@@ -77,11 +78,6 @@ pub(super) fn lay_out(bits: &mut Bits, raw: Raw<'_>, shown: Shown, faults: &mut 
         let header = one.header & !(PLACE << NEXT | 0b11 << NEXT) | next << NEXT;
         bits.show(one.at, header.to_le_bytes());
     }
-}
-
-/// Where extended config space ends.
-fn bits_end(raw: Raw<'_>) -> u16 {
-    u16::try_from(raw.len()).unwrap_or(u16::MAX)
 }
 
 /// Follows the list to its end, or to where it makes no sense any more.

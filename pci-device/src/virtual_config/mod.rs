@@ -10,7 +10,7 @@ mod raw;
 mod seat;
 mod standard;
 
-use crate::bar::{BarRegister, BarRegisters, Bars, Change};
+use crate::bar::{BARS, BarRegister, BarRegisters, Bars, Change};
 use crate::config::Command;
 
 use bits::Bits;
@@ -71,6 +71,7 @@ pub struct Written {
 /// What effects are seen by.
 struct Snapshot {
     command: Command,
+    places: [Option<u64>; BARS + 1],
     msi: Option<MsiState>,
     msix: Option<(bool, bool)>,
     power: PowerState,
@@ -80,9 +81,9 @@ impl VirtualConfig {
     /// That of a device whose config space VFIO shows as `raw`, with these BARs. Any bytes give a config space that is safe:
     /// what is malformed is left out.
     pub fn new(raw: &[u8], bars: &Bars, seat: &Seat) -> Self {
-        let raw = Raw(raw);
         let is_extended = seat.place != Place::Conventional && raw.len() > CONVENTIONAL.into();
         let len = if is_extended { EXTENDED } else { CONVENTIONAL };
+        let raw = Raw(raw.get(..len.into()).unwrap_or(raw));
         let mut bits = Bits::hidden(len);
         // Vendors keep registers where no capability is.
         bits.pass(HEADER..len);
@@ -129,12 +130,11 @@ impl VirtualConfig {
         }
         let before = self.snapshot();
         let device = self.bits.write(offset, len, value);
-        let mut effects = Vec::new();
-        self.write_bars(offset, len, value, &mut effects);
+        self.write_bars(offset, len, value);
         if let Some(power) = self.registers.power {
             power.check(before.power, &mut self.bits);
         }
-        self.compare(&before, &mut effects);
+        let mut effects = self.compare(&before);
         let byte = |at: u16| {
             let lane = usize::from(at.checked_sub(offset)?);
             let [a, b, c, d] = value.to_le_bytes();
@@ -151,19 +151,10 @@ impl VirtualConfig {
     /// device.
     pub fn reset(&mut self) -> Vec<Effect> {
         let before = self.snapshot();
-        let was = self.bars.places(Command::all());
         self.bits.reset();
         self.bars = self.bars_after_reset.clone();
         self.show_bars();
-        let is = self.bars.places(Command::all());
-        let mut effects = Vec::new();
-        for (what, (from, to)) in BarRegister::all().zip(was.into_iter().zip(is)) {
-            if from != to {
-                effects.push(Effect::Bar(Change { what, from, to }));
-            }
-        }
-        self.compare(&before, &mut effects);
-        effects
+        self.compare(&before)
     }
 
     /// The command register.
@@ -183,6 +174,11 @@ impl VirtualConfig {
         power.map_or(PowerState::D0, |power| power.state(&self.bits))
     }
 
+    /// Where the register is that says so, in bytes.
+    pub fn power_register(&self) -> Option<u16> {
+        self.registers.power.map(standard::Power::register)
+    }
+
     /// The MSI capability, if there is one.
     pub fn msi(&self) -> Option<MsiState> {
         self.registers.msi.map(|msi| msi.state(&self.bits))
@@ -191,11 +187,6 @@ impl VirtualConfig {
     /// Whether the device has a function level reset, also if the guest is not shown it.
     pub fn has_function_reset(&self) -> bool {
         self.registers.has_function_reset
-    }
-
-    /// Where the register is that says how awake the device is, in bytes.
-    pub fn power_register(&self) -> Option<u16> {
-        self.registers.power.map(|power| power.register())
     }
 
     /// What registers of the device's own had when this was made, which a reset does not bring back: the kernel saves config
@@ -213,6 +204,7 @@ impl VirtualConfig {
         let msix = self.registers.msix;
         Snapshot {
             command: self.command(),
+            places: self.bars.places(Command::all()),
             msi: self.msi(),
             msix: msix.map(|control| standard::msix_state(&self.bits, control)),
             power: self.power(),
@@ -220,13 +212,19 @@ impl VirtualConfig {
     }
 
     /// What is not as it was.
-    fn compare(&self, before: &Snapshot, effects: &mut Vec<Effect>) {
+    fn compare(&self, before: &Snapshot) -> Vec<Effect> {
         let after = self.snapshot();
+        let mut effects = Vec::new();
         if before.command != after.command {
             effects.push(Effect::Command {
                 from: before.command,
                 to: after.command,
             });
+        }
+        let places = before.places.into_iter().zip(after.places);
+        let moved = BarRegister::all().zip(places);
+        for (what, (from, to)) in moved.filter(|(_, (from, to))| from != to) {
+            effects.push(Effect::Bar(Change { what, from, to }));
         }
         if let Some(msi) = after.msi.filter(|msi| before.msi != Some(*msi)) {
             effects.push(Effect::Msi(msi));
@@ -242,10 +240,11 @@ impl VirtualConfig {
                 resets: wakes_up && self.wakes_up_reset(),
             });
         }
+        effects
     }
 
     /// Writes of these bytes what is of the registers of BARs.
-    fn write_bars(&mut self, offset: u16, len: usize, value: u32, effects: &mut Vec<Effect>) {
+    fn write_bars(&mut self, offset: u16, len: usize, value: u32) {
         let end = usize::from(offset) + len;
         for register in BarRegister::all() {
             let at = usize::from(register.offset());
@@ -259,8 +258,7 @@ impl VirtualConfig {
                 Some(behind) => bits << (8 * behind),
                 None => bits >> (8 * (at - start)),
             };
-            let change = self.bars.write(register, moved(value), moved(mask));
-            effects.extend(change.map(Effect::Bar));
+            self.bars.write(register, moved(value), moved(mask));
             self.show_bar(register);
         }
     }

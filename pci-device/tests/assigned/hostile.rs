@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use iommu_type1 as _;
 use pci_device::bar::BarRegister;
-use pci_device::vmm::{Call, Event, IoSpace, Recorder, Space, Trap};
+use pci_device::vmm::{IoSpace, Recorder, Trap};
 use pci_device::{AssignedDevice, RomSource, Settings, reset_guest};
 use proptest::prelude::*;
 use vfio_core::Vfio;
@@ -14,6 +14,7 @@ use vfio_sim::SimKernel;
 use vfio_sim::machine::Device;
 use vfio_sim::wrap::{Outcome, Request, Watch, Watched};
 
+use super::placed::{self, overlap};
 use super::quirks::mirrored;
 use super::rig::*;
 
@@ -119,86 +120,6 @@ fn carry_out(device: &AssignedDevice, step: &Step) {
     }
 }
 
-fn overlap(one: &Range<u64>, other: &Range<u64>) -> bool {
-    one.start < other.end && other.start < one.end
-}
-
-/// What is in the guest is where its registers say, and nowhere else.
-fn check(device: &AssignedDevice, vmm: &Recorder, page: u64, io_space: &IoSpace) {
-    let read = |at: u16| {
-        let mut bytes = [0; 4];
-        device.read_config(at, &mut bytes);
-        u32::from_le_bytes(bytes)
-    };
-    let command = read(4);
-    let traps = vmm.traps();
-    for trap in &traps {
-        let low = read(trap.bar.offset());
-        let ports = trap.bar != BarRegister::Rom && low & 1 != 0;
-        assert!(
-            command & if ports { 1 } else { 2 } != 0,
-            "{trap:x?}, command {command:#x}"
-        );
-        let high = match low & 0b111 == 0b100 && trap.bar != BarRegister::Rom {
-            true => read(trap.bar.offset() + 4),
-            false => 0,
-        };
-        let mask = match trap.bar {
-            BarRegister::Rom => 0x7ff,
-            _ if ports => 3,
-            _ => 15,
-        };
-        let address = u64::from(low & !mask) | u64::from(high) << 32;
-        let start = match (ports, io_space) {
-            (true, IoSpace::Aperture(range)) => trap.range.start - range.start,
-            _ => trap.range.start,
-        };
-        assert_eq!(start, address, "{trap:x?}");
-        assert_eq!(
-            trap.space == Space::Ports,
-            ports && *io_space == IoSpace::Ports
-        );
-    }
-    let slices = vmm.slices();
-    for (number, slice) in slices.iter().enumerate() {
-        assert!(
-            slice.guest.start % page == 0 && slice.guest.end % page == 0,
-            "{slice:x?}"
-        );
-        assert!(!overlap(&slice.guest, &RAM), "{slice:x?}");
-        let trap = traps
-            .iter()
-            .find(|it| it.bar == BarRegister::Bar(slice.bar));
-        let trap = trap.expect("what is mapped is trapped below");
-        let whole = trap.range.start..trap.range.end.next_multiple_of(page);
-        assert!(
-            whole.start <= slice.guest.start && slice.guest.end <= whole.end,
-            "{slice:x?} of {trap:x?}"
-        );
-        for other in &slices[number + 1..] {
-            assert!(
-                !overlap(&slice.guest, &other.guest),
-                "{slice:x?} {other:x?}"
-            );
-        }
-        for other in traps
-            .iter()
-            .filter(|it| it.bar != trap.bar && it.space == Space::Memory)
-        {
-            assert!(
-                !overlap(&slice.guest, &other.range),
-                "{slice:x?} {other:x?}"
-            );
-        }
-    }
-    for call in vmm.take() {
-        assert!(
-            !matches!(call, Call::Event(Event::StillMapped(..))),
-            "{call:?}"
-        );
-    }
-}
-
 /// An access of the real device: whether it is written, the region's number, where and how much.
 type Access = (bool, u64, Range<u64>);
 
@@ -291,7 +212,7 @@ fn run(device: Device, steps: &[Step], (settings, page, io_space): &(Settings, u
         seen.0.lock().unwrap().clear();
         carry_out(&assigned, step);
         check_seen(&seen.0.lock().unwrap(), step, &placed, &vmms);
-        check(&assigned, &vmm, *page as u64, io_space);
+        placed::check(&assigned, &vmm, &RAM, *page as u64, io_space);
     }
     drop(assigned);
     assert_eq!((vmm.traps(), vmm.slices()), (vec![], vec![]));

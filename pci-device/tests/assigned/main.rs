@@ -7,6 +7,7 @@ mod events;
 mod hostile;
 mod kvm;
 mod moving;
+mod placed;
 mod ports;
 mod power;
 mod quirks;

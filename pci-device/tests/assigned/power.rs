@@ -1,6 +1,7 @@
 //! Devices that a guest puts to sleep.
 
 use pci_device::bar::BarRegister;
+use vfio_core::device::RegionIndex;
 use vfio_sim::machine::Device;
 
 use super::rig::*;
@@ -35,6 +36,21 @@ fn nothing_touches_a_bar_that_sleeps() {
     assert_eq!(rig.read(0, 0), [1; 4]);
     assert_eq!(rig.read(2, 0), [2; 4]);
     assert_eq!(rig.events(), []);
+}
+
+/// Of two registers, the guest has the one that is no other capability's; that is the one that is written.
+#[test]
+fn the_device_is_told_in_the_register_that_the_guest_has() {
+    let second = [(0x50, 0x0084_5805), (0x58, 0x0003_6001)]; // inside of MSI, and before the other in the list
+    let rig = Rig::new(Device::assorted(BDF).with_config(second));
+    assert_eq!(rig.read32(0x50) >> 8 & 0xff, 0x60);
+    rig.device.write_config(CONTROL, &ASLEEP);
+    let real = rig.device.device().region(RegionIndex::Config).unwrap();
+    let mut state = [0];
+    real.read_bytes(CONTROL.into(), &mut state).unwrap();
+    assert_eq!(state[0] & 3, 3);
+    real.read_bytes(0x5c, &mut state).unwrap();
+    assert_eq!(state, [0]);
 }
 
 /// The real device is told, once.

@@ -30,6 +30,10 @@ const HAS_RESET: u32 = 1 << 28;
 const RESET: u8 = 1 << 7;
 /// Errors that were seen, which ones clear.
 const SEEN: u16 = 0xf;
+/// The same of a link: its width or speed has changed.
+const LINK_SEEN: u16 = 0b11 << 14;
+/// In its second status register: equalization was asked for, and a message has come that the other end is ready.
+const LINK_2_SEEN: u16 = 1 << 5 | 1 << 15;
 
 /// The slowest link of one lane, which every port has.
 const SLOWEST: u32 = 1 << 4 | 1;
@@ -77,11 +81,12 @@ pub(super) fn lay_out(bits: &mut Bits, found: &Found<'_>) -> Option<(u16, u8)> {
         bits.show(at + DEVICE_2, raw.dword(at + DEVICE_2).to_le_bytes());
         bits.pass_register(at + DEVICE_2 + 4, [0xff, 0xff, 0, 0]);
     }
-    for (link, beside) in [(LINK, SLOT), (LINK_2, SLOT_2)] {
+    for (link, beside, seen) in [(LINK, SLOT, LINK_SEEN), (LINK_2, SLOT_2, LINK_2_SEEN)] {
+        let [low, high] = seen.to_le_bytes();
         match (has_link, was_inside) {
             (true, false) if link < end => {
                 bits.show(at + link, raw.dword(at + link).to_le_bytes());
-                bits.pass_register(at + link + 4, [0xff, 0xff, 0, 0xc0]);
+                bits.pass_register(at + link + 4, [0xff, 0xff, low, high]);
             }
             _ => bits.hide(within(link, beside)),
         }

@@ -54,7 +54,7 @@ impl Power {
 
     /// What the register says.
     pub(in crate::virtual_config) fn state(self, bits: &Bits) -> PowerState {
-        PowerState::of_bits(bits.value(self.at + CONTROL, 2))
+        PowerState::of_bits(bits.value(self.register(), 2))
     }
 
     /// Takes back what the device would not do: go to a state that it does not have, or from one state of sleep to a lighter
@@ -67,9 +67,9 @@ impl Power {
             PowerState::D0 | PowerState::D3Hot => true,
         };
         if !has_it || to != PowerState::D0 && to < from {
-            let [rest, _, ..] = bits.value(self.at + CONTROL, 2).to_le_bytes();
+            let [rest, _, ..] = bits.value(self.register(), 2).to_le_bytes();
             let [state, _] = from.bits().to_le_bytes();
-            bits.set(self.at + CONTROL, [rest & !0b11 | state]);
+            bits.set(self.register(), [rest & !0b11 | state]);
         }
     }
 }
