@@ -38,8 +38,6 @@ impl AssignedDevice {
             self.0.write_piece(&mut state, at, piece);
             at += piece.len();
         }
-        drop(state);
-        self.0.settle_again();
     }
 }
 

@@ -3,6 +3,7 @@
 mod bar_space;
 mod config_access;
 mod gate;
+mod locked;
 mod msix_table;
 mod notifications;
 mod placing;
@@ -13,8 +14,8 @@ mod setup;
 mod slice;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use vfio_core::device::{Device, MappedRegister, Region, RegionMap};
 use vfio_core::{Register, Result};
@@ -229,10 +230,6 @@ impl MappedAccess<'_> {
 }
 
 impl Inner {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn report(&self, event: Event) {
         self.reporter.report(event);
     }
@@ -250,25 +247,6 @@ impl Inner {
             BarRegister::Rom => Event::NoRom(error),
             BarRegister::Bar(_) => Event::AccessFailed(bar, error),
         });
-    }
-
-    /// Something has changed that what is placed depends on. Whoever has the lock places it anew, or we do: one who is in a BAR,
-    /// or is called by another device that is being placed, must not wait for those who may wait for them.
-    #[cold]
-    fn unsettle(&self) {
-        self.is_unsettled.store(true, Ordering::SeqCst);
-        self.settle_again();
-    }
-
-    /// Places anew what must be. Called by whoever gives the lock back, since nobody else may have got it meanwhile.
-    fn settle_again(&self) {
-        while self.is_unsettled.load(Ordering::SeqCst) {
-            let Ok(mut state) = self.state.try_lock() else {
-                return;
-            };
-            self.is_unsettled.store(false, Ordering::SeqCst);
-            self.settle(&mut state, |_| {});
-        }
     }
 }
 

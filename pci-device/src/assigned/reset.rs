@@ -109,7 +109,6 @@ pub fn reset_guest(devices: &[AssignedDevice]) -> Vec<(AssignedDevice, Error)> {
     }
     for device in devices {
         device.0.restore(&mut device.0.lock());
-        device.0.settle_again();
     }
     failed
 }

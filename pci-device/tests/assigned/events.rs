@@ -1,6 +1,7 @@
 //! What the kernel has to say about a device.
 
 use pci_device::Notification;
+use vfio_core::ErrorKind;
 use vfio_core::device::IrqIndex;
 use vfio_sim::machine::Device;
 
@@ -26,6 +27,9 @@ fn a_release_request_and_an_error_are_told() {
         .unwrap();
     let both = [Notification::Error, Notification::ReleaseRequested];
     assert_eq!(notifications.take().unwrap(), both);
+    // Another one's would take them away from this one.
+    let error = rig.device.notifications().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
     notifications.close().unwrap();
     // The kernel has let go: they can be had again.
     let again = rig.device.notifications().unwrap();

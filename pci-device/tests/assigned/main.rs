@@ -15,3 +15,4 @@ mod reset;
 mod rig;
 mod rom;
 mod threads;
+mod two_devices;

@@ -1,6 +1,10 @@
 //! Devices that a guest puts to sleep.
 
+use std::sync::Arc;
+
 use pci_device::bar::BarRegister;
+use pci_device::vmm::Recorder;
+use pci_device::{AssignedDevice, Settings};
 use vfio_core::device::RegionIndex;
 use vfio_sim::machine::Device;
 
@@ -64,4 +68,37 @@ fn the_device_is_told_when_its_state_changes() {
     assert_eq!(put([1, 0]), 0); // there is no way from there, and no such state
     assert_eq!(rig.read32(CONTROL) & 3, 3);
     assert_eq!(put(AWAKE), 1);
+}
+
+/// How awake the device itself is.
+fn state(device: &AssignedDevice) -> u8 {
+    let config = device.device().region(RegionIndex::Config).unwrap();
+    config.read::<u8>(CONTROL.into()).unwrap() & 3
+}
+
+/// Whatever becomes of a reset, guest and device agree afterwards, and the next guest finds it awake.
+#[test]
+fn a_device_wakes_up_when_it_is_reset_or_given_away() {
+    let stubborn = Device {
+        function_reset: false,
+        ..Device::assorted(BDF)
+    };
+    let rig = Rig::new(stubborn);
+    rig.device.write_config(CONTROL, &ASLEEP);
+    assert_eq!(state(&rig.device), 3);
+    assert!(rig.device.reset().is_err());
+    assert_eq!((rig.read32(CONTROL) & 3, state(&rig.device)), (0, 0));
+
+    let rig = Rig::new(Device::assorted(BDF));
+    rig.device.write_config(CONTROL, &ASLEEP);
+    let device = rig.device.device().clone();
+    // Somebody who does not say so: what the next one finds is none of theirs.
+    device
+        .region(RegionIndex::Config)
+        .unwrap()
+        .write(CONTROL.into(), 3_u16.to_le())
+        .unwrap();
+    let vmm = Arc::new(Recorder::default());
+    let next = AssignedDevice::new(&device, recorded(&vmm), &Settings::default()).unwrap();
+    assert_eq!(state(&next), 0);
 }
