@@ -9,6 +9,7 @@ use pci_device::vmm::{IoSpace, Recorder, Trap};
 use pci_device::{AssignedDevice, RomSource, Settings, reset_guest};
 use proptest::prelude::*;
 use vfio_core::Vfio;
+use vfio_core::device::RegionIndex;
 use vfio_core::iommu::Registry;
 use vfio_sim::SimKernel;
 use vfio_sim::machine::Device;
@@ -190,6 +191,25 @@ fn check_seen(seen: &[Access], step: &Step, placed: &[Trap], vmms: &[Range<u64>]
     }
 }
 
+/// The device is as awake as the guest thinks, and answers what the guest has switched on.
+fn check_real(device: &AssignedDevice) {
+    let config = device.device().region(RegionIndex::Config).unwrap();
+    let real = |at: u16| u16::from_le(config.read::<u16>(at.into()).unwrap());
+    let guest = |at: u16| {
+        let mut bytes = [0; 2];
+        device.read_config(at, &mut bytes);
+        u16::from_le_bytes(bytes)
+    };
+    assert_eq!(real(4), guest(4), "the command register");
+    let mut at = guest(0x34) & 0xff;
+    while at != 0 {
+        if guest(at) & 0xff == 1 {
+            assert_eq!(real(at + 4) & 3, guest(at + 4) & 3, "how awake it is");
+        }
+        at = guest(at) >> 8;
+    }
+}
+
 /// Gives the device to a guest, has all of that done, and looks after each step; nothing is left.
 fn run(device: Device, steps: &[Step], (settings, page, io_space): &(Settings, usize, IoSpace)) {
     let sim = SimKernel::new(machine(device, *page));
@@ -211,7 +231,9 @@ fn run(device: Device, steps: &[Step], (settings, page, io_space): &(Settings, u
         let placed = vmm.traps();
         seen.0.lock().unwrap().clear();
         carry_out(&assigned, step);
-        check_seen(&seen.0.lock().unwrap(), step, &placed, &vmms);
+        let seen_now = std::mem::take(&mut *seen.0.lock().unwrap());
+        check_real(&assigned);
+        check_seen(&seen_now, step, &placed, &vmms);
         placed::check(&assigned, &vmm, &RAM, *page as u64, io_space);
     }
     drop(assigned);
