@@ -63,20 +63,35 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A VMM that also gives [`MemorySlots`](vmm::MemorySlots) (for KVM, [`KvmSlots`](vmm::KvmSlots)) lets the guest reach what can
-//! be mapped without an exit; with [`PeerSections`](vmm::PeerSections), other devices reach it too. [`reset_guest`] resets all
-//! devices of a guest, and [`Notifications`] are what the kernel has to say.
+//! A guest sizes its BARs, and moves one at a time: for a moment they may be anywhere, over RAM and over each other. A bus
+//! refuses what overlaps; the BAR is at no place then, and is tried again with the next change. Before firmware has placed
+//! them, all are at 0.
+//!
+//! What else a VMM gives, each by a line:
+//!
+//! - the guest's RAM, for the device's DMA: an [`AddressSpace`](vfio_core::guest::AddressSpace) that the device's
+//!   [`domain`](vfio_core::Device::domain) follows;
+//! - [`MemorySlots`](vmm::MemorySlots), so that the guest reaches without an exit what can be mapped: for KVM,
+//!   [`KvmSlots::of`](vmm::KvmSlots::of) the [slots](vfio_core::kvm::MemorySlots) of its VM that are for BARs; and
+//!   [`PeerSections`](vmm::PeerSections), so that other devices reach it, too;
+//! - [`IoSpace`](vmm::IoSpace), where its platform has ports; without it, I/O BARs are nowhere;
+//! - [`Interrupts`](vmm::Interrupts) and an [`Observer`](vmm::Observer).
+//!
+//! How its guest names a device (ECAM, ports 0xcf8 and 0xcfc, hypercalls) is the VMM's matter: what is left is an offset in config
+//! space. [`reset_guest`] resets all devices of a guest, [`Notifications`] are what the kernel has to say of one, and a bus that
+//! holds its devices lets them go by [`release`](AssignedDevice::release).
 //!
 //! # What a guest can do
 //!
-//! Break its own device, and no more: accesses end inside the BARs, what of config space is the VMM's or the host's does not
-//! reach the device, and whatever a device says of itself is bounded or left out. What of a BAR is mapped goes before the
-//! device stops to answer there.
+//! Break its own device, and no more: accesses end inside the BARs, what of config space is the VMM's does not reach the device,
+//! and whatever a device says of itself is bounded or left out. What of a BAR is mapped goes before the device stops to answer
+//! there. Doors of a device's own (a mirror of config space in a BAR, for one) are closed by [quirks](quirk), for those that are
+//! known.
 //!
 //! # What it does not do
 //!
 //! It delivers no interrupts yet: what the guest programs of them is told to [`Interrupts`](vmm::Interrupts). It has no bus and
-//! no bridges, no migration, and of the [quirks](quirk) of devices two.
+//! no bridges, no migration, puts a device to no deeper sleep than its guest does, and has quirks for two kinds of devices.
 
 mod assigned;
 pub mod bar;
