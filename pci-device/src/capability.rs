@@ -44,10 +44,10 @@ pub(crate) struct Walked<T> {
 /// Follows the list from `first`, the pointer in the header.
 ///
 /// `read` reads a capability's first two bytes: its id and, in the high byte, the pointer to the next.
-pub(crate) fn walk(
+pub(crate) fn walk<E>(
     first: u8,
-    mut read: impl FnMut(u8) -> Result<u16>,
-) -> Result<Walked<Capability>> {
+    mut read: impl FnMut(u8) -> std::result::Result<u16, E>,
+) -> std::result::Result<Walked<Capability>, E> {
     let mut found: Vec<Capability> = Vec::new();
     let mut pointer = first & !3; // the lowest two bits are reserved
     let mut fault = None;

@@ -6,17 +6,17 @@ use vfio_core::device::{Device, Region, RegionIndex};
 
 use crate::capability::{self, Capability, CapabilityId};
 
-const VENDOR: u64 = 0x00;
-const DEVICE: u64 = 0x02;
-const COMMAND: u64 = 0x04;
-const STATUS: u64 = 0x06;
-const REVISION: u64 = 0x08;
-const HEADER_TYPE: u64 = 0x0e;
+pub(crate) const VENDOR: u16 = 0x00;
+pub(crate) const DEVICE: u16 = 0x02;
+pub(crate) const COMMAND: u16 = 0x04;
+pub(crate) const STATUS: u16 = 0x06;
+pub(crate) const REVISION: u16 = 0x08;
+pub(crate) const HEADER_TYPE: u16 = 0x0e;
 const BARS: u16 = 0x10;
-const CAPABILITIES: u64 = 0x34;
+pub(crate) const CAPABILITIES: u16 = 0x34;
 
 /// In the status register: there is a list of capabilities.
-const STATUS_CAPABILITIES: u16 = 1 << 4;
+pub(crate) const STATUS_CAPABILITIES: u16 = 1 << 4;
 
 bitflags! {
     /// The command register. Bits without a name here are kept as they are.
@@ -71,7 +71,7 @@ impl ConfigSpace {
     /// # Errors
     /// What the kernel answered.
     pub fn revision(&self) -> Result<u8> {
-        self.0.read(REVISION)
+        self.0.read(REVISION.into())
     }
 
     /// How the header is laid out (0: a device, 1: a bridge), without the bit that says whether the
@@ -81,7 +81,7 @@ impl ConfigSpace {
     /// What the kernel answered.
     pub fn header_type(&self) -> Result<u8> {
         const MULTI_FUNCTION: u8 = 1 << 7;
-        Ok(self.0.read::<u8>(HEADER_TYPE)? & !MULTI_FUNCTION)
+        Ok(self.0.read::<u8>(HEADER_TYPE.into())? & !MULTI_FUNCTION)
     }
 
     /// The command register.
@@ -116,7 +116,7 @@ impl ConfigSpace {
         if self.read(STATUS)? & STATUS_CAPABILITIES == 0 {
             return Ok(Vec::new());
         }
-        let first = self.0.read(CAPABILITIES)?;
+        let first = self.0.read(CAPABILITIES.into())?;
         capability::list(first, |offset| self.read(offset.into()))
     }
 
@@ -139,10 +139,10 @@ impl ConfigSpace {
     }
 
     fn set_command(&self, command: Command) -> Result<()> {
-        self.0.write(COMMAND, command.bits().to_le())
+        self.0.write(COMMAND.into(), command.bits().to_le())
     }
 
-    fn read(&self, offset: u64) -> Result<u16> {
-        self.0.read(offset).map(u16::from_le)
+    fn read(&self, offset: u16) -> Result<u16> {
+        self.0.read(offset.into()).map(u16::from_le)
     }
 }

@@ -4,7 +4,7 @@ use pci_device::bar::{Bar, BarKind, BarShape, Bars, PageSize, SliceKind};
 use vfio_core::device::Device;
 use vfio_core::{Result, host};
 
-use super::report::{BarLayoutRow, LayoutRow, SliceName, SliceRow};
+use super::report::{BarLayoutRow, LayoutRow, SliceName, SliceRow, bar_kind};
 
 pub(super) fn ask(device: &Device, page: PageSize) -> Result<LayoutRow> {
     let bars = Bars::of(device)?;
@@ -42,13 +42,8 @@ fn row(number: u8, bar: &Bar, page: PageSize) -> BarLayoutRow {
     BarLayoutRow {
         number,
         kind: match bar.kind {
-            BarKind::Io { .. } => "ports",
-            BarKind::Memory { wide, prefetchable } => match (prefetchable, wide) {
-                (true, true) => "memory, prefetchable, 64 bits",
-                (true, false) => "memory, prefetchable",
-                (false, true) => "memory, 64 bits",
-                (false, false) => "memory",
-            },
+            BarKind::Io { .. } => bar_kind(true, false, false),
+            BarKind::Memory { wide, prefetchable } => bar_kind(false, prefetchable, wide),
         },
         size: bar.shape.size,
         in_a_page_alone: bar.shape.sub_page(page).is_some(),

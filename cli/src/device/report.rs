@@ -139,6 +139,17 @@ pub(crate) struct BarLayoutRow {
     pub(crate) slices: Vec<SliceRow>,
 }
 
+/// What a BAR is, in words.
+pub(super) fn bar_kind(is_io: bool, prefetchable: bool, wide: bool) -> &'static str {
+    match (is_io, prefetchable, wide) {
+        (true, ..) => "ports",
+        (_, true, true) => "memory, prefetchable, 64 bits",
+        (_, true, false) => "memory, prefetchable",
+        (_, false, true) => "memory, 64 bits",
+        (_, false, false) => "memory",
+    }
+}
+
 /// A part of a BAR.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct SliceRow {

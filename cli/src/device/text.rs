@@ -9,7 +9,7 @@ use crate::output::Output;
 
 use super::drawing::{draw, glyph};
 use super::report::{
-    BarLayoutRow, BarRow, LayoutRow, MemberRow, NodeRow, Report, SliceName, VfioRow,
+    BarLayoutRow, BarRow, LayoutRow, MemberRow, NodeRow, Report, SliceName, VfioRow, bar_kind,
 };
 
 pub(super) fn print(report: &Report, out: &mut Output) -> io::Result<()> {
@@ -244,12 +244,6 @@ fn bar_name(bar: &BarRow) -> String {
 }
 
 fn describe_bar(bar: &BarRow) -> String {
-    let kind = match (bar.space, bar.prefetchable, bar.wide) {
-        ("io", ..) => "ports",
-        (_, true, true) => "memory, prefetchable, 64 bits",
-        (_, true, false) => "memory, prefetchable",
-        (_, false, true) => "memory, 64 bits",
-        (_, false, false) => "memory",
-    };
+    let kind = bar_kind(bar.space == "io", bar.prefetchable, bar.wide);
     format!("{}-{} {kind}", bar.first, bar.last)
 }

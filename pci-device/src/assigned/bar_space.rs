@@ -1,8 +1,8 @@
 //! A BAR, or the ROM, as accesses find it: its gate, and its parts.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use vfio_core::Result;
 use vfio_core::device::{Region, RegionMap};
@@ -40,19 +40,8 @@ struct Part {
 #[derive(Debug)]
 pub(super) struct SmallBar {
     pub(super) shape: SubPage,
-    region: Arc<Region>,
-    map: OnceLock<Arc<RegionMap>>,
-}
-
-impl SmallBar {
-    /// The mapping of its page.
-    pub(super) fn map(&self) -> Result<&Arc<RegionMap>> {
-        if let Some(map) = self.map.get() {
-            return Ok(map);
-        }
-        let map = Arc::new(self.region.map()?);
-        Ok(self.map.get_or_init(|| map))
-    }
+    /// All of it, and so its page.
+    pub(super) page: Mapped,
 }
 
 impl BarSpace {
@@ -92,8 +81,7 @@ impl BarSpace {
             is_io: bar.kind.is_io(),
             sub_page: shape.sub_page(page).map(|shape| SmallBar {
                 shape,
-                region: Arc::clone(region),
-                map: OnceLock::new(),
+                page: Mapped::new(Arc::clone(region), 0, bar.shape.region_size, false),
             }),
             touched: AtomicBool::new(false),
         }

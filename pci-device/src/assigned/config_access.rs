@@ -3,15 +3,9 @@
 use vfio_core::Result;
 
 use super::{AssignedDevice, Inner, State};
-use crate::config::Command;
-use crate::virtual_config::{DeviceWrite, Effect, PowerState};
+use crate::config::{COMMAND, Command};
+use crate::virtual_config::{DeviceWrite, Effect, PowerState, WIDTH};
 use crate::vmm::Event;
-
-/// The most bytes that an access has at once.
-const WIDTH: usize = 4;
-
-/// Where the command register is in config space, in bytes.
-const COMMAND: u16 = 0x04;
 
 impl AssignedDevice {
     /// Reads config space for the guest: any number of bytes from any offset. Behind the end there are ones.

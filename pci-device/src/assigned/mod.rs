@@ -88,6 +88,14 @@ fn index(bar: BarRegister) -> usize {
     }
 }
 
+/// All of a region, but no more than so many bytes, in one call.
+fn read_whole(region: &Region, most: u64) -> Result<Vec<u8>> {
+    let size = region.size().min(most);
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+    region.read_bytes(0, &mut bytes)?;
+    Ok(bytes)
+}
+
 impl AssignedDevice {
     /// Reads a BAR, or the ROM, for the guest, at an offset in bytes: what a [`Trap`](crate::vmm::Trap) is for. Registers cost
     /// one `pread` each, no lock and no allocation.
@@ -96,7 +104,7 @@ impl AssignedDevice {
     /// and if the device does not answer, there are ones.
     #[inline]
     pub fn read(&self, bar: BarRegister, offset: u64, bytes: &mut [u8]) {
-        let Some(Some(space)) = self.0.spaces.get(index(bar)) else {
+        let Some(space) = self.0.space(bar) else {
             return bytes.fill(ONES);
         };
         if let Some(hook) = self.0.hook(bar, offset, bytes.len()) {
@@ -114,7 +122,7 @@ impl AssignedDevice {
     /// Writes a BAR for the guest, at an offset in bytes. Where reads answer ones, what is written is lost.
     #[inline]
     pub fn write(&self, bar: BarRegister, offset: u64, bytes: &[u8]) {
-        let Some(Some(space)) = self.0.spaces.get(index(bar)) else {
+        let Some(space) = self.0.space(bar) else {
             return;
         };
         if let Some(hook) = self.0.hook(bar, offset, bytes.len()) {
@@ -135,7 +143,7 @@ impl AssignedDevice {
     /// has what the device's other methods need. So the same thread must call nothing of the device meanwhile but
     /// [`read`](Self::read) and [`write`](Self::write).
     pub fn mapped(&self, bar: BarRegister, offset: u64) -> Option<MappedAccess<'_>> {
-        let space = self.0.spaces.get(index(bar))?.as_ref()?;
+        let space = self.0.space(bar)?;
         let (pass, map, start) = space.enter(offset)?;
         Some(MappedAccess {
             map,
@@ -230,6 +238,12 @@ impl MappedAccess<'_> {
 }
 
 impl Inner {
+    /// A BAR, or the ROM, if there is one.
+    #[inline]
+    fn space(&self, bar: BarRegister) -> Option<&BarSpace> {
+        self.spaces.get(index(bar))?.as_ref()
+    }
+
     fn report(&self, event: Event) {
         self.reporter.report(event);
     }

@@ -6,8 +6,8 @@ use vfio_core::ErrorKind;
 use vfio_core::host::Bdf;
 
 use super::bar_space::BarSpace;
-use super::{Inner, State, index};
-use crate::bar::BarRegister;
+use super::{Inner, State};
+use crate::bar::{BarRegister, overlap};
 use crate::virtual_config::PowerState;
 use crate::vmm::{Event, MappedSlice, Space, Trap};
 
@@ -23,10 +23,6 @@ pub(super) struct Placed {
 struct PlacedSlice {
     slice: MappedSlice,
     holders: Vec<bool>,
-}
-
-fn overlap(one: &Range<u64>, other: &Range<u64>) -> bool {
-    one.start < other.end && other.start < one.end
 }
 
 impl Inner {
@@ -127,7 +123,7 @@ impl Inner {
             if all.iter().any(|it| is_own(&it)) || !self.vmm.traps.is_free(&at.rest) {
                 continue;
             }
-            match small.map() {
+            match small.page.map() {
                 Ok(map) => slices.push(slice(map.clone(), at.page)),
                 Err(error) => self.report(not_mapped(number, at.page, error)),
             }
@@ -190,10 +186,6 @@ impl Inner {
         if one.holders.contains(&true) {
             placed.slices.push(one);
         }
-    }
-
-    fn space(&self, bar: BarRegister) -> Option<&BarSpace> {
-        self.spaces.get(index(bar))?.as_ref()
     }
 
     fn bdf(&self) -> Bdf {

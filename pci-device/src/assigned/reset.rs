@@ -1,10 +1,13 @@
 //! Resets: what a guest asks for in its device's registers, and what a VMM does with a whole guest.
 
-use vfio_core::device::Device;
+use std::sync::Arc;
+
+use vfio_core::host::Bdf;
 use vfio_core::{Error, ErrorKind, Result};
 
 use super::{AssignedDevice, Inner, State};
 use crate::config::Command;
+use crate::quirk::Quirk;
 use crate::virtual_config::PowerState;
 use crate::vmm::Event;
 
@@ -34,7 +37,7 @@ impl AssignedDevice {
     /// answered.
     pub fn reset_method(&self, guest: &[Self]) -> Result<ResetMethod> {
         let inner = &*self.0;
-        if inner.hooks_reset() {
+        if inner.sequence().is_some() {
             return Ok(ResetMethod::Sequence);
         }
         let (has_flr, by_power) = {
@@ -89,21 +92,15 @@ pub fn reset_guest(devices: &[AssignedDevice]) -> Vec<(AssignedDevice, Error)> {
         device.0.stop(&mut device.0.lock());
     }
     let mut failed = Vec::new();
-    let mut done: Vec<&Device> = Vec::new();
+    let mut done: Vec<Bdf> = Vec::new();
     for device in devices {
         let inner = &*device.0;
-        if done.iter().any(|other| other.bdf() == inner.device.bdf()) {
+        if done.contains(&inner.device.bdf()) {
             continue; // it was reset with another's bus
         }
-        let reset = device.reset_method(devices).and_then(|method| {
-            let reset = inner.carry_out(method, devices);
-            if method == ResetMethod::Bus && reset.is_ok() {
-                done.extend(inner.with_the_bus(devices)?);
-            }
-            reset
-        });
-        match reset {
-            Ok(()) => done.push(&inner.device),
+        let method = device.reset_method(devices);
+        match method.and_then(|method| inner.carry_out(method, devices)) {
+            Ok(reset) => done.extend(reset),
             Err(error) => failed.push((device.clone(), error)),
         }
     }
@@ -150,35 +147,34 @@ impl Inner {
     /// The guest has asked for a function level reset.
     pub(super) fn reset_by_guest(&self, state: &mut State) {
         self.stop(state);
-        let method = match self.hooks_reset() {
-            true => ResetMethod::Sequence,
-            false => ResetMethod::Function,
+        let done = match self.sequence() {
+            Some(quirk) => quirk.reset(&self.device),
+            None => self.device.reset(),
         };
-        if let Err(error) = self.carry_out(method, &[]) {
+        if let Err(error) = done {
             self.report(Event::ResetFailed(error));
         }
         self.restore(state);
     }
 
-    fn hooks_reset(&self) -> bool {
-        self.quirks.iter().any(|quirk| quirk.resets())
+    /// The quirk by whose sequence it is reset, if there is one.
+    fn sequence(&self) -> Option<&Arc<dyn Quirk>> {
+        self.quirks.iter().find(|quirk| quirk.resets())
     }
 
-    fn carry_out(&self, method: ResetMethod, guest: &[AssignedDevice]) -> Result<()> {
-        match method {
-            ResetMethod::Function | ResetMethod::Power => self.device.reset(),
-            ResetMethod::Bus => {
+    /// Resets it; answers what was reset.
+    fn carry_out(&self, method: ResetMethod, guest: &[AssignedDevice]) -> Result<Vec<Bdf>> {
+        match (method, self.sequence()) {
+            (ResetMethod::Bus, _) => {
+                let members = self.device.hot_reset_info()?;
                 let others: Vec<_> = guest.iter().map(|it| it.0.device.clone()).collect();
-                self.device.hot_reset(&others)
+                self.device.hot_reset(&others)?;
+                return Ok(members.into_iter().map(|member| member.bdf).collect());
             }
-            ResetMethod::Sequence => {
-                let mut quirks = self.quirks.iter().filter(|quirk| quirk.resets());
-                match quirks.next() {
-                    Some(quirk) => quirk.reset(&self.device),
-                    None => self.device.reset(),
-                }
-            }
+            (ResetMethod::Sequence, Some(quirk)) => quirk.reset(&self.device)?,
+            _ => self.device.reset()?,
         }
+        Ok(vec![self.device.bdf()])
     }
 
     /// Whether a reset of the bus would reset nothing but this device and those of `guest`.
@@ -198,14 +194,5 @@ impl Inner {
             true => Ok(()),
             false => Err(format!("its bus only with {}", others.join(", "))),
         }
-    }
-
-    /// Those of `guest` that are reset with this one's bus.
-    fn with_the_bus<'a>(&self, guest: &'a [AssignedDevice]) -> Result<Vec<&'a Device>> {
-        let members = self.device.hot_reset_info()?;
-        let devices = guest.iter().map(|it| &it.0.device);
-        Ok(devices
-            .filter(|device| members.iter().any(|member| member.bdf == device.bdf()))
-            .collect())
     }
 }

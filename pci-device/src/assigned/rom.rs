@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use vfio_core::device::Region;
 use vfio_core::{Error, ErrorKind, Result};
 
+use super::read_whole;
 use super::slice::Answer;
 
 /// What a guest finds as its device's expansion ROM.
@@ -21,8 +22,6 @@ pub enum RomSource {
 
 /// No ROM is larger, in bytes: what is behind that reads as ones.
 const LARGEST: u64 = 16 << 20;
-/// So much is read at once, in bytes.
-const PIECE: usize = 1 << 12;
 /// What every ROM starts with (PCI Firmware Specification).
 const SIGNATURE: [u8; 2] = [0x55, 0xaa];
 
@@ -63,7 +62,7 @@ impl Rom {
             return Ok(image);
         }
         let image = match &self.from {
-            Source::Region(region) => read(region)?.into(),
+            Source::Region(region) => read_whole(region, LARGEST)?.into(),
             Source::Image(image) => Arc::clone(image),
         };
         let is_one = image.starts_with(&SIGNATURE);
@@ -76,18 +75,6 @@ impl Rom {
             )),
         }
     }
-}
-
-/// All of it.
-fn read(region: &Region) -> Result<Vec<u8>> {
-    let size = region.size().min(LARGEST);
-    let mut image = vec![0; usize::try_from(size).unwrap_or(0)];
-    let mut at = 0;
-    for piece in image.chunks_mut(PIECE) {
-        region.read_bytes(at, piece)?;
-        at += piece.len() as u64;
-    }
-    Ok(image)
 }
 
 impl Answer for Rom {

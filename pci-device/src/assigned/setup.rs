@@ -3,17 +3,18 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use vfio_core::device::{Device, RegionIndex};
+use vfio_core::device::{Device, Region, RegionIndex};
 use vfio_core::{Error, ErrorKind, Result, host};
 
 use super::bar_space::BarSpace;
 use super::msix_table::MsixTable;
 use super::reporter::Reporter;
 use super::rom::{Rom, RomSource};
-use super::{AssignedDevice, Inner, State};
+use super::{AssignedDevice, Inner, State, read_whole};
 use crate::bar::{BARS, Bars, PageSize};
-use crate::config::Command;
+use crate::config::{Command, DEVICE, VENDOR};
 use crate::quirk::{self, Hooked, Quirk, Subject};
+use crate::virtual_config::raw::Raw;
 use crate::virtual_config::{PowerState, Seat, VirtualConfig};
 use crate::vmm::{Event, Interrupts, IoSpace, Log, MemorySlots, Observer, Traps, Undelivered};
 
@@ -125,9 +126,6 @@ impl AssignedDevice {
     }
 }
 
-/// Where the class code is in config space, in bytes.
-const CLASS: usize = 0x09;
-
 fn page_size(device: &Device) -> Result<PageSize> {
     let bytes = device.kernel().page_size() as u64;
     PageSize::new(bytes).ok_or_else(|| {
@@ -137,17 +135,10 @@ fn page_size(device: &Device) -> Result<PageSize> {
 }
 
 /// All of config space, as VFIO shows it.
-fn raw_config(device: &Device, config: &vfio_core::device::Region) -> Result<Vec<u8>> {
-    /// The most that there is, and what is read at once, in bytes.
+fn raw_config(device: &Device, config: &Region) -> Result<Vec<u8>> {
+    /// The most that there is, in bytes.
     const MOST: u64 = 4096;
-    const PIECE: usize = 256;
-    let size = config.size().min(MOST);
-    let mut raw = vec![0; usize::try_from(size).unwrap_or(0)];
-    let mut at = 0;
-    for piece in raw.chunks_mut(PIECE) {
-        config.read_bytes(at, piece)?;
-        at += piece.len() as u64;
-    }
+    let raw = read_whole(config, MOST)?;
     if raw.iter().take(4).all(|byte| *byte == 0xff) {
         return Err(Error::new(ErrorKind::Kernel, "read", "config space")
             .of_device(device.bdf())
@@ -161,22 +152,14 @@ fn raw_config(device: &Device, config: &vfio_core::device::Region) -> Result<Vec
 
 /// The quirks that it needs.
 fn quirks(device: &Device, raw: &[u8], bars: &Bars) -> Result<Vec<Arc<dyn Quirk>>> {
-    let word = |at: usize| match raw.get(at..).and_then(|rest| rest.first_chunk()) {
-        Some(bytes) => u16::from_le_bytes(*bytes),
-        None => u16::MAX,
-    };
-    let class = raw.get(CLASS..CLASS + 3).unwrap_or_default();
-    let class = class
-        .iter()
-        .rev()
-        .fold(0, |it, byte| it << 8 | u32::from(*byte));
+    let raw = Raw(raw);
     let subject = Subject {
         device,
-        class,
+        class: raw.class(),
         bars,
     };
     let mut quirks: Vec<Arc<dyn Quirk>> = Vec::new();
-    for registered in quirk::of(word(0), word(2)) {
+    for registered in quirk::of(raw.word(VENDOR), raw.word(DEVICE)) {
         quirks.extend((registered.make)(&subject)?.map(Arc::from));
     }
     Ok(quirks)

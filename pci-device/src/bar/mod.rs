@@ -16,6 +16,7 @@ pub use kind::BarKind;
 pub use layout::BarShape;
 pub use msix::{Msix, Place};
 pub use pages::PageSize;
+pub(crate) use pages::overlap;
 pub use registers::{BarRegister, BarRegisters, Change};
 pub use shape::{Bar, Bars, Described};
 pub use slice::{Slice, SliceKind};

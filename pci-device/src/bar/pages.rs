@@ -48,6 +48,11 @@ impl PageSize {
     }
 }
 
+/// Whether two ranges have something in common.
+pub(crate) fn overlap<T: PartialOrd>(one: &Range<T>, other: &Range<T>) -> bool {
+    one.start < other.end && other.start < one.end
+}
+
 /// What is left of a range before and after another one.
 pub(super) fn without(range: Range<u64>, other: &Range<u64>) -> impl Iterator<Item = Range<u64>> {
     let parts = match other.is_empty() {

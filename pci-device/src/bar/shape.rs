@@ -4,6 +4,7 @@ use vfio_core::device::{Device, RegionCapabilities, RegionIndex};
 use vfio_core::{Error, ErrorKind, Result};
 
 use super::msix::{Msix, malformed};
+use super::pages::overlap;
 use super::{BARS, BarKind, BarShape};
 use crate::config::ConfigSpace;
 
@@ -111,8 +112,7 @@ impl Bars {
     /// Puts the table and the pending bits where they are.
     pub(super) fn put(&mut self, msix: Msix) -> Result<()> {
         let (table, pending) = (msix.table_range(), msix.pending_range());
-        let overlap = table.start < pending.end && pending.start < table.end;
-        if msix.table.bar == msix.pending.bar && overlap {
+        if msix.table.bar == msix.pending.bar && overlap(&table, &pending) {
             return Err(malformed(format!(
                 "table ({table:#x?}) and pending bits ({pending:#x?}) overlap in BAR {}",
                 msix.table.bar

@@ -10,9 +10,9 @@ use vfio_core::device::{Region, RegionIndex};
 use vfio_core::inventory;
 
 use super::{Quirk, Registration, Subject};
+use crate::AssignedDevice;
 use crate::capability::CapabilityId;
 use crate::config::ConfigSpace;
-use crate::{AssignedDevice, bar::BARS};
 
 inventory::submit! {
     Registration {
@@ -31,8 +31,8 @@ const NVIDIA: Range<u64> = 0x8_8000..0x8_9000;
 const DISPLAY: u32 = 0x03_00;
 
 fn nvidia(subject: &Subject<'_>) -> Result<Option<Box<dyn Quirk>>> {
-    const { assert!((NVIDIA_BAR as usize) < BARS) };
-    let bar = subject.bars.bars.first().and_then(Option::as_ref);
+    let bar = subject.bars.bars.get(usize::from(NVIDIA_BAR));
+    let bar = bar.and_then(Option::as_ref);
     let has_it = bar.is_some_and(|bar| !bar.kind.is_io() && bar.shape.region_size >= NVIDIA.end);
     if subject.class >> 8 != DISPLAY || !has_it {
         return Ok(None);

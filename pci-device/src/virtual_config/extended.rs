@@ -1,8 +1,7 @@
 //! The list of extended capabilities, behind the first 256 bytes.
 
-use std::ops::Range;
-
 use super::bits::Bits;
+use super::next_place;
 use super::raw::Raw;
 use super::seat::Shown;
 use crate::capability::Walked;
@@ -50,21 +49,13 @@ pub(super) fn lay_out(bits: &mut Bits, raw: Raw<'_>, shown: Shown, faults: &mut 
     let Walked { found, fault } = walk(raw);
     faults.extend(fault.map(|why| format!("the list of extended capabilities: {why}")));
     let len = bits.len();
-    let end = |at: u16| {
-        // A capability ends where the next one in space begins; how long most are they do not say.
-        let others = found.iter().map(|it| it.at).filter(|other| *other > at);
-        others.min().unwrap_or(len)
-    };
+    let places = found.iter().map(|it| it.at);
     let is_shown = |it: &&Extended| {
         !ONLY_THE_HOSTS.contains(&it.id())
             && condition(it.id()).is_none_or(|needed| shown.contains(needed))
     };
-    let ranges: Vec<(Range<u16>, bool)> = found
-        .iter()
-        .map(|it| (it.at..end(it.at), is_shown(&it)))
-        .collect();
-    for (range, _) in ranges.iter().filter(|(_, is_shown)| !is_shown) {
-        bits.hide(range.clone());
+    for hidden in found.iter().filter(|it| !is_shown(it)) {
+        bits.hide(hidden.at..next_place(places.clone(), hidden.at, len));
     }
     let linked: Vec<Extended> = found.iter().filter(is_shown).copied().collect();
     let places = linked.iter().map(|it| u32::from(it.at));
@@ -75,7 +66,7 @@ pub(super) fn lay_out(bits: &mut Bits, raw: Raw<'_>, shown: Shown, faults: &mut 
         (places.clone().next().unwrap_or(0) << NEXT).to_le_bytes(),
     );
     for (one, next) in linked.iter().zip(next) {
-        let header = one.header & !(PLACE << NEXT | 0b11 << NEXT) | next << NEXT;
+        let header = one.header & ((1 << NEXT) - 1) | next << NEXT;
         bits.show(one.at, header.to_le_bytes());
     }
 }

@@ -4,29 +4,21 @@ use super::bits::Bits;
 use super::raw::Raw;
 use super::seat::Seat;
 use crate::bar::Bars;
-use crate::config::Command;
+use crate::config::{
+    COMMAND, Command, DEVICE, HEADER_TYPE, REVISION, STATUS, STATUS_CAPABILITIES, VENDOR,
+};
 
-const VENDOR: u16 = 0x00;
-const DEVICE: u16 = 0x02;
-pub(super) const COMMAND: u16 = 0x04;
-const STATUS: u16 = 0x06;
-const REVISION: u16 = 0x08;
 const CLASS: u16 = 0x09;
 const CACHE_LINE: u16 = 0x0c;
 const LATENCY: u16 = 0x0d;
-const HEADER_TYPE: u16 = 0x0e;
 const SUBSYSTEM_VENDOR: u16 = 0x2c;
 const SUBSYSTEM: u16 = 0x2e;
-pub(super) const CAPABILITIES: u16 = 0x34;
 const LINE: u16 = 0x3c;
 const PIN: u16 = 0x3d;
 const MIN_GNT: u16 = 0x3e;
 
 /// In the status register: errors that were seen, which ones clear.
 const SEEN: u16 = 0xf900;
-/// There is a list of capabilities.
-pub(super) const HAS_LIST: u16 = 1 << 4;
-
 /// There are further functions.
 const MULTI_FUNCTION: u8 = 1 << 7;
 
@@ -46,15 +38,13 @@ pub(super) fn lay_out(bits: &mut Bits, raw: Raw<'_>, bars: &Bars, seat: &Seat) {
     );
     bits.show(SUBSYSTEM, word(identity.subsystem, SUBSYSTEM));
     bits.show(REVISION, [identity.revision.unwrap_or(raw.byte(REVISION))]);
-    let class = identity
-        .class
-        .map_or(raw.dword(REVISION) >> 8, |class| class);
+    let class = identity.class.unwrap_or(raw.class());
     let [interface, subclass, base, _] = class.to_le_bytes();
     bits.show(CLASS, [interface, subclass, base]);
 
     bits.emulate(COMMAND, [0; 2], commands(raw, bars).bits().to_le_bytes());
     bits.pass_register(STATUS, SEEN.to_le_bytes());
-    bits.fix(STATUS, HAS_LIST.to_le_bytes()[0], 0);
+    bits.fix(STATUS, STATUS_CAPABILITIES.to_le_bytes()[0], 0);
     bits.emulate(CACHE_LINE, [0], [0xff]);
     bits.emulate(LATENCY, [0], [0xff]);
     let functions = if seat.multifunction {

@@ -6,12 +6,12 @@ mod bits;
 mod effect;
 mod extended;
 mod header;
-mod raw;
+pub(crate) mod raw;
 mod seat;
 mod standard;
 
 use crate::bar::{BARS, BarRegister, BarRegisters, Bars, Change};
-use crate::config::Command;
+use crate::config::{COMMAND, Command};
 
 use bits::Bits;
 use raw::Raw;
@@ -27,7 +27,7 @@ const EXTENDED: u16 = 0x1000;
 /// The header ends here.
 const HEADER: u16 = 0x40;
 /// The most bytes that an access has.
-const WIDTH: usize = 4;
+pub(crate) const WIDTH: usize = 4;
 
 /// The config space of a device in a guest.
 ///
@@ -159,7 +159,7 @@ impl VirtualConfig {
 
     /// The command register.
     pub fn command(&self) -> Command {
-        let bits = self.bits.value(header::COMMAND, 2);
+        let bits = self.bits.value(COMMAND, 2);
         Command::from_bits_retain(u16::try_from(bits).unwrap_or(0))
     }
 
@@ -274,4 +274,9 @@ impl VirtualConfig {
         let value = self.bars.read(register);
         self.bits.set(register.offset(), value.to_le_bytes());
     }
+}
+
+/// Where a capability ends of which nobody says how long it is: where the next one in space begins, or the list's space ends.
+fn next_place(places: impl Iterator<Item = u16>, at: u16, end: u16) -> u16 {
+    places.filter(|other| *other > at).min().unwrap_or(end)
 }

@@ -7,7 +7,7 @@ use vfio_core::host::Bdf;
 use vfio_core::{Error, ErrorKind, Result};
 
 use super::{Event, Interrupts, MappedSlice, MemorySlots, MsixEntry, Observer, Space, Trap, Traps};
-use crate::bar::BarRegister;
+use crate::bar::{BarRegister, overlap};
 use crate::virtual_config::MsiState;
 
 /// Something that a [`Recorder`] was told.
@@ -96,10 +96,6 @@ impl Recorder {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn overlap(one: &Range<u64>, other: &Range<u64>) -> bool {
-    one.start < other.end && other.start < one.end
 }
 
 impl Traps for Recorder {

@@ -6,14 +6,16 @@ mod msi;
 mod msix;
 mod power;
 
+use std::convert::Infallible;
 use std::ops::Range;
 
 use super::bits::Bits;
-use super::header::{CAPABILITIES, HAS_LIST};
+use super::next_place;
 use super::raw::Raw;
 use super::seat::{Place, Seat};
-use crate::bar::{Bars, Msix};
+use crate::bar::{Bars, Msix, overlap};
 use crate::capability::{self, Capability, CapabilityId, Walked};
+use crate::config::{CAPABILITIES, STATUS, STATUS_CAPABILITIES};
 
 pub(super) use msi::Msi;
 pub(super) use msix::state as msix_state;
@@ -21,7 +23,6 @@ pub(super) use power::Power;
 
 /// The list lives up to here.
 const END: u16 = 0x100;
-const STATUS: u16 = 0x06;
 
 /// Capabilities that are of no use to a guest, or that only a host may touch: slots and their hot plugging (ids 4, 6 and 12),
 /// a bridge's identity (13), addresses that are not the guest's (20, enhanced allocation), and a bridge's buses (21).
@@ -61,32 +62,20 @@ pub(super) fn lay_out(
     faults: &mut Vec<String>,
 ) -> Registers {
     let mut registers = Registers::default();
-    let has_list = raw.word(STATUS) & HAS_LIST != 0;
+    let has_list = raw.word(STATUS) & STATUS_CAPABILITIES != 0;
     let first = if has_list { raw.byte(CAPABILITIES) } else { 0 };
     // What makes no sense ends the list; what was found before is as good as any.
-    let walked = capability::walk(first, |at| Ok(raw.word(at.into())));
-    let Walked { found, fault } = walked.unwrap_or(Walked {
-        found: Vec::new(),
-        fault: None,
-    });
+    let read = |at: u8| Ok::<_, Infallible>(raw.word(at.into()));
+    let Ok(Walked { found, fault }) = capability::walk(first, read);
     faults.extend(fault.map(|why| format!("the list of capabilities: {why}")));
 
-    // How long most capabilities are they do not say: what is hidden ends where the next one in space begins.
     let places = found.iter().map(|it| u16::from(it.offset));
-    let end = |at: u16| {
-        places
-            .clone()
-            .filter(|other| *other > at)
-            .min()
-            .unwrap_or(END)
-    };
     let mut taken: Vec<Range<u16>> = Vec::new();
     let mut shown: Vec<Capability> = Vec::new();
     for one in &found {
         let at = u16::from(one.offset);
         let range = at..at.saturating_add(len(raw, *one));
-        let overlaps = |it: &Range<u16>| it.start < range.end && range.start < it.end;
-        if range.end > END || taken.iter().any(overlaps) {
+        if range.end > END || taken.iter().any(|it| overlap(it, &range)) {
             let why = match range.end > END {
                 true => "it does not end before the list's part of config space does",
                 false => "it overlaps another one",
@@ -115,7 +104,7 @@ pub(super) fn lay_out(
         let hidden = ONLY_THE_HOSTS.contains(&one.id.0) || seat.hidden.contains(&one.id);
         match !hidden && registers.lay_out(bits, &laid_out, one.id) {
             true => shown.push(*one),
-            false => bits.hide(range.start..range.end.max(end(at))),
+            false => bits.hide(at..range.end.max(next_place(places.clone(), at, END))),
         }
     }
     link(bits, &shown);
@@ -127,7 +116,7 @@ fn link(bits: &mut Bits, shown: &[Capability]) {
     let offsets = shown.iter().map(|it| it.offset);
     bits.show(CAPABILITIES, [offsets.clone().next().unwrap_or(0)]);
     if !shown.is_empty() {
-        let [list, _] = HAS_LIST.to_le_bytes();
+        let [list, _] = STATUS_CAPABILITIES.to_le_bytes();
         bits.fix(STATUS, list, list);
     }
     let next = offsets.skip(1).chain([0]);
