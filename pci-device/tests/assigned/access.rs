@@ -142,6 +142,21 @@ fn a_large_bar_is_mapped_when_it_is_touched() {
     );
 }
 
+/// So is one of which an access reaches but the first bytes.
+#[test]
+fn an_access_over_the_edge_touches_what_it_reaches() {
+    let settings = Settings {
+        map_at_once: 0,
+        ..Settings::default()
+    };
+    let rig = Rig::with(Device::assorted(BDF), &settings);
+    rig.place(4, AT, false);
+    rig.set_command(MEMORY);
+    assert_eq!(rig.slices(), []);
+    let _: [u8; 8] = rig.read(4, 0xffc); // the table's page ends at 0x1000
+    assert_eq!(rig.slices(), [range(AT + 0x1000, 0x3000)]);
+}
+
 /// A device that has gone answers nothing: the guest reads ones, and the VMM is told once.
 #[test]
 fn an_access_that_fails_is_told_once() {

@@ -147,20 +147,14 @@ const CONFIG: u64 = 7;
 /// What the VMM has of config space: the header but for the command register, which it writes itself, and status; and what a
 /// guest finds as MSI and MSI-X.
 fn vmms(device: &AssignedDevice) -> Vec<Range<u64>> {
-    let byte = |at: u64| {
-        let mut byte = [0];
-        device.read_config(u16::try_from(at).unwrap(), &mut byte);
-        u64::from(byte[0])
-    };
     let mut ranges = vec![0..4, 8..0x40];
-    let mut at = byte(0x34);
-    while at != 0 {
-        match byte(at) {
+    for (at, id) in placed::capabilities(device) {
+        let at = u64::from(at);
+        match id {
             0x05 => ranges.push(at..at + 10),
             0x11 => ranges.push(at..at + 12),
             _ => {}
         }
-        at = byte(at + 1);
     }
     ranges
 }
@@ -201,12 +195,10 @@ fn check_real(device: &AssignedDevice) {
         u16::from_le_bytes(bytes)
     };
     assert_eq!(real(4), guest(4), "the command register");
-    let mut at = guest(0x34) & 0xff;
-    while at != 0 {
-        if guest(at) & 0xff == 1 {
+    for (at, id) in placed::capabilities(device) {
+        if id == placed::POWER {
             assert_eq!(real(at + 4) & 3, guest(at + 4) & 3, "how awake it is");
         }
-        at = guest(at) >> 8;
     }
 }
 

@@ -1,10 +1,10 @@
 //! BARs that a guest places, moves, swaps, and puts where they cannot be.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use pci_device::Settings;
 use pci_device::bar::BarRegister;
-use pci_device::vmm::{Call, Event, PeerSections};
-use pci_device::{AssignedDevice, Settings};
+use pci_device::vmm::{Call, Event, MappedSlice, MemorySlots, PeerSections};
 use vfio_core::guest::AddressSpace;
 use vfio_sim::machine::Device;
 
@@ -48,21 +48,16 @@ fn decode_brings_traps_then_slices_and_takes_slices_then_traps() {
 /// there.
 #[test]
 fn slices_are_gone_before_the_device_stops_to_decode() {
-    let rig = Rig::new(Device::assorted(BDF));
-    rig.place(2, HIGH, true);
+    let watch = Arc::new(Watch::default());
+    let machine = machine(Device::assorted(BDF), 4096);
+    let rig = Rig::on(machine, &Settings::default(), |vmm| {
+        vmm.slots = vec![watch.clone()];
+    });
+    rig.write32(0x18, 0xe000_0000);
     rig.set_command(MEMORY);
-    let memory = rig.vmm.slices()[0].memory.clone();
-    let watch = Arc::new(Watch(std::sync::Mutex::new(Vec::new()), memory));
-    let mut vmm = recorded(&rig.vmm);
-    vmm.slots = vec![watch.clone()];
+    rig.set_command(0);
+    rig.set_command(MEMORY);
     drop(rig.device);
-    let device = rig.vfio.open(BDF.parse().unwrap()).unwrap();
-    let device = AssignedDevice::new(&device, vmm, &Settings::default()).unwrap();
-    device.write_config(0x18, &0xe000_0000_u32.to_le_bytes());
-    device.write_config(4, &MEMORY.to_le_bytes());
-    device.write_config(4, &0_u16.to_le_bytes());
-    device.write_config(4, &MEMORY.to_le_bytes());
-    drop(device);
     assert_eq!(
         *watch.0.lock().unwrap(),
         ["insert 0", "remove 0", "insert 0", "remove 0"]
@@ -70,27 +65,23 @@ fn slices_are_gone_before_the_device_stops_to_decode() {
 }
 
 /// Reads the mapping at each change: that would be a `SIGBUS` while the device does not decode its memory.
-#[derive(Debug)]
-struct Watch(
-    std::sync::Mutex<Vec<String>>,
-    #[allow(dead_code)] // the BAR of another life, which must not matter
-    Arc<vfio_core::device::RegionMap>,
-);
+#[derive(Debug, Default)]
+struct Watch(Mutex<Vec<String>>);
 
 impl Watch {
-    fn note(&self, what: &str, slice: &pci_device::vmm::MappedSlice) -> vfio_core::Result<()> {
+    fn note(&self, what: &str, slice: &MappedSlice) -> vfio_core::Result<()> {
         let value = slice.memory.read::<u32>(0)?;
         self.0.lock().unwrap().push(format!("{what} {value}"));
         Ok(())
     }
 }
 
-impl pci_device::vmm::MemorySlots for Watch {
-    fn insert(&self, slice: &pci_device::vmm::MappedSlice) -> vfio_core::Result<()> {
+impl MemorySlots for Watch {
+    fn insert(&self, slice: &MappedSlice) -> vfio_core::Result<()> {
         self.note("insert", slice)
     }
 
-    fn remove(&self, slice: &pci_device::vmm::MappedSlice) -> vfio_core::Result<()> {
+    fn remove(&self, slice: &MappedSlice) -> vfio_core::Result<()> {
         self.note("remove", slice)
     }
 }

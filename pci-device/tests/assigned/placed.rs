@@ -7,7 +7,7 @@ use pci_device::bar::BarRegister;
 use pci_device::vmm::{Call, Event, IoSpace, Recorder, Space};
 
 /// Power management.
-const POWER: u32 = 0x01;
+pub(crate) const POWER: u32 = 0x01;
 
 fn dword(device: &AssignedDevice, at: u16) -> u32 {
     let mut bytes = [0; 4];
@@ -15,18 +15,24 @@ fn dword(device: &AssignedDevice, at: u16) -> u32 {
     u32::from_le_bytes(bytes)
 }
 
-/// Whether the guest has put it to sleep.
-fn is_asleep(device: &AssignedDevice) -> bool {
+/// The guest's list of capabilities: where each is, and its id.
+pub(crate) fn capabilities(device: &AssignedDevice) -> Vec<(u16, u32)> {
+    let mut found = Vec::new();
     let mut at = dword(device, 0x34) & 0xff;
     while at != 0 {
         let place = u16::try_from(at).expect("a byte");
         let head = dword(device, place);
-        if head & 0xff == POWER {
-            return dword(device, place + 4) & 3 != 0;
-        }
+        found.push((place, head & 0xff));
         at = head >> 8 & 0xff;
     }
-    false
+    found
+}
+
+/// Whether the guest has put it to sleep.
+fn is_asleep(device: &AssignedDevice) -> bool {
+    let mut all = capabilities(device).into_iter();
+    let power = all.find(|(_, id)| *id == POWER);
+    power.is_some_and(|(at, _)| dword(device, at + 4) & 3 != 0)
 }
 
 pub(crate) fn overlap(one: &Range<u64>, other: &Range<u64>) -> bool {

@@ -96,3 +96,22 @@ fn a_whole_guest() {
     assert_eq!((resets, failed.len()), (1, 0));
     assert_eq!(vmm.traps(), []);
 }
+
+/// The kernel saves what a guest has written, and restores it after a reset: it is written back, by whoever resets.
+#[test]
+fn control_registers_are_as_before_they_were_the_guests() {
+    let rig = Rig::new(Device::assorted(BDF));
+    let config = vfio_core::device::RegionIndex::Config;
+    let config = rig.device.device().region(config).unwrap();
+    let real = || config.read::<u16>(0x88).unwrap();
+    let before = real();
+    for by_guest in [false, true] {
+        rig.device.write_config(0x88, &[0x1f, 0x08]);
+        assert_ne!(real(), before);
+        match by_guest {
+            true => rig.device.write_config(0x89, &[0x80]),
+            false => rig.device.reset().unwrap(),
+        }
+        assert_eq!(real(), before, "by the guest: {by_guest}");
+    }
+}

@@ -99,9 +99,7 @@ fn virtualised(sysfs: &[u8]) -> Vec<bool> {
 pub(super) fn calls(guest: &Guest) -> Result<Option<&'static str>> {
     let region = guest.real().region(RegionIndex::Config)?;
     let mut raw = vec![0; usize::try_from(region.size())?];
-    for (at, byte) in (0..).zip(&mut raw) {
-        *byte = region.read::<u8>(at)?;
-    }
+    region.read_bytes(0, &mut raw)?;
     let known = VirtualConfig::new(&raw, guest.device.bars(), &Seat::default());
     ensure!(known.faults().is_empty(), "{:?}", known.faults());
     for at in (0..known.len()).step_by(4) {

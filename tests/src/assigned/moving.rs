@@ -41,7 +41,7 @@ pub(super) fn moved(guest: &Guest) -> Result<Option<&'static str>> {
         .bars()
         .map(|(number, _)| guest.read(number, 0))
         .collect();
-    ensure!(start.len() == again.len());
+    ensure!(start == again, "{again:x?} and not {start:x?}");
     // Over RAM it is nowhere, and comes back.
     let Some((number, bar)) = guest.bars().find(|(_, bar)| !bar.kind.is_io()) else {
         return Ok(Some("the device has no memory"));
