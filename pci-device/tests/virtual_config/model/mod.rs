@@ -1,6 +1,5 @@
 //! What each bit of config space is by the specifications, told once more and as plainly as can be: bits, one after the
 //! other, and no part of the product. The fuzz target `virtual_config` holds against it, too.
-#![allow(clippy::cast_possible_truncation)] // Registers are taken apart.
 
 mod changes;
 mod layout;
