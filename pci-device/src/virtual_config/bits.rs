@@ -145,7 +145,7 @@ impl Bits {
         };
         for (at, shift) in lanes(offset, len) {
             let (value, device) = match self.0.get(at) {
-                Some(byte) => (byte.value & !byte.passed, byte.passed),
+                Some(byte) => (byte.value, byte.passed),
                 None => (0xff, 0),
             };
             read.value |= u32::from(value) << shift;

@@ -81,9 +81,9 @@ impl VirtualConfig {
     /// That of a device whose config space VFIO shows as `raw`, with these BARs. Any bytes give a config space that is safe:
     /// what is malformed is left out.
     pub fn new(raw: &[u8], bars: &Bars, seat: &Seat) -> Self {
+        let raw = Raw(raw);
         let is_extended = seat.place != Place::Conventional && raw.len() > CONVENTIONAL.into();
         let len = if is_extended { EXTENDED } else { CONVENTIONAL };
-        let raw = Raw(raw.get(..len.into()).unwrap_or(raw));
         let mut bits = Bits::hidden(len);
         // Vendors keep registers where no capability is.
         bits.pass(HEADER..len);

@@ -3,6 +3,7 @@
 use pci_device::CapabilityId;
 use pci_device::virtual_config::{Effect, Identity, Place, Seat, Shown, VirtualConfig};
 use proptest::prelude::*;
+use proptest::sample::Index;
 use proptest::strategy::ValueTree;
 
 use crate::built::{Guest, bars};
@@ -87,11 +88,14 @@ fn seat() -> impl Strategy<Value = Seat> {
         })
 }
 
-fn writes() -> impl Strategy<Value = Vec<(u16, usize, u32)>> {
+/// A write, of how many bytes, and of what: anywhere, or so far behind the start of a capability.
+type Write = (Option<Index>, u16, usize, u32);
+
+fn writes() -> impl Strategy<Value = Vec<Write>> {
     let at = prop_oneof![3 => 0_u16..0x40, 6 => 0x40_u16..0x110, 1 => 0x100_u16..0x1010, 1 => any::<u16>()];
     let value = prop_oneof![Just(u32::MAX), Just(0), any::<u32>()];
     let len = prop_oneof![8 => 1_usize..=4, 1 => 0_usize..9, 1 => Just(usize::MAX)];
-    prop::collection::vec((at, len, value), 1..30)
+    prop::collection::vec((any::<Option<Index>>(), at, len, value), 1..30)
 }
 
 /// What the guest reads of a byte: its value, and what of it is the device's.
@@ -133,7 +137,12 @@ proptest! {
         let mut model = Model::new(&raw, has_msix, &seat);
         model.check(&config);
         let fresh = (model.clone(), config.clone());
-        for (at, len, value) in writes {
+        let list = Guest(config.clone()).list();
+        for (of, at, len, value) in writes {
+            let at = match of {
+                Some(of) if !list.is_empty() => of.get(&list).0 + at % 0x40,
+                _ => at,
+            };
             model.write(&mut config, at, len, value);
             let before = config.clone();
             let again = config.write(at, len, value).effects;

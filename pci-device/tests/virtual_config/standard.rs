@@ -211,6 +211,22 @@ fn the_reset_bit_is_not_the_devices() {
     assert_eq!(guest.write(0x89, 1, 0x80).device.len(), 1);
 }
 
+/// Of what a status register has seen, ones clear what is the device's to clear.
+#[test]
+fn a_link_has_seen_other_things_in_its_second_register() {
+    let built = Built::new(4096).with(&[(0x80, 0x10, &express(0))]);
+    let mut guest = built.shown(&Seat::default());
+    for (at, bits) in [(0x8a, 0x000f), (0x92, 0xc000), (0xaa, 0), (0xb2, 0x8020)] {
+        let written = guest.write(at, 2, 0xffff);
+        let bytes = written.device.iter().map(|write| {
+            let shift = 8 * u32::from(write.offset - at);
+            write.bits << shift
+        });
+        assert_eq!(bytes.sum::<u32>(), bits, "{at:#x}");
+        assert_eq!(guest.device(at, 2), 0xffff, "{at:#x}");
+    }
+}
+
 /// What has no room behind version 1 is the device's own.
 #[test]
 fn express_of_version_1_is_shorter() {
