@@ -33,10 +33,9 @@ enum Step {
 /// Where writes to config space do something.
 fn registers() -> impl Strategy<Value = u16> {
     prop_oneof![
-        4 => Just(0x04_u16),
+        1 => Just(0x04_u16),
         6 => (0x10_u16..0x34).prop_map(|at| at & !3),
         1 => 0x10_u16..0x34,
-        2 => Just(0x64),        // how awake it is
         1 => Just(0x88),        // device control, with the reset
         2 => 0x40_u16..0x60,    // MSI-X and MSI
         2 => any::<u16>(),
@@ -44,11 +43,19 @@ fn registers() -> impl Strategy<Value = u16> {
     ]
 }
 
+/// Addresses: apart, and several in a page.
+fn addresses() -> impl Strategy<Value = u32> {
+    prop_oneof![
+        2 => (0x8000_u32..0xffff).prop_map(|page| page << 16),
+        1 => (0_u32..0x80).prop_map(|near| 0x9000_0000 | near << 8),
+    ]
+}
+
 fn values() -> impl Strategy<Value = Vec<u8>> {
     let dword = prop_oneof![
         2 => Just(u32::MAX),
         1 => Just(0),
-        4 => (0x8000_u32..0xffff).prop_map(|page| page << 16),
+        6 => addresses(),
         3 => any::<u32>(),
         2 => 0_u32..8, // memory, ports, bus master; asleep
     ];
@@ -58,13 +65,33 @@ fn values() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// What comes first, most often: everything is placed, and switched on.
+fn firmware() -> impl Strategy<Value = Vec<Step>> {
+    let registers = (0x10_u16..0x28).step_by(4).chain([0x30]);
+    let registers: Vec<u16> = registers.collect();
+    let placed = prop::collection::vec(addresses(), registers.len()).prop_map(move |addresses| {
+        let registers = registers.iter().copied().zip(addresses);
+        let place = |(at, address): (u16, u32)| {
+            let address = if at == 0x30 { address | 1 } else { address };
+            Step::WriteConfig(at, address.to_le_bytes().to_vec())
+        };
+        let on = Step::WriteConfig(0x04, vec![7]);
+        registers.map(place).chain([on]).collect()
+    });
+    prop_oneof![4 => placed, 1 => Just(Vec::new())]
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let place = || {
         let offset =
             prop_oneof![4 => 0_u64..0x5000, 1 => 0x8_7ff0_u64..0x8_9010, 1 => any::<u64>()];
         (0_u8..9, offset)
     };
+    let command = prop_oneof![3 => Just(7_u8), 1 => any::<u8>()];
+    let power = prop_oneof![2 => Just(0_u8), 1 => 0_u8..4];
     let step = prop_oneof![
+        2 => command.prop_map(|bits| Step::WriteConfig(0x04, vec![bits])),
+        2 => power.prop_map(|state| Step::WriteConfig(0x64, vec![state])),
         8 => (registers(), values()).prop_map(|(at, bytes)| Step::WriteConfig(at, bytes)),
         2 => (registers(), 0_usize..9).prop_map(|(at, len)| Step::ReadConfig(at, len)),
         3 => (place(), values()).prop_map(|((bar, at), bytes)| Step::Write(bar, at, bytes)),
@@ -72,7 +99,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Changed),
         1 => Just(Step::Reset),
     ];
-    prop::collection::vec(step, 1..40)
+    (firmware(), prop::collection::vec(step, 1..40))
+        .prop_map(|(first, then)| [first, then].concat())
 }
 
 fn settings() -> impl Strategy<Value = (Settings, usize, IoSpace)> {

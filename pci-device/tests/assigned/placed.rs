@@ -8,6 +8,7 @@ use pci_device::vmm::{Call, Event, IoSpace, Recorder, Space};
 
 /// Power management.
 pub(crate) const POWER: u32 = 0x01;
+const MSI_X: u32 = 0x11;
 
 fn dword(device: &AssignedDevice, at: u16) -> u32 {
     let mut bytes = [0; 4];
@@ -28,11 +29,31 @@ pub(crate) fn capabilities(device: &AssignedDevice) -> Vec<(u16, u32)> {
     found
 }
 
+/// Where the guest finds a capability.
+fn capability(device: &AssignedDevice, id: u32) -> Option<u16> {
+    let mut all = capabilities(device).into_iter();
+    all.find(|(_, found)| *found == id).map(|(at, _)| at)
+}
+
 /// Whether the guest has put it to sleep.
 fn is_asleep(device: &AssignedDevice) -> bool {
-    let mut all = capabilities(device).into_iter();
-    let power = all.find(|(_, id)| *id == POWER);
-    power.is_some_and(|(at, _)| dword(device, at + 4) & 3 != 0)
+    capability(device, POWER).is_some_and(|at| dword(device, at + 4) & 3 != 0)
+}
+
+/// What of a BAR the guest reaches by accesses alone: the BAR's number, and the bytes of the table and of the pending bits.
+fn unmapped(device: &AssignedDevice) -> Vec<(u32, Range<u64>)> {
+    let Some(at) = capability(device, MSI_X) else {
+        return Vec::new();
+    };
+    let vectors = u64::from(dword(device, at) >> 16 & 0x7ff) + 1;
+    let place = |register: u32, len: u64| {
+        let offset = u64::from(register & !7);
+        (register & 7, offset..offset + len)
+    };
+    vec![
+        place(dword(device, at + 4), 16 * vectors),
+        place(dword(device, at + 8), 8 * vectors.div_ceil(64)),
+    ]
 }
 
 pub(crate) fn overlap(one: &Range<u64>, other: &Range<u64>) -> bool {
@@ -81,6 +102,7 @@ pub(crate) fn check(
     if is_asleep(device) {
         assert_eq!((&traps, &slices), (&vec![], &vec![]), "it sleeps");
     }
+    let unmapped = unmapped(device);
     for (number, slice) in slices.iter().enumerate() {
         assert!(
             slice.guest.start % page == 0 && slice.guest.end % page == 0,
@@ -96,6 +118,13 @@ pub(crate) fn check(
             whole.start <= slice.guest.start && slice.guest.end <= whole.end,
             "{slice:x?} of {trap:x?}"
         );
+        for (bar, range) in &unmapped {
+            let range = trap.range.start + range.start..trap.range.start + range.end;
+            assert!(
+                *bar != u32::from(slice.bar) || !overlap(&slice.guest, &range),
+                "{slice:x?} has {range:x?} of MSI-X"
+            );
+        }
         for other in &slices[number + 1..] {
             assert!(
                 !overlap(&slice.guest, &other.guest),
