@@ -57,6 +57,15 @@ fn carry_out(device: &AssignedDevice, step: &[u8; STEP]) {
     }
 }
 
+/// As firmware leaves it: the BARs and the ROM are somewhere, and switched on.
+fn place(device: &AssignedDevice) {
+    let apart = (0x9000_0000_u32..).step_by(1 << 24);
+    for (register, address) in BarRegister::all().zip(apart) {
+        device.write_config(register.offset(), &(address | 1).to_le_bytes());
+    }
+    device.write_config(4, &[7]);
+}
+
 fuzz_target!(|steps: &[u8]| {
     let vmm = Arc::new(Recorder::with_ram([RAM]));
     let given = Vmm {
@@ -67,6 +76,7 @@ fuzz_target!(|steps: &[u8]| {
         observer: vmm.clone(),
     };
     let device = AssignedDevice::new(&open(), given, &Settings::default()).expect("it makes sense");
+    place(&device);
     for step in steps.chunks_exact(STEP).filter_map(<[u8]>::first_chunk) {
         carry_out(&device, step);
         placed::check(&device, &vmm, &RAM, 4096, &IoSpace::Ports);
