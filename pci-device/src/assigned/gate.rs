@@ -67,7 +67,7 @@ impl Drop for Pass<'_> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicBool;
-    use std::thread::{scope, spawn};
+    use std::thread::scope;
 
     use super::*;
 
@@ -82,45 +82,69 @@ mod tests {
         assert_eq!(gate.0.load(Ordering::SeqCst), 0);
     }
 
+    /// Whoever is inside stays long enough for one that does not wait to be seen: every round, not by luck.
     #[test]
     fn whoever_closes_it_waits_for_those_inside() {
-        let gate: &'static Gate = Box::leak(Box::default());
-        gate.open();
-        let pass = gate.enter().unwrap();
-        let closing = spawn(|| gate.close());
-        while gate.is_open() {
-            yield_now();
+        const ROUNDS: u32 = 50;
+        const STAY: u32 = 200; // looks, each of which gives the processor to the one that closes
+        for _ in 0..ROUNDS {
+            let (gate, left) = (Gate::default(), AtomicBool::new(false));
+            gate.open();
+            let pass = gate.enter().unwrap();
+            scope(|threads| {
+                let closing = threads.spawn(|| {
+                    gate.close();
+                    left.load(Ordering::SeqCst)
+                });
+                while gate.is_open() {
+                    yield_now();
+                }
+                for _ in 0..STAY {
+                    assert!(gate.enter().is_none());
+                    yield_now();
+                }
+                left.store(true, Ordering::SeqCst);
+                drop(pass);
+                assert!(
+                    closing.join().unwrap(),
+                    "it was closed while somebody was inside"
+                );
+            });
         }
-        assert!(!closing.is_finished() && gate.enter().is_none());
-        drop(pass);
-        closing.join().unwrap();
     }
 
     #[test]
     fn what_was_closed_is_not_used_by_any_thread() {
-        let (gate, in_use, stop) = (Gate::default(), AtomicU32::new(0), AtomicBool::new(false));
+        const ROUNDS: u32 = 100;
+        let (gate, entered, in_use) = (Gate::default(), AtomicU32::new(0), AtomicU32::new(0));
+        let stop = AtomicBool::new(false);
         scope(|threads| {
             for _ in 0..3 {
                 threads.spawn(|| {
                     while !stop.load(Ordering::SeqCst) {
                         if let Some(pass) = gate.enter() {
                             in_use.fetch_add(1, Ordering::SeqCst);
+                            entered.fetch_add(1, Ordering::SeqCst);
                             in_use.fetch_sub(1, Ordering::SeqCst);
                             drop(pass);
+                        } else {
+                            yield_now();
                         }
                     }
                 });
             }
-            for _ in 0..2000 {
+            let mut inside = 0;
+            for _ in 0..ROUNDS {
+                let before = entered.load(Ordering::SeqCst);
                 gate.open();
-                gate.close();
-                let inside = in_use.load(Ordering::SeqCst);
-                if inside != 0 {
-                    stop.store(true, Ordering::SeqCst);
+                while entered.load(Ordering::SeqCst) == before {
+                    yield_now(); // a round in which nobody came would show nothing
                 }
-                assert_eq!(inside, 0);
+                gate.close();
+                inside += in_use.load(Ordering::SeqCst);
             }
             stop.store(true, Ordering::SeqCst);
+            assert_eq!(inside, 0);
         });
     }
 }
