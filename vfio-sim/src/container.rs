@@ -160,12 +160,20 @@ impl World {
             .groups
             .get_mut(&group)
             .and_then(|group| group.container.take());
-        if let Some(id) = left.filter(|id| self.groups_in(*id).is_empty()) {
-            if let Some(container) = self.containers.get_mut(&id) {
-                if let Some(mut driver) = container.driver.take() {
-                    driver.iommu.release(&mut self.processes);
-                }
+        let Some(id) = left else {
+            return;
+        };
+        let is_last = self.groups_in(id).is_empty();
+        let Some(container) = self.containers.get_mut(&id) else {
+            return;
+        };
+        if is_last {
+            if let Some(mut driver) = container.driver.take() {
+                driver.iommu.release(&mut self.processes);
             }
+        } else if let Some(driver) = &mut container.driver {
+            let profile = self.machine.profile();
+            driver.iommu.detach(profile, &mut self.processes);
         }
     }
 }

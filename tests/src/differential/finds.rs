@@ -45,6 +45,11 @@ const FINDS: &[Find] = &[
         name: "D54c: a window of less than one IOMMU page",
         text: include_str!("finds/d54c-small-window.json"),
     },
+    Find {
+        arch: Some("ppc64le"),
+        name: "D57b: a group that leaves clears the windows of the others",
+        text: include_str!("finds/d57b-group-leaves.json"),
+    },
 ];
 
 /// The finds that are about a machine.

@@ -145,6 +145,13 @@ impl Iommu {
         }
     }
 
+    /// A group has left, and others stay.
+    pub(crate) fn detach(&mut self, profile: Profile, processes: &mut Processes) {
+        if let Self::Spapr(context) = self {
+            context.detach(profile, processes);
+        }
+    }
+
     /// The last group has left: everything goes (A7, B35, C48).
     pub(crate) fn release(&mut self, processes: &mut Processes) {
         match self {

@@ -134,6 +134,11 @@ impl Profile {
         }
     }
 
+    /// D57b: a group that leaves clears the windows that it has shared.
+    pub(crate) fn clears_windows_that_are_left(self) -> bool {
+        self.is_at_least((6, 11, 0))
+    }
+
     /// H1 is mended: an unmap that reaches past its window is refused. It was mended in 6.12.117 and in 7.3; what
     /// is between is taken for not mended.
     pub(crate) fn checks_unmap_range(self) -> bool {

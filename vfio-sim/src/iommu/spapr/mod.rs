@@ -18,7 +18,7 @@ use vfio_core::uapi::{
 };
 
 use crate::arg;
-use crate::machine::{Platform, Spapr as Hardware};
+use crate::machine::{Platform, Profile, Spapr as Hardware};
 use crate::memory;
 use crate::process::{ProcessId, Processes};
 
@@ -81,6 +81,21 @@ impl Spapr {
             (false, _) => Err(Errno::BUSY),
             (true, true) => Err(Errno::PERM),
             (true, false) => Ok(()),
+        }
+    }
+
+    /// D57b: what the other groups have mapped goes, too, and their windows stay.
+    pub(crate) fn detach(&mut self, profile: Profile, processes: &mut Processes) {
+        let Some(owner) = self
+            .owner
+            .filter(|_| profile.clears_windows_that_are_left())
+        else {
+            return;
+        };
+        for window in self.windows.iter_mut().flatten() {
+            for tce in window.take_all() {
+                processes.registered(owner).leave(tce.vaddr);
+            }
         }
     }
 

@@ -8,9 +8,9 @@ use super::engine::LEN;
 use crate::conformance::clause::Needs::{Device, Powernv, Pseries, Spapr, TwoGroups};
 use crate::conformance::clause::{Clause, Trait, both};
 use crate::conformance::host::Host;
-use crate::conformance::memory::random;
+use crate::conformance::memory::{Memory, random};
 use crate::conformance::raw::{join, leave, set_iommu, status};
-use crate::conformance::rig::Rig;
+use crate::conformance::rig::{Open, Rig};
 
 const GIB: u64 = 1 << 30;
 /// Of a group that can be used.
@@ -163,7 +163,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     ),
     both(
         &["D57", "A7"],
-        "powernv: what is mapped stays when the first group leaves",
+        "powernv: the windows stay when the first group leaves",
         &[Powernv, TwoGroups],
         |host| {
             let (rig, _second) = two(host);
@@ -181,27 +181,73 @@ pub(super) const CLAUSES: &[Clause] = &[
         "powernv: a device of a second group reaches what was mapped before it came",
         &[Powernv, TwoGroups, Device(Trait::Engine)],
         |host| {
-            let (its, engine) = Trait::Engine.find(host.machine()).unwrap();
-            let mut others = host.machine().groups.iter().map(|group| group.id);
-            let first = others.find(|id| *id != its).unwrap();
-            let rig = Rig::new(host.kernel(), first, SPAPR_TCE_V2_IOMMU);
-            let memory = host.memory(1);
-            register(&rig, memory.at(), memory.len()).unwrap();
-            create(&rig, 16, GIB, 1).unwrap();
-            put(&rig, 0, memory.at(), TCE).unwrap();
-            put(&rig, HIGH, memory.at(), 0x1_0000).unwrap();
-            let second = host.kernel().open(&vfio_core::group_node(its)).unwrap();
-            join(rig.kernel(), &second, &rig.container).unwrap();
-            let second = Rig::from(host.kernel(), second, rig.container.try_clone().unwrap());
-            let device = second.open(&engine.bdf);
-            device.master(true);
-            let bytes = random(LEN);
-            memory.put(0, &bytes);
-            device.copy(0, HIGH + 0x8000, LEN as u64);
-            assert_eq!(memory.get(0x8000..0x8000 + LEN), bytes);
+            let joined = Joined::new(host);
+            assert!(joined.arrives());
+        },
+    ),
+    both(
+        &["D57b"],
+        "powernv: a group that leaves takes along what the others reach, and they can map again",
+        &[Powernv, TwoGroups, Device(Trait::Engine)],
+        |host| {
+            let joined = Joined::new(host);
+            assert!(joined.arrives());
+            let before = host.locked();
+            leave(joined.rig.kernel(), &joined.rig.group).unwrap();
+            assert_eq!(host.locked(), before, "the windows stay");
+            assert!(!joined.arrives());
+            fill(&joined.rig, &joined.memory);
+            assert!(joined.arrives());
         },
     ),
 ];
+
+/// A group that has windows, and a device that copies, whose group has joined it since.
+struct Joined {
+    device: Open,
+    /// Its group stays in the container until this goes.
+    _engines: Rig,
+    rig: Rig,
+    memory: Memory,
+}
+
+impl Joined {
+    fn new(host: &Host) -> Self {
+        let (its, engine) = Trait::Engine.find(host.machine()).unwrap();
+        let mut others = host.machine().groups.iter().map(|group| group.id);
+        let first = others.find(|id| *id != its).unwrap();
+        let rig = Rig::new(host.kernel(), first, SPAPR_TCE_V2_IOMMU);
+        let memory = host.memory(1);
+        register(&rig, memory.at(), memory.len()).unwrap();
+        create(&rig, 16, GIB, 1).unwrap();
+        fill(&rig, &memory);
+        let group = host.kernel().open(&vfio_core::group_node(its)).unwrap();
+        join(rig.kernel(), &group, &rig.container).unwrap();
+        let engines = Rig::from(host.kernel(), group, rig.container.try_clone().unwrap());
+        let device = engines.open(&engine.bdf);
+        device.master(true);
+        Self {
+            device,
+            _engines: engines,
+            rig,
+            memory,
+        }
+    }
+
+    /// Whether the device copies from one window to the other.
+    fn arrives(&self) -> bool {
+        let bytes = random(LEN);
+        self.memory.put(0, &bytes);
+        self.device.copy(0, HIGH + 0x8000, LEN as u64);
+        self.memory.get(0x8000..0x8000 + LEN) == bytes
+    }
+}
+
+/// Maps a part of the memory in one window, and all of it in the other.
+fn fill(rig: &Rig, memory: &Memory) {
+    put(rig, 0, memory.at(), TCE).unwrap();
+    put(rig, HIGH, memory.at(), 0x1_0000).unwrap();
+}
 
 /// A container of two groups, without a window.
 fn two(host: &Host) -> (Rig, std::os::fd::OwnedFd) {
