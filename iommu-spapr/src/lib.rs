@@ -263,7 +263,7 @@
 //!
 //! # Devices that come and go
 //!
-//! On powernv, version 2 lets several groups share a container and its windows. From Linux 6.11 on, the kernel clears
+//! On powernv, version 2 lets several groups share a container and its windows. The kernel (seen with 6.12) clears
 //! every window of the container when one of those groups leaves it (D57b): devices of the others reach nothing until what
 //! they use is mapped anew, and no call says so. Whoever takes devices away while others run opens each in an
 //! address space of its own, with [`AddressSpaceId::unique`](vfio_core::AddressSpaceId::unique), and maps in all of them.

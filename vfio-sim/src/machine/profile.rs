@@ -134,9 +134,10 @@ impl Profile {
         }
     }
 
-    /// D57b: a group that leaves clears the windows that it has shared.
+    /// D57b: a group that leaves clears the windows that it has shared. What is older than the first that was seen to do
+    /// it is taken for not doing it.
     pub(crate) fn clears_windows_that_are_left(self) -> bool {
-        self.is_at_least((6, 11, 0))
+        self.is_at_least((6, 12, 0))
     }
 
     /// H1 is mended: an unmap that reaches past its window is refused. It was mended in 6.12.117 and in 7.3; what
