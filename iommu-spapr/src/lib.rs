@@ -261,16 +261,16 @@
 //! as soon as a device is opened: [`Capabilities::locked`](vfio_core::iommu::Capabilities::locked) says how much, and
 //! a limit that is too low is named before the kernel is asked.
 //!
+//! What the kernel does is in `drivers/vfio/vfio_iommu_spapr_tce.c`, and numbered on the project's page of kernel
+//! behaviours. Three of its calls fail with a positive number (P1 to P3), and an unmap that reaches past its window kills
+//! some kernels (H1): this crate checks before it asks.
+//!
 //! # Devices that come and go
 //!
 //! On powernv, version 2 lets several groups share a container and its windows. The kernel (seen with 6.12) clears
 //! every window of the container when one of those groups leaves it (D57b): devices of the others reach nothing until what
 //! they use is mapped anew, and no call says so. Whoever takes devices away while others run opens each in an
 //! address space of its own, with [`AddressSpaceId::unique`](vfio_core::AddressSpaceId::unique), and maps in all of them.
-//!
-//! What the kernel does is in `drivers/vfio/vfio_iommu_spapr_tce.c`, and numbered on the project's page of kernel
-//! behaviours. Three of its calls fail with a positive number (P1 to P3), and an unmap that reaches past its window kills
-//! some kernels (H1): this crate checks before it asks.
 
 mod calls;
 mod eeh;

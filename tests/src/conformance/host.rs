@@ -14,7 +14,7 @@ use vfio_sim::{Machine, Rights, SimKernel};
 
 use super::clause::Trait;
 use super::memory::Memory;
-use super::raw::{ioctl, ioctl_elsewhere};
+use super::raw::{ioctl, ioctl_elsewhere, join};
 use super::rig::{Open, Rig};
 use crate::rights::{Limited, locked};
 
@@ -116,6 +116,34 @@ impl Host {
     /// The n-th group, open.
     pub(super) fn group(&self, n: usize) -> OwnedFd {
         self.kernel.open(&group_node(self.group_id(n))).unwrap()
+    }
+
+    /// The group of the [engine](Trait::Engine), and another.
+    pub(super) fn engine_and_another(&self) -> (u32, u32) {
+        let (engine, _) = Trait::Engine.find(&self.machine).unwrap();
+        let mut ids = self.machine.groups.iter().map(|group| group.id);
+        (engine, ids.find(|id| *id != engine).unwrap())
+    }
+
+    /// The engine's group in a container that another one had for itself while that was done; and the other.
+    pub(super) fn joined_by_the_engine(
+        &self,
+        iommu: u32,
+        before: impl FnOnce(&Rig),
+    ) -> (Rig, OwnedFd) {
+        let (_, other) = self.engine_and_another();
+        let rig = Rig::new(&self.kernel, other, iommu);
+        before(&rig);
+        self.with_the_engine(rig)
+    }
+
+    /// The engine's group in the container that another one is in; and that one.
+    pub(super) fn with_the_engine(&self, mut rig: Rig) -> (Rig, OwnedFd) {
+        let (engine, _) = Trait::Engine.find(&self.machine).unwrap();
+        let group = self.kernel.open(&group_node(engine)).unwrap();
+        join(rig.kernel(), &group, &rig.container).unwrap();
+        let other = std::mem::replace(&mut rig.group, group);
+        (rig, other)
     }
 
     /// The first group in a container with the [usual IOMMU](Self::iommu).

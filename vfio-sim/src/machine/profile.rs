@@ -158,6 +158,7 @@ mod tests {
         assert_eq!(lab.version, (6, 12, 95));
         assert!(lab.advertises_nesting() && !lab.says_overflow() && !lab.checks_unmap_range());
         let old = Profile::of("6.1.0-50-cloud-amd64");
+        assert!(lab.clears_windows_that_are_left() && !old.clears_windows_that_are_left());
         assert_eq!(old.version, (6, 1, 0));
         assert_eq!((old.widest_access(), lab.widest_access()), (4, 8));
         assert!(Profile::of("6.12.117").checks_unmap_range());

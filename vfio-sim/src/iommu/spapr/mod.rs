@@ -86,15 +86,9 @@ impl Spapr {
 
     /// D57b: what the other groups have mapped goes, too, and their windows stay.
     pub(crate) fn detach(&mut self, profile: Profile, processes: &mut Processes) {
-        let Some(owner) = self
-            .owner
-            .filter(|_| profile.clears_windows_that_are_left())
-        else {
-            return;
-        };
-        for window in self.windows.iter_mut().flatten() {
-            for tce in window.take_all() {
-                processes.registered(owner).leave(tce.vaddr);
+        if profile.clears_windows_that_are_left() {
+            for slot in 0..SLOTS {
+                self.clear_slot(slot, processes);
             }
         }
     }
@@ -475,16 +469,19 @@ impl Spapr {
     }
 
     fn remove_slot(&mut self, slot: usize, processes: &mut Processes) {
-        let Some(mut window) = self.windows[slot].take() else {
-            return;
-        };
-        let Some(owner) = self.owner else {
-            return;
-        };
-        for tce in window.take_all() {
-            processes.registered(owner).leave(tce.vaddr);
+        self.clear_slot(slot, processes);
+        if let (Some(window), Some(owner)) = (self.windows[slot].take(), self.owner) {
+            processes.unlock(owner, window.table_bytes());
         }
-        processes.unlock(owner, window.table_bytes());
+    }
+
+    /// Clears every entry of a window, which stays.
+    fn clear_slot(&mut self, slot: usize, processes: &mut Processes) {
+        if let (Some(window), Some(owner)) = (&mut self.windows[slot], self.owner) {
+            for tce in window.take_all() {
+                processes.registered(owner).leave(tce.vaddr);
+            }
+        }
     }
 
     pub(crate) fn translate(&self, iova: u64, write: bool) -> Option<Translation> {

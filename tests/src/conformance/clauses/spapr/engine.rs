@@ -9,7 +9,7 @@ use crate::conformance::memory::{Memory, random};
 use crate::conformance::rig::{Open, Rig};
 
 /// Of so many bytes a device moves.
-pub(super) const LEN: usize = 16;
+const LEN: usize = 16;
 
 /// A device that does DMA, in a container that is ready to map, with memory (registered, in version 2).
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Engine {
 
     /// Of no window yet.
     pub(super) fn unmapped(host: &Host, iommu: u32, pages: usize) -> Self {
-        let (group, device) = Trait::Engine.find(host.machine()).unwrap();
+        let (group, _) = Trait::Engine.find(host.machine()).unwrap();
         let rig = Rig::new(host.kernel(), group, iommu);
         let memory = host.memory(pages + 1);
         let answer = match iommu {
@@ -38,13 +38,19 @@ impl Engine {
             _ => register(&rig, memory.at(), memory.len()),
         };
         assert_eq!(answer, Ok(0));
+        Self::inside(host, rig, memory, 0)
+    }
+
+    /// Of its group and memory; the last page of that is, or will be, at `scratch`.
+    pub(super) fn inside(host: &Host, rig: Rig, memory: Memory, scratch: u64) -> Self {
+        let (_, device) = Trait::Engine.find(host.machine()).unwrap();
         let device = rig.open(&device.bdf);
         device.master(true);
         Self {
             device,
             rig,
             memory,
-            scratch: 0,
+            scratch,
         }
     }
 

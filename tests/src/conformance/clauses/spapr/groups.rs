@@ -1,16 +1,18 @@
 //! C37, D57: several groups in one container.
 
+use std::os::fd::OwnedFd;
+
 use vfio_core::kernel::Errno;
 use vfio_core::uapi::{SPAPR_TCE_IOMMU, SPAPR_TCE_V2_IOMMU};
 
 use super::calls::{HIGH, TCE, create, default_window, put, register, remove, v1, v2};
-use super::engine::LEN;
+use super::engine::Engine;
 use crate::conformance::clause::Needs::{Device, Powernv, Pseries, Spapr, TwoGroups};
 use crate::conformance::clause::{Clause, Trait, both};
 use crate::conformance::host::Host;
-use crate::conformance::memory::{Memory, random};
+use crate::conformance::memory::Memory;
 use crate::conformance::raw::{join, leave, set_iommu, status};
-use crate::conformance::rig::{Open, Rig};
+use crate::conformance::rig::Rig;
 
 const GIB: u64 = 1 << 30;
 /// Of a group that can be used.
@@ -181,8 +183,8 @@ pub(super) const CLAUSES: &[Clause] = &[
         "powernv: a device of a second group reaches what was mapped before it came",
         &[Powernv, TwoGroups, Device(Trait::Engine)],
         |host| {
-            let joined = Joined::new(host);
-            assert!(joined.arrives());
+            let (engine, _first) = joined(host);
+            assert!(engine.reads(0, 0));
         },
     ),
     both(
@@ -190,67 +192,37 @@ pub(super) const CLAUSES: &[Clause] = &[
         "powernv: a group that leaves takes along what the others reach, and they can map again",
         &[Powernv, TwoGroups, Device(Trait::Engine)],
         |host| {
-            let joined = Joined::new(host);
-            assert!(joined.arrives());
+            let (engine, first) = joined(host);
+            assert!(engine.reads(0, 0));
             let before = host.locked();
-            leave(joined.rig.kernel(), &joined.rig.group).unwrap();
+            leave(engine.rig.kernel(), &first).unwrap();
             assert_eq!(host.locked(), before, "the windows stay");
-            assert!(!joined.arrives());
-            fill(&joined.rig, &joined.memory);
-            assert!(joined.arrives());
+            assert!(!engine.reads(0, 0));
+            fill(&engine.rig, &engine.memory);
+            assert!(engine.reads(0, 0));
         },
     ),
 ];
 
-/// A group that has windows, and a device that copies, whose group has joined it since.
-struct Joined {
-    device: Open,
-    /// Its group stays in the container until this goes.
-    _engines: Rig,
-    rig: Rig,
-    memory: Memory,
+/// The engine, whose group has joined one that had windows and mappings already; and that one.
+fn joined(host: &Host) -> (Engine, OwnedFd) {
+    let memory = host.memory(2);
+    let (rig, first) = host.joined_by_the_engine(SPAPR_TCE_V2_IOMMU, |rig| {
+        register(rig, memory.at(), memory.len()).unwrap();
+        create(rig, 16, GIB, 1).unwrap();
+        fill(rig, &memory);
+    });
+    (Engine::inside(host, rig, memory, HIGH), first)
 }
 
-impl Joined {
-    fn new(host: &Host) -> Self {
-        let (its, engine) = Trait::Engine.find(host.machine()).unwrap();
-        let mut others = host.machine().groups.iter().map(|group| group.id);
-        let first = others.find(|id| *id != its).unwrap();
-        let rig = Rig::new(host.kernel(), first, SPAPR_TCE_V2_IOMMU);
-        let memory = host.memory(1);
-        register(&rig, memory.at(), memory.len()).unwrap();
-        create(&rig, 16, GIB, 1).unwrap();
-        fill(&rig, &memory);
-        let group = host.kernel().open(&vfio_core::group_node(its)).unwrap();
-        join(rig.kernel(), &group, &rig.container).unwrap();
-        let engines = Rig::from(host.kernel(), group, rig.container.try_clone().unwrap());
-        let device = engines.open(&engine.bdf);
-        device.master(true);
-        Self {
-            device,
-            _engines: engines,
-            rig,
-            memory,
-        }
-    }
-
-    /// Whether the device copies from one window to the other.
-    fn arrives(&self) -> bool {
-        let bytes = random(LEN);
-        self.memory.put(0, &bytes);
-        self.device.copy(0, HIGH + 0x8000, LEN as u64);
-        self.memory.get(0x8000..0x8000 + LEN) == bytes
-    }
-}
-
-/// Maps a part of the memory in one window, and all of it in the other.
+/// Maps a part of the memory's first page in one window, and its last page in the other.
 fn fill(rig: &Rig, memory: &Memory) {
     put(rig, 0, memory.at(), TCE).unwrap();
-    put(rig, HIGH, memory.at(), 0x1_0000).unwrap();
+    put(rig, HIGH, memory.at() + 0x1_0000, 0x1_0000).unwrap();
 }
 
 /// A container of two groups, without a window.
-fn two(host: &Host) -> (Rig, std::os::fd::OwnedFd) {
+fn two(host: &Host) -> (Rig, OwnedFd) {
     let rig = host.rig_of(SPAPR_TCE_V2_IOMMU);
     let second = host.group(1);
     assert_eq!(join(rig.kernel(), &second, &rig.container), Ok(0));

@@ -1,8 +1,5 @@
 //! B19, H7: groups that join.
 
-use std::os::fd::OwnedFd;
-
-use vfio_core::group_node;
 use vfio_core::kernel::Errno;
 use vfio_core::uapi::{DMA_MAP_FLAG_VADDR, DMA_UNMAP_FLAG_VADDR, TYPE1_IOMMU, TYPE1V2_IOMMU};
 
@@ -146,7 +143,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         &[Type1, TwoGroups, ENGINE],
         |host| {
             let memory = host.memory(1);
-            let (rig, _first) = joins_later(host, |rig| {
+            let (rig, _first) = host.joined_by_the_engine(TYPE1V2_IOMMU, |rig| {
                 rig.map(0, &memory).unwrap();
             });
             let engine = Engine::inside(rig, host);
@@ -159,7 +156,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         &[Type1, TwoGroups, ENGINE],
         |host| {
             let memory = host.memory(1);
-            let (rig, _first) = joins_later(host, |_| ());
+            let (rig, _first) = host.joined_by_the_engine(TYPE1V2_IOMMU, |_| ());
             let engine = Engine::inside(rig, host);
             engine.rig.map(0, &memory).unwrap();
             assert!(engine.reaches(0, &memory, 0));
@@ -171,7 +168,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         &[Type1, TwoGroups, ENGINE],
         |host| {
             let memory = host.memory(1);
-            let (rig, _first) = joins_later(host, |rig| {
+            let (rig, _first) = host.joined_by_the_engine(TYPE1V2_IOMMU, |rig| {
                 rig.map(0, &memory).unwrap();
                 rig.unmap(0, memory.len()).0.unwrap();
             });
@@ -223,7 +220,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         |host| {
             let memory = host.memory(1);
             let engine = Engine::new(host);
-            let (_, other) = groups(host);
+            let (_, other) = host.engine_and_another();
             let other = Rig::new(host.kernel(), other, TYPE1V2_IOMMU);
             other.map(0, &memory).unwrap();
             assert!(!engine.reaches(0, &memory, 0));
@@ -240,22 +237,4 @@ fn with_unsafe_interrupts(host: &Host, allowed: bool, ask: impl FnOnce(&Host)) {
         |type1| type1.allows_unsafe_interrupts = allowed,
         ask,
     );
-}
-
-/// The group of the engine, and another.
-fn groups(host: &Host) -> (u32, u32) {
-    let (engine, _) = Trait::Engine.find(host.machine()).unwrap();
-    let mut ids = host.machine().groups.iter().map(|group| group.id);
-    (engine, ids.find(|id| *id != engine).unwrap())
-}
-
-/// The engine's group in a container that another one had for itself while that was done; and the other.
-fn joins_later(host: &Host, before: impl FnOnce(&Rig)) -> (Rig, OwnedFd) {
-    let (engine, other) = groups(host);
-    let mut rig = Rig::new(host.kernel(), other, TYPE1V2_IOMMU);
-    before(&rig);
-    let group = host.kernel().open(&group_node(engine)).unwrap();
-    join(rig.kernel(), &group, &rig.container).unwrap();
-    let other = std::mem::replace(&mut rig.group, group);
-    (rig, other)
 }

@@ -1,6 +1,5 @@
 //! B25 to B27: which memory can be mapped, and what is accounted.
 
-use vfio_core::group_node;
 use vfio_core::kernel::Errno;
 use vfio_core::uapi::TYPE1_IOMMU;
 use vfio_sim::machine::{Bar, BarKind};
@@ -11,7 +10,7 @@ use crate::conformance::clause::Needs::{Device, Type1};
 use crate::conformance::clause::{Clause, Trait, both};
 use crate::conformance::host::Host;
 use crate::conformance::memory::{Memory, random};
-use crate::conformance::raw::{BOTH, READ, WRITE, join, map};
+use crate::conformance::raw::{BOTH, READ, WRITE, map};
 use crate::conformance::rig::{Open, Rig};
 
 pub(super) const CLAUSES: &[Clause] = &[
@@ -255,11 +254,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         &[Type1, Device(Trait::Memory), Device(Trait::Engine)],
         |host| {
             let (bar, _open, rig) = with_bar(host);
-            let (engine, _) = Trait::Engine.find(host.machine()).unwrap();
-            let group = host.kernel().open(&group_node(engine)).unwrap();
-            join(rig.kernel(), &group, &rig.container).unwrap();
-            let (mut rig, mut first) = (rig, group);
-            std::mem::swap(&mut rig.group, &mut first);
+            let (rig, _first) = host.with_the_engine(rig);
             let engine = Engine::inside(rig, host);
             engine.rig.map(0, &bar).unwrap();
             assert!(engine.reaches(0, &bar, 0));
